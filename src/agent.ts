@@ -1,0 +1,188 @@
+/**
+ * READ FIRST. The agent: a link that knows what the shadow desires, a reporter that tells it what is, and for each
+ * file one loop of decide → perform → record. What to do is decided in core/reconcile.ts; how bytes come is in
+ * io/download.ts, how they become the file in io/install.ts.
+ */
+import type { AgentConfig } from './config.ts';
+import { parseDesired } from './core/artifact.ts';
+import { AgentError } from './core/errors.ts';
+import type { JsonValue } from './core/json.ts';
+import { member } from './core/json.ts';
+import { type ShadowDocument, shadowPrefix } from './core/shadow.ts';
+import { FileKeeper } from './file.ts';
+import { type Clock, systemClock } from './io/clock.ts';
+import { takeControl } from './io/control.ts';
+import { CredentialsProvider } from './io/credentials-provider.ts';
+import type { Identity } from './io/identity.ts';
+import { createLogger, type Logger } from './io/log.ts';
+import { connectMqtt } from './io/mqtt.ts';
+import { Reporter } from './io/reporter.ts';
+import { createFetch, defaultRoots } from './io/runtime.ts';
+import { createGetObject } from './io/s3.ts';
+import { State } from './io/state.ts';
+import { ShadowLink } from './link.ts';
+
+export interface RunOptions {
+  /** Bring every file up to date once, then end. */
+  once: boolean;
+  /** Aborted to shut down. */
+  signal: AbortSignal;
+  version: string;
+}
+
+// SIGTERM to exit takes under 5 s: this much for the last report, 2 s for the disconnect.
+const lastReportMs = 2_000;
+
+/**
+ * Runs the agent until the signal is aborted or, with `once`, until every file is as desired.
+ *
+ * @returns the exit code: 0, or with `once` 1 where a file could not be brought up to date
+ * @throws AgentError when another agent holds the state directory, or that cannot be written
+ */
+export async function runAgent(
+  config: AgentConfig,
+  identity: Identity,
+  options: RunOptions,
+): Promise<number> {
+  const log = createLogger(config.log);
+  const state = await State.open(config.stateDir, log);
+  const agent = new Agent(config, identity, options, systemClock, log, state);
+  const control = await takeControl(config.stateDir, () => agent.status());
+  try {
+    return await agent.run();
+  } finally {
+    await control.close();
+  }
+}
+
+class Agent {
+  readonly #config: AgentConfig;
+  readonly #options: RunOptions;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  readonly #keepers: FileKeeper[];
+  readonly #link: ShadowLink;
+  readonly #reporter: Reporter;
+  readonly #credentials: CredentialsProvider;
+  /** Aborted once the last report is out: until then the link outlives the files. */
+  readonly #offline = new AbortController();
+
+  constructor(
+    config: AgentConfig,
+    identity: Identity,
+    options: RunOptions,
+    clock: Clock,
+    log: Logger,
+    state: State,
+  ) {
+    this.#config = config;
+    this.#options = options;
+    this.#clock = clock;
+    this.#log = log;
+    const { random } = Math;
+    this.#link = new ShadowLink({
+      connect: (signal) => connectMqtt(this.#broker(identity), signal),
+      prefix: shadowPrefix(config.thingName, config.shadowName),
+      resyncSeconds: config.resyncSeconds,
+      clock,
+      log,
+      random,
+      held: () => new Map(this.#keepers.map((keeper) => [keeper.property, keeper.desiredValue])),
+      onUp: () => {
+        for (const keeper of this.#keepers) keeper.linkUp();
+      },
+      onDown: () => this.#reporter.see(undefined),
+      onTrouble: () => {
+        for (const keeper of this.#keepers) keeper.linkFailed();
+      },
+      onNews: () => this.#credentials.warm(),
+      onDocument: (document) => this.#onDocument(document),
+    });
+    this.#reporter = new Reporter({
+      version: options.version,
+      properties: config.files.map((file) => file.property),
+      clock,
+      log,
+      random,
+      send: (patch) => this.#link.report(patch),
+      signal: this.#offline.signal,
+    });
+    this.#credentials = new CredentialsProvider({
+      endpoint: config.credentialEndpoint,
+      thingName: config.thingName,
+      fetch: createFetch({ ca: [identity.caPem], cert: identity.certPem, key: identity.keyPem }),
+      clock,
+      signal: options.signal,
+    });
+    const getObject = createGetObject({
+      address: config.s3,
+      credentials: this.#credentials,
+      fetch: createFetch(identity.s3CaPem === undefined ? {} : { ca: [...defaultRoots(), identity.s3CaPem] }),
+      clock,
+    });
+    this.#keepers = config.files.map(
+      (file) =>
+        new FileKeeper(file, {
+          stateDir: config.stateDir,
+          stallSeconds: config.stallSeconds,
+          digest: config.digest,
+          once: options.once,
+          clock,
+          log,
+          random,
+          state,
+          reporter: this.#reporter,
+          link: this.#link,
+          getObject,
+        }),
+    );
+  }
+
+  #broker({ certPem, keyPem, caPem }: Identity) {
+    const { endpoint, clientId, keepAliveSeconds } = this.#config;
+    const { host, port = 8883 } = endpoint;
+    return { host, port, clientId, keepAliveSeconds, cert: certPem, key: keyPem, ca: caPem };
+  }
+
+  async run(): Promise<number> {
+    const { version, signal, once } = this.#options;
+    const { thingName, shadowName, files } = this.#config;
+    this.#log.info('shadow-agent starts', {
+      version,
+      thing: thingName,
+      shadow: shadowName,
+      files: files.length,
+    });
+    const link = this.#link.run(this.#offline.signal);
+    const ends = await Promise.all(this.#keepers.map((keeper) => keeper.run(signal)));
+    await Promise.race([this.#reporter.idle(), this.#clock.sleep(lastReportMs, this.#offline.signal)]);
+    this.#offline.abort();
+    await link;
+    this.#log.info('shadow-agent ends');
+    const failures = ends.filter((end) => end instanceof AgentError);
+    return once && (failures.length > 0 || signal.aborted) ? 1 : 0;
+  }
+
+  #onDocument(document: ShadowDocument | undefined): void {
+    for (const keeper of this.#keepers) {
+      const value = document === undefined ? undefined : member(document.desired, keeper.property);
+      const desired = parseDesired(value, keeper.rules);
+      keeper.desire(
+        desired.kind === 'absent' ? { kind: 'absent', noShadow: document === undefined } : desired,
+      );
+    }
+    if (document === undefined) this.#log.info('The thing has no shadow yet');
+    this.#reporter.see(document?.reported ?? {});
+  }
+
+  status(): JsonValue {
+    const { connected, lastError } = this.#link.state;
+    return {
+      version: this.#options.version,
+      thing: this.#config.thingName,
+      connected,
+      ...(lastError === undefined ? {} : { lastError: { code: lastError.code, message: lastError.message } }),
+      files: Object.fromEntries(this.#keepers.map((keeper) => [keeper.property, keeper.status()])),
+    };
+  }
+}

@@ -1,0 +1,205 @@
+import { type CAC, cac } from 'cac';
+import pkg from '../package.json' with { type: 'json' };
+import { helpText } from './cli-help.ts';
+import type { Flags, FlagValue } from './config/flags.ts';
+import { configKeys } from './config/keys.ts';
+import { nearest } from './core/nearest.ts';
+
+/** What the command line asks for. */
+export type Invocation =
+  | { kind: 'run'; configPath?: string; once: boolean; flags: Flags }
+  | { kind: 'schema' }
+  | { kind: 'help'; text: string }
+  | { kind: 'version'; text: string }
+  | { kind: 'usage-error'; message: string; hint: string };
+
+export const version = pkg.version;
+
+interface Option {
+  flag: string;
+  type: 'text' | 'integer' | 'boolean' | 'list';
+  /** The key of the configuration that it gives; absent for options of the command line alone. */
+  path?: string;
+}
+
+const options: readonly Option[] = [
+  { flag: 'config', type: 'text' },
+  { flag: 'once', type: 'boolean' },
+  { flag: 'help', type: 'boolean' },
+  { flag: 'version', type: 'boolean' },
+  ...configKeys,
+];
+
+/** Each way to write an option, without its dashes; `ca-file` is the sample's name. */
+const names = new Map<string, Option>(options.map((option) => [option.flag, option]));
+for (const [alias, flag] of [
+  ['ca-file', 'ca'],
+  ['h', 'help'],
+  ['v', 'version'],
+] as const) {
+  const option = names.get(flag);
+  if (option !== undefined) names.set(alias, option);
+}
+
+class UsageError extends Error {
+  readonly hint: string;
+
+  constructor(message: string, hint: string) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+const seeHelp = 'shadow-agent --help lists the commands and options';
+
+/** Reads the arguments behind the program's name. Never throws: what cannot be understood is a usage error. */
+export function parseCli(argv: readonly string[]): Invocation {
+  try {
+    const parser = commandLine();
+    parser.parse(['', 'shadow-agent', ...protect(argv)], { run: false });
+    return toInvocation(parser);
+  } catch (error) {
+    if (error instanceof UsageError) return { kind: 'usage-error', message: error.message, hint: error.hint };
+    throw error;
+  }
+}
+
+function commandLine(): CAC {
+  const parser = cac('shadow-agent');
+  const run = parser.command('');
+  for (const { flag } of options) run.option(`--${flag} <value>`, '');
+  parser.command('schema');
+  return parser;
+}
+
+/**
+ * Writes every option as `--name==value`, under its one name. cac turns whatever looks like a number into one
+ * (`00123` into 123), so the second `=` stays in the value, which is no number then; `textOf` takes it off.
+ * Unknown options and missing values are told here, where they are still as they were written.
+ */
+function protect(argv: readonly string[]): string[] {
+  const result: string[] = [];
+  for (let index = 0; index < argv.length; index += 1) {
+    const argument = argv[index] ?? '';
+    if (argument === '--') return [...result, ...argv.slice(index)];
+    if (!argument.startsWith('-') || argument === '-') {
+      result.push(argument);
+      continue;
+    }
+    const { option, negated, value } = parseOption(argument);
+    if (option.type === 'boolean') {
+      result.push(`--${option.flag}==${!negated}`);
+      continue;
+    }
+    const next = argv[index + 1];
+    const taken = value === undefined && next?.startsWith('-') === false ? next : undefined;
+    if (taken !== undefined) index += 1;
+    const given = value ?? taken ?? '';
+    if (given === '') {
+      const hint = `write --${option.flag} VALUE; one that begins with - as --${option.flag}=VALUE`;
+      throw new UsageError(`--${option.flag} needs a value`, hint);
+    }
+    result.push(`--${option.flag}==${given}`);
+  }
+  return result;
+}
+
+/** `--name`, `--name=value`, `--no-name`, `-h`; `_` in a name is `-`, as the sample writes it. */
+function parseOption(argument: string): { option: Option; negated: boolean; value?: string } {
+  const [written = '', ...values] = argument.split('=');
+  const dashes = written.startsWith('--') ? 2 : 1;
+  const name = written.slice(dashes).replaceAll('_', '-');
+  const value = values.length === 0 ? {} : { value: values.join('=') };
+  const option = (name.length === 1) === (dashes === 1) ? names.get(name) : undefined;
+  const positive = name.startsWith('no-') ? names.get(name.slice(3)) : undefined;
+  const found =
+    option ?? (positive?.type === 'boolean' && positive.path !== undefined ? positive : undefined);
+  if (found === undefined) {
+    const near = nearest(name, names.keys());
+    const hint = near === undefined || near.length === 1 ? seeHelp : `did you mean --${near}?`;
+    throw new UsageError(`unknown option ${written}`, hint);
+  }
+  if (found.type === 'boolean' && values.length > 0) {
+    const hint =
+      found.path === undefined ? 'leave the value out' : `write --${found.flag} or --no-${found.flag}`;
+    throw new UsageError(`${written} takes no value`, hint);
+  }
+  return { option: found, negated: option === undefined, ...value };
+}
+
+function toInvocation(parser: CAC): Invocation {
+  const given = new Map<string, unknown>(
+    Object.entries(parser.options).map(([key, value]) => [
+      key.replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`),
+      value,
+    ]),
+  );
+  if (given.has('help')) return { kind: 'help', text: helpText(version) };
+  if (given.has('version')) return { kind: 'version', text: `shadow-agent ${version}` };
+  const command = parser.matchedCommandName ?? '';
+  refuseStray(command, positionals(parser));
+  return command === 'schema' ? schemaInvocation(given) : runInvocation(given);
+}
+
+function schemaInvocation(given: ReadonlyMap<string, unknown>): Invocation {
+  const stray = options.find(({ flag }) => given.has(flag));
+  if (stray === undefined) return { kind: 'schema' };
+  throw new UsageError(`schema takes no option --${stray.flag}`, 'write: shadow-agent schema');
+}
+
+function runInvocation(given: ReadonlyMap<string, unknown>): Invocation {
+  const values = new Map<string, FlagValue>();
+  for (const option of options) {
+    const value = given.get(option.flag);
+    if (value !== undefined) values.set(option.path ?? option.flag, flagValue(option, value));
+  }
+  const configPath = values.get('config');
+  const once = values.has('once');
+  values.delete('config');
+  values.delete('once');
+  return {
+    kind: 'run',
+    ...(configPath === undefined ? {} : { configPath: String(configPath) }),
+    once,
+    flags: Object.fromEntries(values),
+  };
+}
+
+function positionals(parser: CAC): string[] {
+  const behindDashes: unknown = parser.options['--'];
+  return [...parser.args, ...(Array.isArray(behindDashes) ? behindDashes : [])].map(String);
+}
+
+function refuseStray(command: string, [first]: string[]): void {
+  if (first === undefined) return;
+  if (command !== '')
+    throw new UsageError(`unexpected argument "${first}"`, `write: shadow-agent ${command}`);
+  const near = nearest(first, ['schema']);
+  const hint = near === undefined ? seeHelp : `did you mean shadow-agent ${near}?`;
+  throw new UsageError(
+    `unknown command "${first}"`,
+    first.endsWith('.json') ? `did you mean --config ${first}?` : hint,
+  );
+}
+
+function flagValue(option: Option, value: unknown): FlagValue {
+  if (option.type === 'list') return [value].flat().map(textOf);
+  if (Array.isArray(value)) {
+    throw new UsageError(`--${option.flag} is given ${value.length} times`, 'give it once');
+  }
+  const text = textOf(value);
+  if (option.type === 'boolean') return text === 'true';
+  return option.type === 'integer' ? wholeNumber(option, text) : text;
+}
+
+function wholeNumber({ flag }: Option, text: string): number {
+  const number = Number(text);
+  if (/^\d+$/.test(text) && Number.isSafeInteger(number)) return number;
+  const hint = `write digits only, for example --${flag} 60`;
+  throw new UsageError(`--${flag} must be a whole number, not "${text}"`, hint);
+}
+
+/** Takes off the `=` that `protect` put in front. */
+function textOf(value: unknown): string {
+  return String(value).slice(1);
+}

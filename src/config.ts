@@ -1,0 +1,135 @@
+import { dirname, resolve } from 'node:path';
+import * as v from 'valibot';
+import { type Resolved, resolveAcross } from './config/checks.ts';
+import { type Flags, fileFlagProblems, mergeFlags, sourceOf } from './config/flags.ts';
+import { structureProblems } from './config/keys.ts';
+import { issueProblem } from './config/problems.ts';
+import { type ConfigValues, configSchema } from './config/schema.ts';
+import type { Problem } from './core/errors.ts';
+import { readAccounts } from './io/accounts.ts';
+import { readConfigFile } from './io/config-file.ts';
+import { type Identity, readIdentity } from './io/identity.ts';
+
+export { configJsonSchema } from './config/schema.ts';
+
+/** What the agent runs by: parsed, checked, defaults applied, every path absolute. */
+export interface AgentConfig {
+  thingName: string;
+  clientId: string;
+  /** The AWS IoT data endpoint; without a port 8883, and 443 when that is blocked. */
+  endpoint: { host: string; port?: number };
+  /** The credentials provider; `path` is `/role-aliases/ALIAS/credentials`. */
+  credentialEndpoint: { host: string; port: number; path: string; roleAlias: string };
+  cert: string;
+  key: string;
+  ca: string;
+  /** Absent for the classic shadow. */
+  shadowName?: string;
+  stateDir: string;
+  s3: S3Config;
+  files: FileConfig[];
+  keepAliveSeconds: number;
+  resyncSeconds: number;
+  stallSeconds: number;
+  digest: 'native' | 'noble';
+  log: { level: 'debug' | 'info' | 'warning' | 'error'; format: 'text' | 'json' };
+}
+
+export interface S3Config {
+  region: string;
+  /** An https origin in the place of AWS's own. */
+  endpoint?: string;
+  /** Roots to trust besides the bundled and the system's. */
+  ca?: string;
+  pathStyle: boolean;
+  dualStack: boolean;
+}
+
+export interface FileConfig {
+  /** The property of the shadow's desired and reported sections that names this file. */
+  property: string;
+  path: string;
+  /** Permission bits; absent: what the file has, else 0644. */
+  mode?: number;
+  /** Absent: what the file has. */
+  owner?: { uid: number; gid: number };
+  /** Prefixes `s3://bucket/…` that a desired URL must start with; absent: any. */
+  allow?: string[];
+  maxBytes?: number;
+  keepPrevious: boolean;
+}
+
+export type LoadedConfig =
+  | { ok: true; config: AgentConfig; identity: Identity }
+  /** `usage` where the command line contradicts the file. */
+  | { ok: false; usage: boolean; problems: Problem[] };
+
+export interface LoadOptions {
+  /** Relative to `cwd`; without one the flags are all there is. */
+  configPath?: string | undefined;
+  flags: Flags;
+  env: Readonly<Record<string, string | undefined>>;
+  cwd: string;
+}
+
+/**
+ * Reads the config file, lays the flags over it, checks all of it and reads the identity. Lists every problem at
+ * once; none of them is thrown.
+ */
+export async function loadConfig({ configPath, flags, env, cwd }: LoadOptions): Promise<LoadedConfig> {
+  const path = configPath === undefined ? undefined : resolve(cwd, configPath);
+  const file = await readFile(path);
+  if (!file.ok) return { ok: false, usage: false, problems: [file.problem] };
+  const contradictions = fileFlagProblems(file.value, flags);
+  if (contradictions.length > 0) return { ok: false, usage: true, problems: contradictions };
+
+  const raw = mergeFlags(file.value, flags, cwd);
+  const parsed = v.safeParse(configSchema, raw, { abortPipeEarly: true });
+  const across = await resolveAcross(raw, {
+    baseDir: path === undefined ? cwd : dirname(path),
+    configPath: path,
+    env,
+    accounts: await readAccounts(),
+  });
+  const identity = await readIdentity(across.paths);
+  const problems = [
+    ...structureProblems(raw),
+    ...(parsed.issues ?? []).flatMap(issueProblem),
+    ...across.problems,
+    ...(identity.ok ? [] : identity.problems),
+  ];
+  const config = parsed.success ? assemble(parsed.output, across) : undefined;
+  if (problems.length > 0 || config === undefined || !identity.ok) {
+    return {
+      ok: false,
+      usage: false,
+      problems: problems.map((problem) => ({ ...problem, path: sourceOf(problem.path, flags) })),
+    };
+  }
+  return { ok: true, config, identity: identity.identity };
+}
+
+async function readFile(path: string | undefined): ReturnType<typeof readConfigFile> {
+  return path === undefined ? { ok: true, value: {} } : readConfigFile(path);
+}
+
+/** Joins what the file says with what was worked out of it; undefined where a part had a problem. */
+function assemble(values: ConfigValues, across: Resolved): AgentConfig | undefined {
+  const { cert, key, ca, s3Ca } = across.paths;
+  if (cert === undefined || key === undefined || ca === undefined || across.region === undefined)
+    return undefined;
+  const { ca: _, ...s3 } = values.s3;
+  return {
+    ...values,
+    clientId: values.clientId ?? values.thingName,
+    cert,
+    key,
+    ca,
+    stateDir: across.stateDir,
+    s3: { ...s3, region: across.region, ...(s3Ca === undefined ? {} : { ca: s3Ca }) },
+    files: values.files.map(({ owner: _owner, ...file }, index) => {
+      const { path = file.path, owner } = across.files[index] ?? {};
+      return { ...file, path, ...(owner === undefined ? {} : { owner }) };
+    }),
+  };
+}

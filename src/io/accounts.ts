@@ -1,0 +1,63 @@
+import { readTextFile } from './text-file.ts';
+
+export interface Owner {
+  uid: number;
+  gid: number;
+}
+
+/** The texts of `/etc/passwd` and `/etc/group`. */
+export interface Accounts {
+  passwd: string;
+  group: string;
+}
+
+/** Reads the system's accounts; a file that is not there has none. */
+export async function readAccounts(): Promise<Accounts> {
+  const [passwd, group] = await Promise.all([readTextFile('/etc/passwd'), readTextFile('/etc/group')]);
+  return { passwd: passwd.ok ? passwd.text : '', group: group.ok ? group.text : '' };
+}
+
+/** Resolves `user` or `user:group`, names or numbers; a user alone brings the group of its account. */
+export function resolveOwner(
+  owner: string,
+  accounts: Accounts,
+): { ok: true; owner: Owner } | { ok: false; message: string; hint: string } {
+  const [user = '', group] = owner.split(':');
+  const account = lines(accounts.passwd).find(([name, , uid]) => name === user || uid === user);
+  const uid = idOf(user) ?? idOf(account?.[2]);
+  if (uid === undefined) {
+    return {
+      ok: false,
+      message: `names no user of /etc/passwd: ${user}`,
+      hint: 'add the user, or write its number',
+    };
+  }
+  const gid = group === undefined ? idOf(account?.[3]) : groupId(group, accounts);
+  if (gid !== undefined) return { ok: true, owner: { uid, gid } };
+  return group === undefined
+    ? {
+        ok: false,
+        message: `user ${user} has no group in /etc/passwd`,
+        hint: `write user:group, e.g. ${user}:${user}`,
+      }
+    : {
+        ok: false,
+        message: `names no group of /etc/group: ${group}`,
+        hint: 'add the group, or write its number',
+      };
+}
+
+function groupId(group: string, accounts: Accounts): number | undefined {
+  return idOf(group) ?? idOf(lines(accounts.group).find(([name]) => name === group)?.[2]);
+}
+
+function lines(text: string): string[][] {
+  return text.split('\n').map((line) => line.split(':'));
+}
+
+/** 2^32 - 1 means "leave as it is" to chown, so that it is no id. */
+function idOf(text: string | undefined): number | undefined {
+  if (text === undefined || !/^\d{1,10}$/.test(text)) return undefined;
+  const id = Number(text);
+  return id < 2 ** 32 - 1 ? id : undefined;
+}

@@ -1,0 +1,118 @@
+import { type Credentials, parseCredentials, providerHint, providerMessage } from '../core/credentials.ts';
+import { AgentError } from '../core/errors.ts';
+import type { Clock } from './clock.ts';
+import { networkError, readText } from './http.ts';
+import { protect } from './log.ts';
+import type { Fetch } from './runtime.ts';
+
+// The connection may be half-open or the service deaf: the whole exchange has this long.
+const timeoutMs = 20_000;
+const maxAnswerBytes = 64 * 1024;
+
+export interface ProviderOptions {
+  endpoint: { host: string; port: number; path: string; roleAlias: string };
+  thingName: string;
+  /** Carries the device's certificate and the CA of AWS IoT. */
+  fetch: Fetch;
+  clock: Clock;
+  /** Ends a refresh that is under way when the agent stops. */
+  signal: AbortSignal;
+}
+
+/**
+ * The device's certificate traded for temporary credentials, which are kept until they near their end. Callers that
+ * come while one exchange is under way share it; a failed one is never kept, and what is still valid is used on.
+ * Source: AWS IoT developer guide, authorizing-direct-aws.
+ */
+export class CredentialsProvider {
+  readonly #options: ProviderOptions;
+  #cached: Credentials | undefined;
+  #pending: Promise<Credentials> | undefined;
+
+  constructor(options: ProviderOptions) {
+    this.#options = options;
+  }
+
+  /** @throws AgentError CREDENTIALS (slow for 4xx), NETWORK or TIMEOUT; the signal's reason when it is aborted. */
+  async get(signal: AbortSignal): Promise<Credentials> {
+    const cached = this.#cached;
+    const nowMs = this.#options.clock.nowMs();
+    if (cached !== undefined && nowMs < cached.refreshAtMs) return cached;
+    try {
+      return await settleOrAbort(this.#refresh(), signal);
+    } catch (error) {
+      if (!signal.aborted && cached === this.#cached && cached !== undefined && nowMs < cached.expiresAtMs) {
+        return cached;
+      }
+      throw error;
+    }
+  }
+
+  /** Forgets credentials that S3 refused, unless newer ones have come meanwhile. */
+  drop(accessKeyId: string): void {
+    if (this.#cached?.accessKeyId === accessKeyId) this.#cached = undefined;
+  }
+
+  /** Gets credentials ready while something else is waited for; a failure will show at `get`. */
+  warm(): void {
+    this.get(this.#options.signal).catch(() => undefined);
+  }
+
+  #refresh(): Promise<Credentials> {
+    this.#pending ??= this.#fetch()
+      .then((credentials) => {
+        this.#cached = credentials;
+        return credentials;
+      })
+      .finally(() => {
+        this.#pending = undefined;
+      });
+    return this.#pending;
+  }
+
+  async #fetch(): Promise<Credentials> {
+    const { endpoint, thingName, fetch, clock, signal } = this.#options;
+    const what = `Cannot fetch credentials for role alias "${endpoint.roleAlias}" from ${endpoint.host}`;
+    const deadline = AbortSignal.timeout(timeoutMs);
+    try {
+      const response = await fetch(`https://${endpoint.host}:${endpoint.port}${endpoint.path}`, {
+        headers: new Headers({ 'x-amzn-iot-thingname': thingName }),
+        signal: AbortSignal.any([deadline, signal]),
+      });
+      const text = await readText(response, maxAnswerBytes);
+      if (response.status !== 200) throw this.#refused(what, response.status, text);
+      const serverMs = Date.parse(response.headers.get('date') ?? '');
+      const credentials = parseCredentials(
+        text,
+        Number.isFinite(serverMs) ? serverMs : clock.wallMs(),
+        clock.nowMs(),
+      );
+      protect(credentials.secretAccessKey.reveal());
+      protect(credentials.sessionToken.reveal());
+      return credentials;
+    } catch (error) {
+      if (deadline.aborted)
+        throw new AgentError('TIMEOUT', `${what}: no answer in ${timeoutMs / 1000} s`, { cause: error });
+      throw networkError(error, what, signal);
+    }
+  }
+
+  #refused(what: string, status: number, text: string): AgentError {
+    const message = providerMessage(text);
+    const { endpoint, thingName } = this.#options;
+    return new AgentError('CREDENTIALS', `${what}: HTTP ${status}${message === '' ? '' : ` "${message}"`}`, {
+      retry: status >= 500 || status === 429 ? 'soon' : 'slow',
+      hint: providerHint(status, message, endpoint.roleAlias, thingName),
+    });
+  }
+}
+
+/** The promise, unless the signal is aborted first; then its reason. */
+function settleOrAbort<T>(promise: Promise<T>, signal: AbortSignal): Promise<T> {
+  return new Promise((resolve, reject) => {
+    const abort = () => reject(signal.reason);
+    if (signal.aborted) abort();
+    signal.addEventListener('abort', abort);
+    promise.then(resolve, reject).finally(() => signal.removeEventListener('abort', abort));
+  });
+}

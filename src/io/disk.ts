@@ -1,0 +1,103 @@
+/** Small steps on the file system that several parts take, each in its safe order. */
+import { constants } from 'node:fs';
+import { type FileHandle, open, rename, rm, statfs } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { AgentError } from '../core/errors.ts';
+import { createDigest, type DigestEngine } from './digest.ts';
+
+/** The `code` of a system error, such as ENOENT; '' for anything else. */
+export function errnoOf(error: unknown): string {
+  return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
+}
+
+/** A full disk is DISK_FULL, every other failure of the file system INSTALL. Aborts are handed on. */
+export function diskError(error: unknown, what: string): unknown {
+  if (error instanceof AgentError || (error instanceof Error && error.name === 'AbortError')) return error;
+  const errno = errnoOf(error);
+  if (errno === 'ENOSPC' || errno === 'EDQUOT') {
+    return new AgentError('DISK_FULL', `${what}: ${errno}`, {
+      cause: error,
+      hint: 'free some room on the file system of the target',
+    });
+  }
+  const hints: Record<string, string> = {
+    EACCES: 'give the user of the agent write access to the directory',
+    EPERM: 'run the agent as the owner of the file or as root',
+    EROFS: 'the file system is mounted read-only',
+    EISDIR: 'a directory stands in the way: move it, or set another "path"',
+    ELOOP: 'a link stands where the agent keeps its part: remove it',
+  };
+  const hint = hints[errno];
+  const reason = errno === '' ? String(error) : errno;
+  return new AgentError('INSTALL', `${what}: ${reason}`, {
+    cause: error,
+    ...(hint === undefined ? {} : { hint }),
+  });
+}
+
+/** Makes a rename, link or removal in a directory outlast a power cut. */
+export async function syncDirectory(directory: string): Promise<void> {
+  const handle = await open(directory, 'r');
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}
+
+/** Replaces a small file: at every instant it holds the old text or the new one. */
+export async function writeFileAtomic(path: string, text: string, mode: number): Promise<void> {
+  const staged = `${path}.new`;
+  const handle = await open(staged, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, mode);
+  try {
+    await handle.writeFile(text);
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+  await rename(staged, path);
+  await syncDirectory(dirname(path));
+}
+
+/** Removes a file if it is there. */
+export async function remove(path: string): Promise<void> {
+  await rm(path, { force: true });
+}
+
+const readBytes = 1024 * 1024;
+
+/** Feeds a file from its start to `take`, in order. @throws the signal's reason when it is aborted */
+export async function readThrough(
+  handle: FileHandle,
+  take: (chunk: Uint8Array) => void,
+  signal: AbortSignal,
+): Promise<number> {
+  const buffer = new Uint8Array(readBytes);
+  let position = 0;
+  for (;;) {
+    signal.throwIfAborted();
+    const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
+    if (bytesRead === 0) return position;
+    take(buffer.subarray(0, bytesRead));
+    position += bytesRead;
+  }
+}
+
+/** The SHA-256 of an open file. */
+export async function hashFile(
+  handle: FileHandle,
+  engine: DigestEngine,
+  signal: AbortSignal,
+): Promise<string> {
+  const digest = createDigest(engine);
+  await readThrough(handle, (chunk) => digest.update(chunk), signal);
+  return digest.hex();
+}
+
+const reserveBytes = 16 * 1024 * 1024;
+
+/** Bytes that may still be written in a directory, with a reserve left: 16 MiB, or 5 % where that is less. */
+export async function roomIn(directory: string): Promise<number> {
+  const { bavail, bsize, blocks } = await statfs(directory);
+  return bavail * bsize - Math.min(reserveBytes, blocks * bsize * 0.05);
+}

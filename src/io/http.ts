@@ -1,0 +1,48 @@
+import { AgentError } from '../core/errors.ts';
+
+/**
+ * Reads a body as text, up to a limit: an answer from the network never fills the memory. What lies beyond the limit
+ * is not read.
+ */
+export async function readText(response: Response, maxBytes: number): Promise<string> {
+  const decoder = new TextDecoder();
+  const reader = response.body?.getReader();
+  let text = '';
+  let bytes = 0;
+  while (reader !== undefined && bytes < maxBytes) {
+    const { done, value } = await reader.read();
+    if (done) return text + decoder.decode();
+    bytes += value.length;
+    text += decoder.decode(value, { stream: true });
+  }
+  await reader?.cancel();
+  return text;
+}
+
+// OpenSSL's and rustls's words for a chain that does not lead to the configured roots, and for a wrong name.
+const distrust = /certificate|self.signed|issuer|UnknownIssuer|altname|hostname/i;
+const outOfDate = /expired|not yet valid|CERT_NOT_YET_VALID|CERT_HAS_EXPIRED/i;
+
+/**
+ * Turns what a runtime throws for a failed connection into NETWORK, with a hint where the cause is known. An abort by
+ * the given signal is handed on as it is.
+ */
+export function networkError(error: unknown, what: string, signal: AbortSignal): unknown {
+  if (signal.aborted || error instanceof AgentError) return error;
+  const text = describe(error);
+  const hint = outOfDate.test(text)
+    ? 'check the clock of this device, then the dates of the certificate'
+    : distrust.test(text)
+      ? 'the server is not the one that "ca" vouches for: check the endpoint and the CA file'
+      : undefined;
+  const options = hint === undefined ? { cause: error } : { cause: error, hint };
+  return new AgentError('NETWORK', `${what}: ${text}`, options);
+}
+
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error).slice(0, 200);
+  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
+  const cause = error.cause instanceof Error ? ` (${error.cause.message})` : '';
+  const message = `${error.message}${cause}`.replace(/\s+/g, ' ').slice(0, 200);
+  return code === '' || message.includes(code) ? message : `${code} ${message}`;
+}

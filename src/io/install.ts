@@ -1,0 +1,155 @@
+/**
+ * The atomic install: at every instant the target is exactly the old file or exactly the new one.
+ *
+ * Order: owner and mode on the part, sync it, keep the previous file, rename, sync the directory. Only then may
+ * anybody be told. What is kept is a second name of the old file, so that the target is never away.
+ */
+import type { BigIntStats, Stats } from 'node:fs';
+import { constants } from 'node:fs';
+import { copyFile, type FileHandle, link, lstat, mkdir, open, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { AgentError } from '../core/errors.ts';
+import type { DigestEngine } from './digest.ts';
+import { diskError, errnoOf, hashFile, remove, syncDirectory } from './disk.ts';
+import type { Part } from './part.ts';
+import type { FileStamp } from './state.ts';
+
+export interface InstallJob {
+  /** Whole, verified and open; it is closed here. */
+  part: Part;
+  target: string;
+  /** Permission bits; without them what the file has, else 0644. */
+  mode: number | undefined;
+  /** Without it what the file has, else the agent's own. */
+  owner: { uid: number; gid: number } | undefined;
+  /** Where the file that is replaced is kept; nowhere without it. */
+  previousPath: string | undefined;
+}
+
+/**
+ * Puts a verified part in the place of the target.
+ *
+ * @returns the stamp of the installed file
+ * @throws AgentError INSTALL or DISK_FULL; the target is then what it was, and the part is still there
+ */
+export async function install({ part, target, mode, owner, previousPath }: InstallJob): Promise<FileStamp> {
+  try {
+    const old = await lookAt(target);
+    if (old?.isDirectory()) throw isDirectory(target);
+    await dress(part.handle, old, mode, owner);
+    await part.handle.sync();
+    if (previousPath !== undefined && old?.isFile()) await keep(target, previousPath);
+    await rename(part.path, target);
+    await syncDirectory(dirname(target));
+    return stampOf(await part.handle.stat({ bigint: true }));
+  } catch (error) {
+    throw diskError(error, `Cannot install ${target}`);
+  } finally {
+    await part.close();
+  }
+}
+
+async function lookAt(path: string): Promise<Stats | undefined> {
+  try {
+    return await lstat(path);
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw error;
+  }
+}
+
+function isDirectory(target: string): AgentError {
+  return new AgentError('INSTALL', `Cannot install ${target}: it is a directory`, {
+    hint: 'move the directory away, or set another "path"',
+  });
+}
+
+/** Owner first: a change of owner takes set-user-id bits away. */
+async function dress(
+  handle: FileHandle,
+  old: Stats | undefined,
+  mode: number | undefined,
+  owner: InstallJob['owner'],
+): Promise<void> {
+  const kept = old?.isFile() ? old : undefined;
+  const own = await handle.stat();
+  const { uid, gid } = owner ?? kept ?? own;
+  if (uid !== own.uid || gid !== own.gid) await handle.chown(uid, gid);
+  await handle.chmod(mode ?? (kept === undefined ? 0o644 : kept.mode & 0o7777));
+}
+
+async function keep(target: string, previousPath: string): Promise<void> {
+  const staged = `${previousPath}.new`;
+  await mkdir(dirname(previousPath), { recursive: true, mode: 0o700 });
+  await remove(staged);
+  try {
+    await link(target, staged);
+  } catch {
+    // Another file system, or one without links.
+    await copyFile(target, staged, constants.COPYFILE_EXCL);
+    const handle = await open(staged, 'r');
+    await handle.sync().finally(() => handle.close());
+  }
+  await rename(staged, previousPath);
+  await syncDirectory(dirname(previousPath));
+}
+
+function stampOf(stat: BigIntStats): FileStamp {
+  const { dev, ino, size, mtimeNs, ctimeNs } = stat;
+  return {
+    dev: `${dev}`,
+    ino: `${ino}`,
+    size: `${size}`,
+    mtimeNs: `${mtimeNs}`,
+    ctimeNs: `${ctimeNs}`,
+  };
+}
+
+/** Tells whether a file is, to all that stat shows, the one that it was. */
+export function sameStamp(a: FileStamp, b: FileStamp): boolean {
+  return (
+    a.dev === b.dev &&
+    a.ino === b.ino &&
+    a.size === b.size &&
+    a.mtimeNs === b.mtimeNs &&
+    a.ctimeNs === b.ctimeNs
+  );
+}
+
+/** What a target holds, and the stamp under which that is true. */
+export interface Inspected {
+  sha256: string;
+  stamp: FileStamp;
+}
+
+/**
+ * Looks at what is installed. A file whose stamp is the known one is not read again.
+ *
+ * @returns undefined where no regular file is: nothing, or something that an install will replace
+ * @throws AgentError INSTALL when it cannot be read; the signal's reason when it is aborted
+ */
+export async function inspect(
+  target: string,
+  known: Inspected | undefined,
+  engine: DigestEngine,
+  signal: AbortSignal,
+): Promise<Inspected | undefined> {
+  let handle: FileHandle;
+  try {
+    handle = await open(target, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  } catch (error) {
+    if (['ENOENT', 'ELOOP', 'ENOTDIR', 'ENXIO'].includes(errnoOf(error))) return undefined;
+    throw diskError(error, `Cannot read ${target}`);
+  }
+  try {
+    const stat = await handle.stat({ bigint: true });
+    if (!stat.isFile()) return undefined;
+    const stamp = stampOf(stat);
+    if (known !== undefined && sameStamp(known.stamp, stamp)) return known;
+    return { sha256: await hashFile(handle, engine, signal), stamp };
+  } catch (error) {
+    throw signal.aborted ? error : diskError(error, `Cannot read ${target}`);
+  } finally {
+    await handle.close();
+  }
+}

@@ -1,0 +1,90 @@
+import { configureSync, getLogger, type LogRecord } from '@logtape/logtape';
+
+/** What may stand in a log line. A Secret is none of these, so the compiler keeps it out. */
+export type LogField = string | number | boolean | undefined;
+export type LogFields = Record<string, LogField>;
+
+/** The agent's log: constant messages, with what varies in fields. */
+export interface Logger {
+  debug(message: string, fields?: LogFields): void;
+  info(message: string, fields?: LogFields): void;
+  warning(message: string, fields?: LogFields): void;
+  error(message: string, fields?: LogFields): void;
+}
+
+export interface LogOptions {
+  level: 'debug' | 'info' | 'warning' | 'error';
+  format: 'text' | 'json';
+}
+
+/** The log on stderr, a line for each event, in text or JSON. */
+export function createLogger({ level, format }: LogOptions): Logger {
+  const formatRecord = format === 'json' ? formatJson : formatText;
+  configureSync({
+    reset: true,
+    sinks: { stderr: (record) => void process.stderr.write(`${formatRecord(record)}\n`) },
+    loggers: [
+      { category: 'agent', sinks: ['stderr'], lowestLevel: level },
+      { category: ['logtape', 'meta'], sinks: [] },
+    ],
+  });
+  return getLogger('agent');
+}
+
+// The newest secrets of the process; older ones have long expired.
+const protectedValues: string[] = [];
+const maxProtected = 32;
+
+/** Makes sure that this value is never written to the log, wherever it may turn up. */
+export function protect(value: string): void {
+  if (value.length < 8 || protectedValues.includes(value)) return;
+  protectedValues.push(value);
+  if (protectedValues.length > maxProtected) protectedValues.shift();
+}
+
+/** Takes out of a text what must not be shown: protected values, keys, userinfo and queries of web URLs. */
+export function redact(text: string): string {
+  const known = protectedValues.reduce((rest, value) => rest.replaceAll(value, '[secret]'), text);
+  return known
+    .replace(/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g, '[secret]')
+    .replace(/(https?:\/\/)[^\s/@"']+@/g, '$1[secret]@')
+    .replace(/(https?:\/\/[^\s?"']+)\?[^\s"']*/g, '$1?[secret]')
+    .replace(/(X-Amz-(?:Security-Token|Signature|Credential)[=:]\s*)[^\s&"']+/gi, '$1[secret]');
+}
+
+function fieldsOf(record: LogRecord): Array<[string, unknown]> {
+  return Object.entries(record.properties).filter(([, value]) => value !== undefined);
+}
+
+function formatJson(record: LogRecord): string {
+  const fields = fieldsOf(record).map(([key, value]) => [
+    key,
+    typeof value === 'string' ? redact(value) : value,
+  ]);
+  return JSON.stringify({
+    time: new Date(record.timestamp).toISOString(),
+    level: record.level,
+    message: messageOf(record),
+    ...Object.fromEntries(fields),
+  });
+}
+
+function formatText(record: LogRecord): string {
+  const fields = fieldsOf(record).map(([key, value]) => ` ${key}=${quote(redact(String(value)))}`);
+  const time = new Date(record.timestamp).toISOString();
+  return `${time} ${record.level.toUpperCase().padEnd(7)} ${messageOf(record)}${fields.join('')}`;
+}
+
+function messageOf(record: LogRecord): string {
+  return redact(String(record.rawMessage));
+}
+
+/** Values from the network may hold line ends and terminal sequences; in quotes they are harmless. */
+function quote(text: string): string {
+  return /^[\w./:+@,%-]+$/.test(text)
+    ? text
+    : JSON.stringify(text).replace(
+        /[\u007f-\u009f\u2028\u2029]/g,
+        (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+      );
+}

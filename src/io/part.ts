@@ -1,0 +1,124 @@
+import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
+import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { AgentError } from '../core/errors.ts';
+import { createDigest, type Digest, type DigestEngine } from './digest.ts';
+import { diskError, readThrough, remove } from './disk.ts';
+
+/** 16 hex digits that name a file's parts and its previous version. */
+export function fileId(property: string, target: string): string {
+  return createHash('sha256').update(`${property}\0${target}`).digest('hex').slice(0, 16);
+}
+
+/** The part of one object lies beside its target, so that a rename can install it. */
+export function partPath(property: string, target: string, sha256: string): string {
+  const name = `.shadow-agent.${fileId(property, target)}.${sha256.slice(0, 16)}.part`;
+  return join(dirname(target), name);
+}
+
+/** Removes the parts of one file but for the one to keep; other names in the directory are never touched. */
+export async function cleanParts(property: string, target: string, keepSha256?: string): Promise<void> {
+  const keep = keepSha256 === undefined ? '' : basename(partPath(property, target, keepSha256));
+  const ours = new RegExp(`^\\.shadow-agent\\.${fileId(property, target)}\\.[0-9a-f]{16}\\.part$`);
+  const directory = dirname(target);
+  const names = await readdir(directory).catch(() => []);
+  for (const name of names) {
+    if (ours.test(name) && name !== keep) await remove(join(directory, name)).catch(() => undefined);
+  }
+}
+
+/** A file that grows towards an object, and the digest of what it holds. It survives restarts. */
+export class Part {
+  readonly path: string;
+  readonly handle: FileHandle;
+  readonly #engine: DigestEngine;
+  #digest: Digest;
+  #length = 0;
+
+  private constructor(path: string, handle: FileHandle, engine: DigestEngine) {
+    this.path = path;
+    this.handle = handle;
+    this.#engine = engine;
+    this.#digest = createDigest(engine);
+  }
+
+  /**
+   * Opens or makes a part, and hashes what it already holds.
+   *
+   * @throws AgentError INSTALL when something else stands there: a link, a device, a file of another user, or one with
+   * a second name
+   */
+  static async open(path: string, engine: DigestEngine, signal: AbortSignal): Promise<Part> {
+    const what = `Cannot open the part in ${dirname(path)}`;
+    try {
+      await mkdir(dirname(path), { recursive: true });
+      const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+      const part = new Part(path, await open(path, flags, 0o600), engine);
+      try {
+        await part.#check();
+        part.#length = await readThrough(part.handle, (chunk) => part.#digest.update(chunk), signal);
+        return part;
+      } catch (error) {
+        await part.close();
+        throw error;
+      }
+    } catch (error) {
+      throw signal.aborted ? error : diskError(error, what);
+    }
+  }
+
+  async #check(): Promise<void> {
+    const stat = await this.handle.stat();
+    if (stat.isFile() && stat.nlink === 1 && stat.uid === process.geteuid?.()) return;
+    throw new AgentError('INSTALL', `${this.path} is not a plain file of this agent alone`, {
+      hint: 'find out who put it there, and remove it',
+    });
+  }
+
+  /** Bytes in the part. */
+  get length(): number {
+    return this.#length;
+  }
+
+  /** SHA-256 of all that the part holds now. */
+  hex(): string {
+    return this.#digest.hex();
+  }
+
+  /** @throws AgentError DISK_FULL or INSTALL */
+  async append(chunk: Uint8Array): Promise<void> {
+    this.#digest.update(chunk);
+    try {
+      for (let done = 0; done < chunk.length; ) {
+        const { bytesWritten } = await this.handle.write(
+          chunk,
+          done,
+          chunk.length - done,
+          this.#length + done,
+        );
+        done += bytesWritten;
+      }
+    } catch (error) {
+      throw diskError(error, `Cannot write to ${dirname(this.path)}`);
+    }
+    this.#length += chunk.length;
+  }
+
+  /** Empties the part. */
+  async restart(): Promise<void> {
+    await this.handle.truncate(0);
+    this.#digest = createDigest(this.#engine);
+    this.#length = 0;
+  }
+
+  async close(): Promise<void> {
+    await this.handle.close();
+  }
+
+  /** Closes the part and takes it off the disk. */
+  async discard(): Promise<void> {
+    await this.close();
+    await remove(this.path);
+  }
+}

@@ -1,0 +1,149 @@
+import { randomBytes } from 'node:crypto';
+import { AgentError } from '../core/errors.ts';
+import type { JsonObject } from '../core/json.ts';
+import { parseShadowMessage, type ShadowDocument, type ShadowMessage, shadowTopics } from '../core/shadow.ts';
+import type { Logger } from './log.ts';
+import type { MqttLink } from './mqtt.ts';
+
+type Delta = Extract<ShadowMessage, { kind: 'update/delta' }>;
+type Answer = Exclude<ShadowMessage, Delta>;
+
+// The service answers within a second; on the poorest link a packet is repeated for some.
+const answerTimeoutMs = 20_000;
+
+// One prefix for the life of the process: a delta that answers a report of an earlier connection is ours as well.
+const tokenPrefix = `sa-${randomBytes(8).toString('hex')}-`;
+let tokenCount = 0;
+
+/** Tells whether a client token was made by this process. */
+export function isOwnToken(token: string): boolean {
+  return token.startsWith(tokenPrefix);
+}
+
+/** The shadow of one thing, over one connection. */
+export class ShadowClient {
+  readonly #link: MqttLink;
+  readonly #prefix: string;
+  readonly #log: Logger;
+  readonly #waiting = new Map<string, (answer: Answer) => void>();
+  readonly #onDelta: (delta: Delta) => void;
+
+  private constructor(link: MqttLink, prefix: string, log: Logger, onDelta: (delta: Delta) => void) {
+    this.#link = link;
+    this.#prefix = prefix;
+    this.#log = log;
+    this.#onDelta = onDelta;
+  }
+
+  /**
+   * Subscribes to all that the agent listens to. Answers are not retained, so this comes before every request.
+   * Source: AWS IoT developer guide, device-shadow-comms-device.
+   *
+   * @throws AgentError MQTT
+   */
+  static async open(
+    link: MqttLink,
+    prefix: string,
+    log: Logger,
+    onDelta: (delta: Delta) => void,
+  ): Promise<ShadowClient> {
+    const client = new ShadowClient(link, prefix, log, onDelta);
+    link.onMessage((topic, payload) => client.#receive(topic, payload));
+    await link.subscribe(shadowTopics(prefix));
+    return client;
+  }
+
+  /**
+   * Reads the full document.
+   *
+   * @returns undefined where the thing has no shadow yet (404)
+   * @throws AgentError SHADOW_REJECTED, MQTT, TIMEOUT
+   */
+  async get(): Promise<ShadowDocument | undefined> {
+    const answer = await this.#request('get', {});
+    if (answer.kind === 'get/accepted') return answer.document;
+    if (answer.kind === 'get/rejected' && answer.code === 404) return undefined;
+    throw rejection('get', answer);
+  }
+
+  /**
+   * Writes to the reported section; null deletes.
+   *
+   * @throws AgentError SHADOW_REJECTED (`rejectedCode` tells which), MQTT, TIMEOUT
+   */
+  async report(reported: JsonObject): Promise<void> {
+    const answer = await this.#request('update', { state: { reported } });
+    if (answer.kind !== 'update/accepted') throw rejection('update', answer);
+  }
+
+  async #request(verb: 'get' | 'update', body: JsonObject): Promise<Answer> {
+    tokenCount += 1;
+    const clientToken = `${tokenPrefix}${tokenCount}`;
+    const answer = new Promise<Answer>((resolve) => this.#waiting.set(clientToken, resolve));
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => reject(this.#deaf(verb)), answerTimeoutMs);
+    });
+    const lost = this.#link.whileUp(answer);
+    try {
+      const sent = this.#link.publish(`${this.#prefix}/${verb}`, JSON.stringify({ ...body, clientToken }));
+      await Promise.race([sent, late]);
+      return await Promise.race([lost, late]);
+    } finally {
+      clearTimeout(timer);
+      this.#waiting.delete(clientToken);
+      late.catch(() => undefined);
+      lost.catch(() => undefined);
+    }
+  }
+
+  /** A connection on which the service does not answer is no better than none. */
+  #deaf(verb: string): AgentError {
+    const error = new AgentError('TIMEOUT', `The shadow service did not answer "${verb}"`, {
+      hint: "allow iot:Publish and iot:Receive on the shadow topics of this thing in the certificate's policy",
+    });
+    this.#link.drop(error);
+    return error;
+  }
+
+  #receive(topic: string, payload: Uint8Array): void {
+    let message: ShadowMessage;
+    try {
+      message = parseShadowMessage(this.#prefix, topic, payload);
+    } catch (error) {
+      const reason = error instanceof Error ? error.message : String(error);
+      this.#log.warning('Dropped a message that is no shadow document', {
+        topic,
+        bytes: payload.length,
+        reason: reason.slice(0, 100),
+      });
+      return;
+    }
+    this.#log.debug('Received', { topic, bytes: payload.length });
+    if (message.kind === 'update/delta') this.#onDelta(message);
+    // An answer without our token is another client's.
+    else if (message.clientToken !== undefined) this.#waiting.get(message.clientToken)?.(message);
+  }
+}
+
+/** The shadow service refused a request; `rejectedCode` is its own. */
+export class ShadowRejection extends AgentError {
+  readonly rejectedCode: number;
+
+  constructor(verb: string, rejectedCode: number, message: string) {
+    super(
+      'SHADOW_REJECTED',
+      `The shadow service rejected "${verb}": ${rejectedCode} ${message.slice(0, 200)}`,
+      {
+        retry: [409, 429, 500].includes(rejectedCode) ? 'soon' : 'slow',
+      },
+    );
+    this.rejectedCode = rejectedCode;
+  }
+}
+
+function rejection(verb: string, answer: Answer): AgentError {
+  return 'code' in answer
+    ? new ShadowRejection(verb, answer.code, answer.message)
+    : new AgentError('MQTT', `The shadow service answered "${verb}" with ${answer.kind}`);
+}

@@ -1,0 +1,157 @@
+import { mkdir, readFile, rename } from 'node:fs/promises';
+import { join } from 'node:path';
+import * as v from 'valibot';
+import type { JsonObject, JsonValue } from '../core/json.ts';
+import type { Failure, Installed } from '../core/reconcile.ts';
+import { writeFileAtomic } from './disk.ts';
+import type { Logger } from './log.ts';
+
+const jsonValue = v.custom<JsonValue>(() => true);
+const jsonObject = v.custom<JsonObject>(
+  (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
+);
+const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
+
+const stampSchema = v.object({
+  dev: v.string(),
+  ino: v.string(),
+  size: v.string(),
+  mtimeNs: v.string(),
+  ctimeNs: v.string(),
+});
+
+const partSchema = v.object({
+  /** What the part is to become. */
+  sha256,
+  /** URL and version that the bytes came from. */
+  source: v.string(),
+  etag: v.optional(v.string()),
+  /** Bytes of the whole object. */
+  size: v.optional(v.number()),
+  /** The object of this ETag hashed to this, which is not what is desired. */
+  wrongSha256: v.optional(sha256),
+});
+
+const failureSchema = v.object({
+  value: jsonValue,
+  code: v.picklist([
+    'S3',
+    'CREDENTIALS',
+    'S3_DENIED',
+    'S3_NOT_FOUND',
+    'HASH_MISMATCH',
+    'TOO_LARGE',
+    'DISK_FULL',
+    'INSTALL',
+  ]),
+  message: v.string(),
+  hint: v.optional(v.string()),
+  attempt: v.number(),
+  /** Wall-clock ms. */
+  retryAtMs: v.number(),
+});
+
+const fileSchema = v.object({
+  path: v.string(),
+  installed: v.optional(v.object({ sha256, value: v.optional(jsonObject), stamp: stampSchema })),
+  previous: v.optional(v.object({ sha256, value: v.optional(jsonObject) })),
+  part: v.optional(partSchema),
+  failure: v.optional(failureSchema),
+});
+
+const stateSchema = v.object({ version: v.literal(1), files: v.record(v.string(), fileSchema) });
+
+/** What tells one state of a file from another without reading it: stat figures, as decimal text. */
+export type FileStamp = v.InferOutput<typeof stampSchema>;
+export type PartRecord = v.InferOutput<typeof partSchema>;
+export type StoredFailure = v.InferOutput<typeof failureSchema>;
+export type FileState = v.InferOutput<typeof fileSchema>;
+/** What is installed, and the stamp that spares hashing it again. */
+export type StampedInstalled = Installed & { stamp: FileStamp };
+
+/** A failure as it is stored: only one that waits long, so that a restart does not cut its wait short. */
+export function storable(failure: Failure, retryAtWallMs: number | undefined): StoredFailure | undefined {
+  const { value, code, message, hint, attempt, retry } = failure;
+  if (retry !== 'slow') return undefined;
+  const stored = v.safeParse(failureSchema, {
+    value,
+    code,
+    message,
+    hint,
+    attempt,
+    retryAtMs: retryAtWallMs,
+  });
+  return stored.success ? stored.output : undefined;
+}
+
+/**
+ * `stateDir/state.json`: what the disk itself cannot tell. Written whole, atomically and synced, one write at a time;
+ * a write that comes while another is under way is joined with those behind it.
+ */
+export class State {
+  readonly #path: string;
+  readonly #files: Map<string, FileState>;
+  #writing: Promise<void> = Promise.resolve();
+  #queued: Promise<void> | undefined;
+
+  private constructor(path: string, files: Map<string, FileState>) {
+    this.#path = path;
+    this.#files = files;
+  }
+
+  /** Opens the state of a directory, which is made if need be. Rubbish is set aside as `state.json.bad`. */
+  static async open(stateDir: string, log: Logger): Promise<State> {
+    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    const path = join(stateDir, 'state.json');
+    const files = await load(path, log);
+    return new State(path, files);
+  }
+
+  /** What is stored of one file; empty where it was stored for another path. */
+  file(property: string, path: string): FileState {
+    const stored = this.#files.get(property);
+    return stored?.path === path ? stored : { path };
+  }
+
+  /** Changes what is stored of one file; undefined removes a member. Resolves when it is safe on disk. */
+  update(
+    property: string,
+    path: string,
+    change: { [K in keyof FileState]?: FileState[K] | undefined },
+  ): Promise<void> {
+    const merged = { ...this.file(property, path), ...change, path };
+    const kept = Object.entries(merged).filter(([, value]) => value !== undefined);
+    this.#files.set(property, v.parse(fileSchema, Object.fromEntries(kept)));
+    return this.#save();
+  }
+
+  #save(): Promise<void> {
+    this.#queued ??= this.#writing
+      .catch(() => undefined)
+      .then(() => {
+        this.#queued = undefined;
+        const state = { version: 1, files: Object.fromEntries(this.#files) };
+        this.#writing = writeFileAtomic(this.#path, `${JSON.stringify(state, null, 1)}\n`, 0o600);
+        return this.#writing;
+      });
+    return this.#queued;
+  }
+}
+
+async function load(path: string, log: Logger): Promise<Map<string, FileState>> {
+  let text: string;
+  try {
+    text = await readFile(path, 'utf8');
+  } catch {
+    return new Map();
+  }
+  try {
+    return new Map(Object.entries(v.parse(stateSchema, JSON.parse(text)).files));
+  } catch {
+    await rename(path, `${path}.bad`);
+    log.warning('The state file is not readable and was set aside; starting anew from disk and shadow', {
+      path: `${path}.bad`,
+    });
+    return new Map();
+  }
+}

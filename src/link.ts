@@ -1,0 +1,180 @@
+/**
+ * Keeps the shadow in view: one connection at a time, made anew whenever it is lost, and the full document read again
+ * whenever there is a reason to. A delta is only such a reason; nobody acts on what it says.
+ */
+import { backoffMs, reconnect, slow, soon } from './core/backoff.ts';
+import { type AgentError, toAgentError } from './core/errors.ts';
+import type { JsonObject, JsonValue } from './core/json.ts';
+import { deltaRings, type ShadowDocument } from './core/shadow.ts';
+import type { Clock } from './io/clock.ts';
+import { Latest } from './io/latest.ts';
+import type { Logger } from './io/log.ts';
+import type { MqttLink } from './io/mqtt.ts';
+import { isOwnToken, ShadowClient, ShadowRejection } from './io/shadow-client.ts';
+
+// A broker that ends each fresh session must not be met with a fresh backoff each time.
+const stableMs = 60_000;
+// AWS IoT quotas: one CONNECT a second for a client id.
+const minIntervalMs = 1_000;
+
+export interface LinkOptions {
+  connect: (signal: AbortSignal) => Promise<MqttLink>;
+  prefix: string;
+  resyncSeconds: number;
+  clock: Clock;
+  log: Logger;
+  /** From 0 to under 1. */
+  random: () => number;
+  /** The desired values that are held now, by property. */
+  held: () => ReadonlyMap<string, JsonValue | undefined>;
+  /** A connection stands and all topics are subscribed. */
+  onUp: () => void;
+  onDown: () => void;
+  /** A connection could not be made, was lost, or a request was refused; `state.lastError` says why. */
+  onTrouble: () => void;
+  /** A delta brought news; the document follows. */
+  onNews: () => void;
+  /** The full document; undefined where the thing has no shadow. */
+  onDocument: (document: ShadowDocument | undefined) => void;
+}
+
+/** What `status` shows of the link. */
+export interface LinkState {
+  connected: boolean;
+  lastError?: AgentError;
+}
+
+export class ShadowLink {
+  readonly #options: LinkOptions;
+  readonly #bell = new Latest(undefined);
+  readonly #answered = new Latest(Number.NEGATIVE_INFINITY);
+  #rung = false;
+  #client: ShadowClient | undefined;
+  #connectedAtMs: number | undefined;
+  #lastError: AgentError | undefined;
+
+  constructor(options: LinkOptions) {
+    this.#options = options;
+  }
+
+  get state(): LinkState {
+    const error = this.#lastError;
+    return { connected: this.#client !== undefined, ...(error === undefined ? {} : { lastError: error }) };
+  }
+
+  /** Asks for the full document, now or as soon as there is a connection. */
+  ring(): void {
+    this.#rung = true;
+    this.#bell.set(undefined);
+  }
+
+  /** Waits for an answer that is not older than `maxAgeMs`, for `timeoutMs` at most; not at all while offline. */
+  async fresh(maxAgeMs: number, timeoutMs: number, signal: AbortSignal): Promise<void> {
+    const { clock } = this.#options;
+    if (this.#client === undefined || clock.nowMs() - this.#answered.value <= maxAgeMs) return;
+    const { replaced } = this.#answered;
+    this.ring();
+    await clock.sleep(timeoutMs, AbortSignal.any([signal, replaced]));
+  }
+
+  /** Writes to the reported section. @throws AgentError SHADOW_REJECTED, MQTT, TIMEOUT, or undefined while offline */
+  async report(reported: JsonObject): Promise<boolean> {
+    if (this.#client === undefined) return false;
+    await this.#client.report(reported);
+    return true;
+  }
+
+  /** Connects, and connects again, until the signal is aborted. */
+  async run(signal: AbortSignal): Promise<void> {
+    const { clock, log, random } = this.#options;
+    for (let attempt = 1; !signal.aborted; attempt += 1) {
+      const startedMs = clock.nowMs();
+      this.#connectedAtMs = undefined;
+      try {
+        await this.#session(signal);
+      } catch (error) {
+        if (signal.aborted) return;
+        const lost = toAgentError(error, 'MQTT', 'The connection to the broker failed');
+        const nowMs = clock.nowMs();
+        if (this.#connectedAtMs !== undefined && nowMs - this.#connectedAtMs >= stableMs) attempt = 1;
+        const waitMs = Math.max(backoffMs(reconnect, attempt, random()), minIntervalMs - (nowMs - startedMs));
+        this.#fail(lost);
+        log.warning(lost.message, {
+          code: lost.code,
+          hint: lost.hint,
+          retryInSeconds: Math.round(waitMs / 100) / 10,
+        });
+        await clock.sleep(waitMs, signal);
+      }
+    }
+  }
+
+  async #session(signal: AbortSignal): Promise<void> {
+    const { connect, prefix, log, clock, onUp, onDown } = this.#options;
+    const link = await connect(signal);
+    const lost = new AbortController();
+    link.closed.then((reason) => lost.abort(reason));
+    try {
+      const client = await ShadowClient.open(link, prefix, log, (delta) => this.#onDelta(delta));
+      this.#client = client;
+      this.#connectedAtMs = clock.nowMs();
+      this.#lastError = undefined;
+      log.info('Connected to AWS IoT');
+      onUp();
+      await this.#watch(client, AbortSignal.any([signal, lost.signal]));
+    } finally {
+      if (this.#client !== undefined) onDown();
+      this.#client = undefined;
+      await link.end();
+    }
+  }
+
+  #fail(error: AgentError): void {
+    this.#lastError = error;
+    this.#options.onTrouble();
+  }
+
+  #onDelta(delta: { state: JsonObject; clientToken: string | undefined }): void {
+    const { held, onNews } = this.#options;
+    if (!deltaRings(delta, held(), isOwnToken)) return;
+    onNews();
+    this.ring();
+  }
+
+  /** Reads the document at once, then on each bell and every `resyncSeconds`. One get is in flight at a time. */
+  async #watch(client: ShadowClient, signal: AbortSignal): Promise<never> {
+    const { clock, onDocument } = this.#options;
+    for (let failures = 0; ; ) {
+      this.#rung = false;
+      try {
+        const document = await client.get();
+        failures = 0;
+        onDocument(document);
+        this.#answered.set(clock.nowMs());
+      } catch (error) {
+        if (!(error instanceof ShadowRejection)) throw error;
+        failures += 1;
+        await this.#rejected(error, failures, signal);
+        this.#rung = true;
+      }
+      signal.throwIfAborted();
+      if (!this.#rung) await this.#nextReason(signal);
+      signal.throwIfAborted();
+    }
+  }
+
+  async #rejected(error: ShadowRejection, failures: number, signal: AbortSignal): Promise<void> {
+    const { clock, log, random } = this.#options;
+    const waitMs = backoffMs(error.retry === 'slow' ? slow : soon, failures, random());
+    this.#fail(error);
+    log.warning(error.message, { code: error.code, retryInSeconds: Math.round(waitMs / 100) / 10 });
+    await clock.sleep(waitMs, signal);
+  }
+
+  async #nextReason(signal: AbortSignal): Promise<void> {
+    const { clock, resyncSeconds, random } = this.#options;
+    // Jitter: a fleet that was started together must not ask together for ever.
+    const resyncMs = resyncSeconds * 1000 * (0.75 + random() / 4);
+    await clock.sleep(resyncMs, AbortSignal.any([signal, this.#bell.replaced]));
+  }
+}

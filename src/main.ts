@@ -1,0 +1,91 @@
+import { runAgent } from './agent.ts';
+import { type Invocation, parseCli, version } from './cli.ts';
+import { configJsonSchema, loadConfig } from './config.ts';
+import { AgentError } from './core/errors.ts';
+
+const exit = { done: 0, failed: 1, usage: 64, config: 78, interrupted: 130, terminated: 143 };
+
+let debug = false;
+
+async function main(argv: readonly string[]): Promise<number> {
+  const invocation = parseCli(argv);
+  switch (invocation.kind) {
+    case 'help':
+    case 'version':
+      return print(invocation.text);
+    case 'schema':
+      return print(JSON.stringify(configJsonSchema(), null, 2));
+    case 'usage-error':
+      await complain(invocation.message, invocation.hint);
+      return exit.usage;
+    case 'run':
+      return run(invocation);
+  }
+}
+
+async function run({ configPath, once, flags }: Extract<Invocation, { kind: 'run' }>): Promise<number> {
+  const loaded = await loadConfig({ configPath, flags, env: process.env, cwd: process.cwd() });
+  if (!loaded.ok) {
+    for (const { path, message, hint } of loaded.problems) await complain(`${path}: ${message}`, hint);
+    return loaded.usage ? exit.usage : exit.config;
+  }
+  debug = loaded.config.log.level === 'debug';
+  return runAgent(loaded.config, loaded.identity, { once, signal: shutdownSignal(), version });
+}
+
+/** Aborts on the first SIGTERM or SIGINT; a second one ends the program where it stands. */
+function shutdownSignal(): AbortSignal {
+  const shutdown = new AbortController();
+  const stop = (code: number) => () => {
+    if (shutdown.signal.aborted) process.exit(code);
+    shutdown.abort();
+  };
+  process.on('SIGINT', stop(exit.interrupted));
+  process.on('SIGTERM', stop(exit.terminated));
+  return shutdown.signal;
+}
+
+async function print(text: string): Promise<number> {
+  await write(process.stdout, text.endsWith('\n') ? text : `${text}\n`);
+  return exit.done;
+}
+
+/** The one way in which the terminal learns of an error. */
+async function complain(message: string, hint?: string): Promise<void> {
+  const lines = [`error: ${oneLine(message)}`, ...(hint === undefined ? [] : [`hint: ${oneLine(hint)}`])];
+  await write(process.stderr, `${lines.join('\n')}\n`);
+}
+
+/** Whatever a text brings along, it cannot begin a line of its own or steer the terminal. */
+function oneLine(text: string): string {
+  return text.replace(/[\p{Cc}\s]+/gu, ' ').trim();
+}
+
+/** Resolves when the text is handed over; a reader that has gone away is no error of ours. */
+function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
+  return new Promise((resolve) => {
+    stream.write(text, () => resolve());
+  });
+}
+
+async function fail(error: unknown): Promise<never> {
+  const known = error instanceof AgentError;
+  await complain(
+    describe(error),
+    known ? error.hint : 'this is a fault of the agent; --log-level debug shows where',
+  );
+  if (debug && error instanceof Error) await write(process.stderr, `${error.stack ?? ''}\n`);
+  process.exit(exit.failed);
+}
+
+function describe(error: unknown): string {
+  if (!(error instanceof Error)) return String(error);
+  const code = 'code' in error ? String(error.code) : error.name;
+  return `${code}: ${error.message}`;
+}
+
+for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});
+process.on('uncaughtException', fail);
+process.on('unhandledRejection', fail);
+
+main(process.argv.slice(2)).then((code) => process.exit(code), fail);

@@ -1,0 +1,105 @@
+/** `bun run sandbox [command]` */
+import { rm } from 'node:fs/promises';
+import { join, relative, resolve } from 'node:path';
+import { openToClients, orderFault, putFile, readShadow, writeDesired } from './client.ts';
+import { faultNames, isFaultName } from './faults.ts';
+import { bucketName, Sandbox } from './sandbox.ts';
+
+const dir = resolve('.sandbox');
+// Fixed, so that agent.json and the shell variables stay good over a restart.
+const ports = { mqtt: 18883, credentials: 18443, s3: 19000, dataPlane: 18444 };
+
+const usage = `Usage: bun run sandbox [COMMAND]
+
+  (none)                        start AWS on loopback: MQTT broker with shadows, credentials provider, S3
+  put FILE [s3://bucket/key]    upload a file, by default into s3://${bucketName}/
+  shadow [THING]                print the shadow of a thing (test-thing)
+  desire JSON [THING]           write to the desired state
+  fault NAME VALUE [TIMES]      turn a fault on, for so many uses or until it is turned off
+  fault NAME                    turn it off
+  fault                         list the switches
+`;
+
+function print(line: string): void {
+  process.stdout.write(`${line}\n`);
+}
+
+async function run([command, ...rest]: string[]): Promise<number> {
+  const [first, second, third] = rest;
+  switch (command) {
+    case undefined:
+      await serve();
+      return 0;
+    case 'put':
+      if (first === undefined) break;
+      print(`uploaded ${await putFile(dir, first, second)}`);
+      return 0;
+    case 'shadow':
+      print(await readShadow(dir, first ?? 'test-thing'));
+      return 0;
+    case 'desire':
+      if (first === undefined) break;
+      await writeDesired(dir, second ?? 'test-thing', first);
+      return 0;
+    case 'fault':
+      return await fault(first, second, third);
+  }
+  process.stderr.write(usage);
+  return command === '--help' || command === 'help' ? 0 : 64;
+}
+
+async function fault(name?: string, value?: string, times?: string): Promise<number> {
+  if (name === undefined) {
+    for (const [known, what] of Object.entries(faultNames)) print(`${known.padEnd(20)} ${what}`);
+    return 0;
+  }
+  if (!isFaultName(name))
+    throw new Error(`"${name}" is no fault switch; list them with: bun run sandbox fault`);
+  print(await orderFault(dir, name, numberOf(value), numberOf(times)));
+  return 0;
+}
+
+function numberOf(word: string | undefined): number | undefined {
+  if (word === undefined) return undefined;
+  const number = Number(word);
+  if (!Number.isFinite(number)) throw new Error(`"${word}" is no number`);
+  return number;
+}
+
+async function serve(): Promise<void> {
+  const sandbox = await Sandbox.start({ dir, ports, log: print });
+  await rm(join(dir, 'control.sock'), { force: true });
+  const control = await openToClients(sandbox);
+  const device = await sandbox.device('test-thing');
+  const config = relative('.', device.configPath);
+  print(`The sandbox is up: MQTT ${ports.mqtt}, credentials ${ports.credentials}, S3 ${ports.s3}, shadows over HTTPS ${ports.dataPlane}
+
+In a second terminal, run the device:
+
+  bun run build --target linux-x64
+  dist/shadow-agent-linux-x64 --config ${config}
+
+In a third one, upload something and look at the device's file:
+
+  echo hoge > hoge.txt
+  bun run sandbox put hoge.txt s3://${bucketName}/test.txt
+  cat ${relative('.', join(device.dir, 'tmpfile'))}
+  bun run sandbox shadow
+
+The AWS CLI works as well, after:  . ${relative('.', join(dir, 'env'))}
+
+Stop with Ctrl-C.`);
+  await new Promise((stop) => {
+    process.once('SIGINT', stop);
+    process.once('SIGTERM', stop);
+  });
+  control.close();
+  await sandbox.close();
+}
+
+try {
+  process.exitCode = await run(process.argv.slice(2));
+} catch (error) {
+  process.stderr.write(`error: ${error instanceof Error ? error.message : String(error)}\n`);
+  process.exitCode = 1;
+}

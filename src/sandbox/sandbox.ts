@@ -1,0 +1,197 @@
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join, relative } from 'node:path';
+import type { JsonObject } from '../core/json.ts';
+import { type Broker, startBroker } from './broker.ts';
+import {
+  type CredentialsProvider,
+  type RoleAlias,
+  startCredentialsProvider,
+} from './credentials-provider.ts';
+import { type DataPlane, startDataPlane } from './data-plane.ts';
+import { Faults } from './faults.ts';
+import { openPki, type Pki } from './pki.ts';
+import { type S3Server, startS3 } from './s3/server.ts';
+import { type Session, Sessions } from './sessions.ts';
+import { ShadowService } from './shadow-service.ts';
+import { type DeviceCertificate, Things } from './things.ts';
+import { type Route, Trigger } from './trigger.ts';
+
+export const region = 'us-east-1';
+export const bucketName = '123456789012-iot-test-files';
+export const roleAlias = 'iot-role-alias-s3-read';
+/** The operator's keys; they open nothing but a sandbox. */
+const operator = {
+  accessKeyId: 'AKIASANDBOXOPERATOR0',
+  secretAccessKey: 'sandbox-operator-secret-key-not-secret00',
+};
+
+/** The ports of the four services; 0 takes a free one. */
+export interface Ports {
+  mqtt: number;
+  credentials: number;
+  s3: number;
+  dataPlane: number;
+}
+
+export interface SandboxOptions {
+  /** Where certificates, objects and devices live. */
+  dir: string;
+  ports?: Ports;
+  log?: (line: string) => void;
+}
+
+/** What is told of a device in its agent.json. */
+export interface DeviceOptions {
+  files?: JsonObject[];
+  /** Further keys of agent.json. */
+  config?: JsonObject;
+}
+
+/** A device of the sandbox: its directory holds `agent.json`, certificate and key. */
+export interface Device {
+  thingName: string;
+  dir: string;
+  configPath: string;
+  certificate: DeviceCertificate;
+}
+
+/**
+ * AWS on loopback: broker with Device Shadow service, credentials provider, S3 and the IoT data plane, all in this
+ * process. An upload to the bucket is written into the desired state of the thing that its route names.
+ */
+export class Sandbox {
+  readonly dir: string;
+  readonly pki: Pki;
+  readonly faults = new Faults();
+  readonly sessions = new Sessions();
+  readonly things = new Things();
+  readonly shadows = new ShadowService();
+  readonly roleAliases = new Map<string, RoleAlias>([[roleAlias, {}]]);
+  readonly trigger: Trigger;
+  readonly operator: Session;
+  readonly #log: (line: string) => void;
+  #broker: Broker | undefined;
+  #credentials: CredentialsProvider | undefined;
+  #s3: S3Server | undefined;
+  #dataPlane: DataPlane | undefined;
+
+  private constructor(options: SandboxOptions, pki: Pki) {
+    this.dir = options.dir;
+    this.pki = pki;
+    this.#log = options.log ?? (() => undefined);
+    this.operator = this.sessions.addLongTerm(operator.accessKeyId, operator.secretAccessKey);
+    const routes: Route[] = [{ bucket: bucketName, prefix: '', thingName: 'test-thing', property: 's3' }];
+    this.trigger = new Trigger(this.shadows, routes, () => this.s3.store);
+  }
+
+  /** Starts all services. Certificates that are already in the directory are used again. */
+  static async start(options: SandboxOptions): Promise<Sandbox> {
+    const sandbox = new Sandbox(options, await openPki(options.dir));
+    const { pki, faults, sessions, things, shadows, roleAliases } = sandbox;
+    const ports = options.ports ?? { mqtt: 0, credentials: 0, s3: 0, dataPlane: 0 };
+    const log = sandbox.#log;
+    try {
+      sandbox.#broker = await startBroker({ pki, shadows, faults, things, log, port: ports.mqtt });
+      sandbox.#credentials = await startCredentialsProvider({
+        pki,
+        things,
+        sessions,
+        faults,
+        roleAliases,
+        port: ports.credentials,
+      });
+      sandbox.#s3 = await startS3({
+        sessions,
+        faults,
+        region,
+        tls: pki.server,
+        dir: join(options.dir, 's3'),
+        port: ports.s3,
+        log,
+        onObjectCreated: (event) => sandbox.trigger.handle(event),
+      });
+      sandbox.#dataPlane = await startDataPlane({ pki, shadows, sessions, port: ports.dataPlane });
+    } catch (error) {
+      await sandbox.close();
+      throw error;
+    }
+    sandbox.s3.store.createBucket(bucketName, { versioned: false });
+    return sandbox;
+  }
+
+  get broker(): Broker {
+    return started(this.#broker);
+  }
+  get credentials(): CredentialsProvider {
+    return started(this.#credentials);
+  }
+  get s3(): S3Server {
+    return started(this.#s3);
+  }
+  get dataPlane(): DataPlane {
+    return started(this.#dataPlane);
+  }
+
+  /** Registers a thing with a certificate of its own, and writes its `agent.json`. */
+  async device(thingName: string, options: DeviceOptions = {}): Promise<Device> {
+    const dir = join(this.dir, 'things', thingName);
+    await mkdir(dir, { recursive: true, mode: 0o700 });
+    const { cert, key } = await this.pki.issueDevice(thingName);
+    const certificate = this.things.register(cert, { things: [thingName] });
+    await writeFile(join(dir, 'certificate.pem'), cert);
+    await writeFile(join(dir, 'private.key'), key, { mode: 0o600 });
+    const configPath = join(dir, 'agent.json');
+    const config = { ...this.#deviceConfig(thingName, dir), ...options.config };
+    if (options.files !== undefined) config['files'] = options.files;
+    await writeFile(configPath, `${JSON.stringify(config, null, 2)}\n`);
+    return { thingName, dir, configPath, certificate };
+  }
+
+  #deviceConfig(thingName: string, dir: string): JsonObject {
+    const ca = relative(dir, join(this.dir, 'ca.pem'));
+    return {
+      thingName,
+      endpoint: `127.0.0.1:${this.broker.port}`,
+      credentialEndpoint: `127.0.0.1:${this.credentials.port}/role-aliases/${roleAlias}/credentials`,
+      cert: 'certificate.pem',
+      key: 'private.key',
+      ca,
+      s3: { region, endpoint: this.s3.url, ca },
+      files: [{ property: 's3', path: 'tmpfile', allow: [`s3://${bucketName}/`] }],
+    };
+  }
+
+  /** Writes to the desired state, as an operator does. @throws Error when the shadow service refuses it */
+  desire(thingName: string, desired: JsonObject, shadowName?: string): void {
+    const payload = new TextEncoder().encode(JSON.stringify({ state: { desired } }));
+    const reply = this.shadows.update(thingName, shadowName, payload);
+    if (!reply.ok) throw new Error(`${reply.code} ${reply.message}`);
+  }
+
+  /** The shadow document, as `get/accepted` has it; undefined where there is none. */
+  shadow(thingName: string, shadowName?: string): JsonObject | undefined {
+    const reply = this.shadows.get(thingName, shadowName);
+    return reply.ok ? reply.body : undefined;
+  }
+
+  /** Ends the broker and starts it again on the same port, as a restart or a network cut looks to a device. */
+  async restartBroker(whileDown: () => Promise<void> = async () => undefined): Promise<void> {
+    const { port } = this.broker;
+    await this.broker.close();
+    await whileDown();
+    const { pki, shadows, faults, things } = this;
+    this.#broker = await startBroker({ pki, shadows, faults, things, log: this.#log, port });
+  }
+
+  /** Ends all services and drops their connections. */
+  async close(): Promise<void> {
+    await Promise.all(
+      [this.#broker, this.#credentials, this.#s3, this.#dataPlane].map((one) => one?.close()),
+    );
+  }
+}
+
+function started<T>(service: T | undefined): T {
+  if (service === undefined) throw new Error('the sandbox is not started');
+  return service;
+}

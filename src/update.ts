@@ -1,0 +1,103 @@
+/** One attempt at a file: from what is desired to what is installed. It tries once, and throws a coded error. */
+import { join } from 'node:path';
+import type { FileConfig } from './config.ts';
+import type { Artifact } from './core/artifact.ts';
+import type { JsonObject } from './core/json.ts';
+import type { Installed } from './core/reconcile.ts';
+import type { DigestEngine } from './io/digest.ts';
+import { remove } from './io/disk.ts';
+import { download } from './io/download.ts';
+import { install } from './io/install.ts';
+import { cleanParts, fileId, type Part, partPath } from './io/part.ts';
+import type { GetObject } from './io/s3.ts';
+import type { FileState, StampedInstalled } from './io/state.ts';
+
+export interface UpdateJob {
+  file: FileConfig;
+  artifact: Artifact;
+  /** The desired value that asks for the artifact. */
+  value: JsonObject;
+  /** What the target holds now. */
+  installed: Installed | undefined;
+  stateDir: string;
+  stallSeconds: number;
+  digest: DigestEngine;
+  getObject: GetObject;
+  /** What is stored of this file, and the way to store more. */
+  stored: () => FileState;
+  store: (change: StateChange) => Promise<void>;
+  onProgress: (bytes: number, size: number) => void;
+  /** Called before the rename: aborts the signal where the desired value has been withdrawn meanwhile. */
+  confirm: () => Promise<void>;
+  signal: AbortSignal;
+}
+
+export type StateChange = { [K in keyof FileState]?: FileState[K] | undefined };
+
+/**
+ * Downloads, verifies and installs.
+ *
+ * @returns what is installed now
+ * @throws AgentError of io/download.ts or io/install.ts; the signal's reason when it is aborted. The target is then
+ * what it was.
+ */
+export async function update(job: UpdateJob): Promise<StampedInstalled> {
+  const { file, artifact, value, signal, store } = job;
+  const { property, path } = file;
+  await cleanParts(property, path, artifact.sha256);
+  const part = await download({
+    artifact,
+    path: partPath(property, path, artifact.sha256),
+    getObject: job.getObject,
+    record: job.stored().part,
+    saveRecord: (record) => store({ part: record }),
+    digest: job.digest,
+    maxBytes: file.maxBytes,
+    stallSeconds: job.stallSeconds,
+    makeRoom: () => dropPrevious(job),
+    onProgress: job.onProgress,
+    signal,
+  });
+  await confirmed(job, part);
+  const previousPath = await announcePrevious(job);
+  const stamp = await install({ part, target: path, mode: file.mode, owner: file.owner, previousPath });
+  const installed = { sha256: artifact.sha256, value, stamp };
+  await store({ installed, part: undefined, failure: undefined });
+  return installed;
+}
+
+async function confirmed({ confirm, signal }: UpdateJob, part: Part): Promise<void> {
+  try {
+    await confirm();
+    signal.throwIfAborted();
+  } catch (error) {
+    await part.close();
+    throw error;
+  }
+}
+
+function previousPathOf({ stateDir, file }: UpdateJob): string {
+  return join(stateDir, 'previous', fileId(file.property, file.path));
+}
+
+/**
+ * Says in the state file which file is about to be kept. A file that was changed on the device is not kept: the way
+ * back must lead to something that was desired once.
+ */
+async function announcePrevious(job: UpdateJob): Promise<string | undefined> {
+  const { file, installed, stored, store } = job;
+  const known = stored().installed;
+  if (!file.keepPrevious || installed === undefined) return undefined;
+  if (known !== undefined && known.sha256 !== installed.sha256) return undefined;
+  const { sha256, value } = installed;
+  await store({ previous: { sha256, ...(value === undefined ? {} : { value }) } });
+  return previousPathOf(job);
+}
+
+/** The previous file is the first thing to go when room is short. */
+async function dropPrevious(job: UpdateJob): Promise<boolean> {
+  if (job.stored().previous === undefined) return false;
+  await job.store({ previous: undefined });
+  await remove(previousPathOf(job));
+  return true;
+}

@@ -1,0 +1,31 @@
+import { describe, expect, test } from 'bun:test';
+import { resolveOwner } from '../../src/io/accounts.ts';
+
+const accounts = {
+  passwd: 'root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/:/bin/false\nbroken\nodd:x:many:1:::\n',
+  group: 'root:x:0:\nstaff:x:50:app\n',
+};
+
+describe('resolveOwner()', () => {
+  test.each([
+    ['app', { uid: 1000, gid: 1001 }],
+    ['app:staff', { uid: 1000, gid: 50 }],
+    ['1000', { uid: 1000, gid: 1001 }],
+    ['7:8', { uid: 7, gid: 8 }],
+    ['7:staff', { uid: 7, gid: 50 }],
+    ['app:0', { uid: 1000, gid: 0 }],
+  ])('finds %s', (owner, expected) => {
+    expect(resolveOwner(owner, accounts)).toEqual({ ok: true, owner: expected });
+  });
+
+  test.each([
+    ['nobody', 'names no user of /etc/passwd: nobody'],
+    ['odd', 'names no user of /etc/passwd: odd'],
+    ['broken', 'names no user of /etc/passwd: broken'],
+    ['app:nogroup', 'names no group of /etc/group: nogroup'],
+    ['7', 'user 7 has no group in /etc/passwd'],
+    ['4294967295:0', 'names no user of /etc/passwd: 4294967295'],
+  ])('refuses %s', (owner, message) => {
+    expect(resolveOwner(owner, accounts)).toMatchObject({ ok: false, message });
+  });
+});
