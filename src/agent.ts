@@ -5,7 +5,6 @@
  */
 import type { AgentConfig } from './config.ts';
 import { parseDesired } from './core/artifact.ts';
-import { AgentError } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
 import { member } from './core/json.ts';
 import { type ShadowDocument, shadowPrefix } from './core/shadow.ts';
@@ -36,8 +35,9 @@ const lastReportMs = 2_000;
 /**
  * Runs the agent until the signal is aborted or, with `once`, until every file is as desired.
  *
- * @returns the exit code: 0, or with `once` 1 where a file could not be brought up to date
- * @throws AgentError when another agent holds the state directory, or that cannot be written
+ * @returns the exit code: 0, or with `once` 1 where it was stopped before every file was up to date
+ * @throws AgentError with `once` why a file could not be brought up to date (each is in the log); when another agent
+ * holds the state directory, or that cannot be written
  */
 export async function runAgent(
   config: AgentConfig,
@@ -45,10 +45,12 @@ export async function runAgent(
   options: RunOptions,
 ): Promise<number> {
   const log = createLogger(config.log);
-  const state = await State.open(config.stateDir, log);
-  const agent = new Agent(config, identity, options, systemClock, log, state);
-  const control = await takeControl(config.stateDir, () => agent.status());
+  let status = (): JsonValue => ({});
+  const control = await takeControl(config.stateDir, () => status());
   try {
+    const state = await State.open(config.stateDir, log);
+    const agent = new Agent(config, identity, options, systemClock, log, state);
+    status = () => agent.status();
     return await agent.run();
   } finally {
     await control.close();
@@ -159,8 +161,9 @@ class Agent {
     this.#offline.abort();
     await link;
     this.#log.info('shadow-agent ends');
-    const failures = ends.filter((end) => end instanceof AgentError);
-    return once && (failures.length > 0 || signal.aborted) ? 1 : 0;
+    const failure = ends.find((end) => end !== undefined);
+    if (failure !== undefined) throw failure;
+    return once && signal.aborted ? 1 : 0;
   }
 
   #onDocument(document: ShadowDocument | undefined): void {

@@ -16,7 +16,7 @@ export { configJsonSchema } from './config/schema.ts';
 export interface AgentConfig {
   thingName: string;
   clientId: string;
-  /** The AWS IoT data endpoint; without a port 8883, and 443 when that is blocked. */
+  /** The AWS IoT data endpoint; without a port 8883. */
   endpoint: { host: string; port?: number };
   /** The credentials provider; `path` is `/role-aliases/ALIAS/credentials`. */
   credentialEndpoint: { host: string; port: number; path: string; roleAlias: string };

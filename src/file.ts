@@ -2,13 +2,13 @@
 import type { FileConfig } from './config.ts';
 import { type Desired, type DesiredRules, sameDesired } from './core/artifact.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
-import { type JsonValue, jsonEqual } from './core/json.ts';
+import type { JsonValue } from './core/json.ts';
+import { Progress } from './core/progress.ts';
 import {
   type Action,
   type Activity,
   decide,
   type Failure,
-  type Installed,
   type Outcome,
   reconnected,
   record,
@@ -18,14 +18,14 @@ import {
 } from './core/reconcile.ts';
 import type { Clock } from './io/clock.ts';
 import type { DigestEngine } from './io/digest.ts';
-import { type Inspected, inspect, sameStamp } from './io/install.ts';
 import { Latest } from './io/latest.ts';
 import type { Logger } from './io/log.ts';
 import type { Reporter } from './io/reporter.ts';
 import type { GetObject } from './io/s3.ts';
 import { type State, storable } from './io/state.ts';
+import { Target } from './io/target.ts';
 import type { ShadowLink } from './link.ts';
-import { type StateChange, update } from './update.ts';
+import { update } from './update.ts';
 
 export interface KeeperOptions {
   stateDir: string;
@@ -44,9 +44,6 @@ export interface KeeperOptions {
 
 const hourMs = 3_600_000;
 const onceRetryMs = 60_000;
-// A download that ends sooner is not worth a message.
-const firstProgressMs = 2_000;
-const progressMs = 30_000;
 // Before the rename the answer that desired this must be this young; a poor link has this long to give another.
 const freshMs = 10_000;
 const freshTimeoutMs = 5_000;
@@ -57,12 +54,11 @@ export class FileKeeper {
   readonly rules: DesiredRules;
   readonly #file: FileConfig;
   readonly #options: KeeperOptions;
+  readonly #target: Target;
   readonly #desired = new Latest<Desired>({ kind: 'unknown' });
   /** Ends a wait, so that disk and clock are looked at again; it does not end an attempt. */
   readonly #nudge = new Latest(undefined);
   #snapshot: Snapshot = { desired: { kind: 'unknown' } };
-  /** What the target was last seen to hold. */
-  #found: Inspected | undefined;
   #linkIsNew = false;
   #onceUntilMs = Number.POSITIVE_INFINITY;
 
@@ -70,6 +66,8 @@ export class FileKeeper {
     this.#file = file;
     this.#options = options;
     this.property = file.property;
+    const { state, log, digest } = options;
+    this.#target = new Target({ property: file.property, path: file.path, digest, state, log });
     this.rules = file.allow === undefined ? {} : { allow: file.allow };
   }
 
@@ -107,61 +105,38 @@ export class FileKeeper {
     while (!signal.aborted) {
       const stop = AbortSignal.any([signal, this.#desired.replaced]);
       const wake = AbortSignal.any([stop, this.#nudge.replaced]);
-      this.#snapshot = await this.#observe(signal);
+      const outcome = await this.#observe(signal);
+      this.#snapshot = record(this.#snapshot, outcome, clock.nowMs(), random());
+      await this.#remember(outcome);
       this.#report('idle');
       const end = once ? this.#onceEnd() : undefined;
       if (end !== undefined) return end === 'done' ? undefined : end;
-      const action = decide(this.#snapshot, clock.nowMs());
-      const outcome = await this.#perform(action, stop, wake);
-      this.#snapshot = record(this.#snapshot, outcome, clock.nowMs(), random());
-      await this.#remember(outcome);
+      const next = await this.#perform(decide(this.#snapshot, clock.nowMs()), stop, wake);
+      this.#snapshot = record(this.#snapshot, next, clock.nowMs(), random());
+      await this.#remember(next);
     }
     this.#report('stopping');
     return undefined;
   }
 
-  /** What is desired and what is on the disk, as of now. */
-  async #observe(signal: AbortSignal): Promise<Snapshot> {
-    const { clock, log } = this.#options;
+  /** Takes in what is desired and what is on the disk, as of now. A target that cannot be read is a failed attempt. */
+  async #observe(signal: AbortSignal): Promise<Outcome> {
+    const { clock } = this.#options;
     const { installed: _, ...rest } = this.#snapshot;
-    const snapshot: Snapshot = { ...rest, desired: this.#desired.value };
-    const now = this.#linkIsNew ? reconnected(snapshot, clock.nowMs()) : snapshot;
+    const desired = this.#desired.value;
+    const snapshot: Snapshot = { ...rest, desired };
+    this.#snapshot = this.#linkIsNew ? reconnected(snapshot, clock.nowMs()) : snapshot;
     this.#linkIsNew = false;
     try {
-      const installed = await this.#look(snapshot.desired, signal);
-      return installed === undefined ? now : { ...now, installed };
+      const installed = await this.#target.look(desired, signal);
+      if (installed !== undefined) this.#snapshot = { ...this.#snapshot, installed };
+      await this.#target.tidy(desired, installed);
+      return { kind: 'waited' };
     } catch (error) {
-      const { message, hint } = toAgentError(error, 'INSTALL', `Cannot read ${this.#file.path}`);
-      if (!signal.aborted) log.error(message, { file: this.property, hint });
-      return now;
+      if (signal.aborted || desired.kind !== 'artifact') return { kind: 'waited' };
+      const failed = toAgentError(error, 'INSTALL', `Cannot read ${this.#file.path}`);
+      return { kind: 'failed', value: desired.value, error: failed, gained: false };
     }
-  }
-
-  /** Hashes the target where its stamp is not the known one, and stores what the next start can build on. */
-  async #look(desired: Desired, signal: AbortSignal): Promise<Installed | undefined> {
-    const { log, digest } = this.#options;
-    const { path } = this.#file;
-    const stored = this.#stored().installed;
-    const before = this.#found ?? stored;
-    const found = await inspect(path, before, digest, signal);
-    this.#found = found;
-    if (stored !== undefined && found?.sha256 !== stored.sha256 && found?.sha256 !== before?.sha256) {
-      log.warning('The file is not what was installed', {
-        file: this.property,
-        path,
-        found: found?.sha256 ?? 'nothing',
-      });
-    }
-    if (found === undefined) return undefined;
-    const { sha256, stamp } = found;
-    const asDesired = desired.kind === 'artifact' && desired.artifact.sha256 === sha256;
-    const value = asDesired ? desired.value : sha256 === stored?.sha256 ? stored.value : undefined;
-    const installed: Installed = { sha256, ...(value === undefined ? {} : { value }) };
-    const isNews =
-      stored?.sha256 !== sha256 || !sameStamp(stored.stamp, stamp) || !jsonEqual(stored.value, value);
-    if (isNews && (asDesired || sha256 === stored?.sha256))
-      await this.#store({ installed: { ...installed, stamp } });
-    return installed;
   }
 
   async #perform(action: Action, stop: AbortSignal, wake: AbortSignal): Promise<Outcome> {
@@ -178,7 +153,7 @@ export class FileKeeper {
   ): Promise<Outcome> {
     const { clock, log, link, stateDir, stallSeconds, digest, getObject } = this.#options;
     const startedMs = clock.nowMs();
-    const progress = new Progress(startedMs, (activity) => this.#report(activity));
+    const progress = new Progress(startedMs);
     log.info('Updating', { file: this.property, url: artifact.url, hash: artifact.sha256 });
     try {
       const installed = await update({
@@ -190,9 +165,10 @@ export class FileKeeper {
         stallSeconds,
         digest,
         getObject,
-        stored: () => this.#stored(),
-        store: (change) => this.#store(change),
-        onProgress: (bytes, size) => progress.at(bytes, size, clock.nowMs()),
+        target: this.#target,
+        onProgress: (bytes, size) => {
+          if (progress.isDue(clock.nowMs())) this.#report({ bytes, size });
+        },
         confirm: () => link.fresh(freshMs, freshTimeoutMs, signal),
         signal,
       });
@@ -205,7 +181,7 @@ export class FileKeeper {
         bytes: installed.stamp.size,
         seconds,
       });
-      this.#found = installed;
+      this.#target.installed(installed);
       return { kind: 'installed', installed };
     } catch (error) {
       if (signal.aborted) {
@@ -228,42 +204,32 @@ export class FileKeeper {
       retryAtMs === undefined ? undefined : Math.round((retryAtMs - clock.nowMs()) / 100) / 10;
     log.warning(message, { file: this.property, code, hint, attempt, retryInSeconds });
     const retryAtWallMs = retryAtMs === undefined ? undefined : clock.wallMs() + retryAtMs - clock.nowMs();
-    await this.#store({ failure: storable(failure, retryAtWallMs) });
+    await this.#target.store({ failure: storable(failure, retryAtWallMs) });
   }
 
   #loadFailure(): Snapshot {
     const { clock } = this.#options;
-    const stored = this.#stored().failure;
+    const stored = this.#target.stored.failure;
     if (stored === undefined) return this.#snapshot;
     const waitMs = Math.min(Math.max(stored.retryAtMs - clock.wallMs(), 0), hourMs);
     const failure: Failure = { ...stored, retry: 'slow', retryAtMs: clock.nowMs() + waitMs };
     return { ...this.#snapshot, failure };
   }
 
-  #stored() {
-    return this.#options.state.file(this.property, this.#file.path);
-  }
-
-  /** The state file only spares work: where it cannot be written, the file is kept all the same. */
-  async #store(change: StateChange): Promise<void> {
-    const { state, log } = this.#options;
-    try {
-      await state.update(this.property, this.#file.path, change);
-    } catch (error) {
-      log.error('Cannot write the state file', { file: this.property, reason: String(error) });
-    }
-  }
-
   #onceEnd(): 'done' | AgentError | undefined {
     const { clock, link } = this.#options;
     const end = settled(this.#snapshot);
     if (end === 'done') return 'done';
-    if (end !== 'pending') return new AgentError(end.code, `${this.property}: ${end.message}`);
+    if (end !== 'pending') return this.#reason(end);
     const trouble = this.#snapshot.desired.kind === 'unknown' ? link.state.lastError : this.#snapshot.failure;
     if (trouble === undefined) return undefined;
     this.#onceUntilMs = Math.min(this.#onceUntilMs, clock.nowMs() + onceRetryMs);
     const over = trouble.retry !== 'soon' || clock.nowMs() >= this.#onceUntilMs;
-    return over ? new AgentError(trouble.code, `${this.property}: ${trouble.message}`) : undefined;
+    return over ? this.#reason(trouble) : undefined;
+  }
+
+  #reason({ code, message, hint }: Pick<Failure, 'code' | 'message' | 'hint'>): AgentError {
+    return new AgentError(code, `${this.property}: ${message}`, hint === undefined ? {} : { hint });
   }
 
   #report(activity: Activity): void {
@@ -284,24 +250,5 @@ export class FileKeeper {
           ? null
           : { code: failure.code, message: failure.message, attempt: failure.attempt },
     };
-  }
-}
-
-/** Tells of a download after 2 s, and then every 30 s. */
-class Progress {
-  readonly #tell: (activity: Activity) => void;
-  #nextMs: number;
-  gained = false;
-
-  constructor(startedMs: number, tell: (activity: Activity) => void) {
-    this.#tell = tell;
-    this.#nextMs = startedMs + firstProgressMs;
-  }
-
-  at(bytes: number, size: number, nowMs: number): void {
-    this.gained = true;
-    if (nowMs < this.#nextMs) return;
-    this.#nextMs = nowMs + progressMs;
-    this.#tell({ bytes, size });
   }
 }

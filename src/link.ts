@@ -1,16 +1,16 @@
 /**
  * Keeps the shadow in view: one connection at a time, made anew whenever it is lost, and the full document read again
- * whenever there is a reason to. A delta is only such a reason; nobody acts on what it says.
+ * whenever there is a reason to. A delta or an update is only such a reason; nobody acts on what it says.
  */
 import { backoffMs, reconnect, slow, soon } from './core/backoff.ts';
 import { type AgentError, toAgentError } from './core/errors.ts';
 import type { JsonObject, JsonValue } from './core/json.ts';
-import { deltaRings, type ShadowDocument } from './core/shadow.ts';
+import { rings, type ShadowDocument } from './core/shadow.ts';
 import type { Clock } from './io/clock.ts';
 import { Latest } from './io/latest.ts';
 import type { Logger } from './io/log.ts';
 import type { MqttLink } from './io/mqtt.ts';
-import { isOwnToken, ShadowClient, ShadowRejection } from './io/shadow-client.ts';
+import { type Change, isOwnToken, ShadowClient, ShadowRejection } from './io/shadow-client.ts';
 
 // A broker that ends each fresh session must not be met with a fresh backoff each time.
 const stableMs = 60_000;
@@ -32,7 +32,7 @@ export interface LinkOptions {
   onDown: () => void;
   /** A connection could not be made, was lost, or a request was refused; `state.lastError` says why. */
   onTrouble: () => void;
-  /** A delta brought news; the document follows. */
+  /** A message brought news; the document follows. */
   onNews: () => void;
   /** The full document; undefined where the thing has no shadow. */
   onDocument: (document: ShadowDocument | undefined) => void;
@@ -49,6 +49,7 @@ export class ShadowLink {
   readonly #bell = new Latest(undefined);
   readonly #answered = new Latest(Number.NEGATIVE_INFINITY);
   #rung = false;
+  #newsVersion: number | undefined;
   #client: ShadowClient | undefined;
   #connectedAtMs: number | undefined;
   #lastError: AgentError | undefined;
@@ -115,7 +116,7 @@ export class ShadowLink {
     const lost = new AbortController();
     link.closed.then((reason) => lost.abort(reason));
     try {
-      const client = await ShadowClient.open(link, prefix, log, (delta) => this.#onDelta(delta));
+      const client = await ShadowClient.open(link, prefix, log, (change) => this.#onChange(change));
       this.#client = client;
       this.#connectedAtMs = clock.nowMs();
       this.#lastError = undefined;
@@ -134,9 +135,12 @@ export class ShadowLink {
     this.#options.onTrouble();
   }
 
-  #onDelta(delta: { state: JsonObject; clientToken: string | undefined }): void {
+  #onChange(change: Change): void {
     const { held, onNews } = this.#options;
-    if (!deltaRings(delta, held(), isOwnToken)) return;
+    if (!rings(change, held(), isOwnToken)) return;
+    // Accepted and delta of one update bear the same version: the second one is no further news.
+    if (change.version !== undefined && change.version === this.#newsVersion) return;
+    this.#newsVersion = change.version;
     onNews();
     this.ring();
   }
@@ -149,6 +153,7 @@ export class ShadowLink {
       try {
         const document = await client.get();
         failures = 0;
+        this.#newsVersion = undefined;
         onDocument(document);
         this.#answered.set(clock.nowMs());
       } catch (error) {

@@ -10,7 +10,8 @@ import { download } from './io/download.ts';
 import { install } from './io/install.ts';
 import { cleanParts, fileId, type Part, partPath } from './io/part.ts';
 import type { GetObject } from './io/s3.ts';
-import type { FileState, StampedInstalled } from './io/state.ts';
+import type { StampedInstalled } from './io/state.ts';
+import type { Target } from './io/target.ts';
 
 export interface UpdateJob {
   file: FileConfig;
@@ -23,16 +24,12 @@ export interface UpdateJob {
   stallSeconds: number;
   digest: DigestEngine;
   getObject: GetObject;
-  /** What is stored of this file, and the way to store more. */
-  stored: () => FileState;
-  store: (change: StateChange) => Promise<void>;
+  target: Target;
   onProgress: (bytes: number, size: number) => void;
   /** Called before the rename: aborts the signal where the desired value has been withdrawn meanwhile. */
   confirm: () => Promise<void>;
   signal: AbortSignal;
 }
-
-export type StateChange = { [K in keyof FileState]?: FileState[K] | undefined };
 
 /**
  * Downloads, verifies and installs.
@@ -42,15 +39,15 @@ export type StateChange = { [K in keyof FileState]?: FileState[K] | undefined };
  * what it was.
  */
 export async function update(job: UpdateJob): Promise<StampedInstalled> {
-  const { file, artifact, value, signal, store } = job;
+  const { file, artifact, value, signal, target } = job;
   const { property, path } = file;
   await cleanParts(property, path, artifact.sha256);
   const part = await download({
     artifact,
     path: partPath(property, path, artifact.sha256),
     getObject: job.getObject,
-    record: job.stored().part,
-    saveRecord: (record) => store({ part: record }),
+    record: target.stored.part,
+    saveRecord: (record) => target.store({ part: record }),
     digest: job.digest,
     maxBytes: file.maxBytes,
     stallSeconds: job.stallSeconds,
@@ -60,9 +57,16 @@ export async function update(job: UpdateJob): Promise<StampedInstalled> {
   });
   await confirmed(job, part);
   const previousPath = await announcePrevious(job);
-  const stamp = await install({ part, target: path, mode: file.mode, owner: file.owner, previousPath });
+  const { stamp, kept } = await install({
+    part,
+    target: path,
+    mode: file.mode,
+    owner: file.owner,
+    previousPath,
+  });
   const installed = { sha256: artifact.sha256, value, stamp };
-  await store({ installed, part: undefined, failure: undefined });
+  const previous = previousPath !== undefined && !kept ? { previous: undefined } : {};
+  await target.store({ installed, part: undefined, failure: undefined, ...previous });
   return installed;
 }
 
@@ -85,19 +89,19 @@ function previousPathOf({ stateDir, file }: UpdateJob): string {
  * back must lead to something that was desired once.
  */
 async function announcePrevious(job: UpdateJob): Promise<string | undefined> {
-  const { file, installed, stored, store } = job;
-  const known = stored().installed;
+  const { file, installed, target } = job;
+  const known = target.stored.installed;
   if (!file.keepPrevious || installed === undefined) return undefined;
   if (known !== undefined && known.sha256 !== installed.sha256) return undefined;
   const { sha256, value } = installed;
-  await store({ previous: { sha256, ...(value === undefined ? {} : { value }) } });
+  await target.store({ previous: { sha256, ...(value === undefined ? {} : { value }) } });
   return previousPathOf(job);
 }
 
 /** The previous file is the first thing to go when room is short. */
 async function dropPrevious(job: UpdateJob): Promise<boolean> {
-  if (job.stored().previous === undefined) return false;
-  await job.store({ previous: undefined });
+  if (job.target.stored.previous === undefined) return false;
+  await job.target.store({ previous: undefined });
   await remove(previousPathOf(job));
   return true;
 }

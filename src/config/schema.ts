@@ -121,7 +121,7 @@ export const entries = {
   ),
   clientId: v.exactOptional(text('MQTT client id; by default the thing name', 'test-thing', parseClientId)),
   endpoint: text(
-    'AWS IoT data endpoint, `host` or `host:port`; by default port 8883, and 443 when that is blocked',
+    'AWS IoT data endpoint, `host` or `host:port`; by default port 8883',
     'xxxxxxxxxxxxxx-ats.iot.us-east-1.amazonaws.com',
     parseEndpoint,
   ),

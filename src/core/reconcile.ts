@@ -105,8 +105,15 @@ export function reconnected(snapshot: Snapshot, nowMs: number): Snapshot {
   return { ...snapshot, failure: { ...failure, retryAtMs: nowMs } };
 }
 
+/** An error in the words for the person on call. */
+interface Reason {
+  code: ErrorCode;
+  message: string;
+  hint?: string | undefined;
+}
+
 /** Where a file stands for `--once`: still to be tried, done, or failed for now. */
-export function settled(snapshot: Snapshot): 'pending' | 'done' | { code: ErrorCode; message: string } {
+export function settled(snapshot: Snapshot): 'pending' | 'done' | Reason {
   const { desired, installed } = snapshot;
   if (desired.kind === 'unknown') return 'pending';
   if (desired.kind === 'absent') return 'done';

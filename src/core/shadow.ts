@@ -28,8 +28,13 @@ const documentSchema = v.looseObject({
   state: v.looseObject({ desired: section, reported: section }),
   clientToken,
 });
-const acceptedSchema = v.looseObject({ clientToken });
-const deltaSchema = v.looseObject({ state: jsonObject, clientToken });
+const version = v.optional(v.number());
+const acceptedSchema = v.looseObject({
+  state: v.nullish(v.looseObject({ desired: v.nullish(jsonObject) })),
+  version,
+  clientToken,
+});
+const deltaSchema = v.looseObject({ state: jsonObject, version, clientToken });
 const rejectionSchema = v.looseObject({
   code: v.number(),
   message: v.optional(v.string(), ''),
@@ -45,14 +50,30 @@ export interface ShadowDocument {
 /** A message of the shadow service, read from its topic and payload. */
 export type ShadowMessage =
   | { kind: 'get/accepted'; clientToken: string | undefined; document: ShadowDocument }
-  | { kind: 'update/accepted'; clientToken: string | undefined }
+  | UpdateAccepted
   | {
       kind: 'get/rejected' | 'update/rejected';
       clientToken: string | undefined;
       code: number;
       message: string;
     }
-  | { kind: 'update/delta'; clientToken: string | undefined; state: JsonObject };
+  | UpdateDelta;
+
+/** Somebody's update; `desired` is what it says of that section, null where it clears the section. */
+export interface UpdateAccepted {
+  kind: 'update/accepted';
+  clientToken: string | undefined;
+  version: number | undefined;
+  desired: JsonObject | null | undefined;
+}
+
+/** What desired has and reported has not, after an update. */
+export interface UpdateDelta {
+  kind: 'update/delta';
+  clientToken: string | undefined;
+  version: number | undefined;
+  state: JsonObject;
+}
 
 /**
  * Reads one message of the shadow service.
@@ -71,16 +92,18 @@ export function parseShadowMessage(prefix: string, topic: string, payload: Uint8
         document: { desired: state.desired ?? {}, reported: state.reported ?? {} },
       };
     }
-    case 'update/accepted':
-      return { kind, clientToken: check(acceptedSchema, json).clientToken };
+    case 'update/accepted': {
+      const { state, version, clientToken } = check(acceptedSchema, json);
+      return { kind, clientToken, version, desired: state === null ? null : state?.desired };
+    }
     case 'get/rejected':
     case 'update/rejected': {
       const { code, message, clientToken } = check(rejectionSchema, json);
       return { kind, clientToken, code, message };
     }
     case 'update/delta': {
-      const { state, clientToken } = check(deltaSchema, json);
-      return { kind, clientToken, state };
+      const { state, version, clientToken } = check(deltaSchema, json);
+      return { kind, clientToken, version, state };
     }
     default:
       throw new Error('unexpected topic');
@@ -116,24 +139,30 @@ function check<T>(schema: v.GenericSchema<unknown, T>, json: unknown): T {
 }
 
 /**
- * Tells whether a delta is news, so that the full document must be read.
+ * Tells whether a message is news, so that the full document must be read.
  *
- * A report of ours is answered with a delta for as long as the file is not current: it carries our token and repeats
- * what we hold, and asking again for each would never end.
+ * A delta rings, but for one that answers a report of ours and repeats what we hold: as long as the file is not
+ * current each report causes one, and asking again for each would never end.
+ * What is withdrawn, or goes back to what is reported, causes no delta; the accepted update of whoever wrote it tells.
  */
-export function deltaRings(
-  delta: { state: JsonObject; clientToken: string | undefined },
+export function rings(
+  message: UpdateAccepted | UpdateDelta,
   held: ReadonlyMap<string, JsonValue | undefined>,
   isOwnToken: (token: string) => boolean,
 ): boolean {
-  const properties = [...held.keys()].filter((property) => Object.hasOwn(delta.state, property));
+  const news = message.kind === 'update/delta' ? message.state : message.desired;
+  if (news === undefined) return false;
+  if (news === null) return true;
+  const properties = [...held.keys()].filter((property) => Object.hasOwn(news, property));
   if (properties.length === 0) return false;
-  const own = delta.clientToken !== undefined && isOwnToken(delta.clientToken);
-  return !own || properties.some((property) => !covers(held.get(property), delta.state[property]));
+  const own = message.clientToken !== undefined && isOwnToken(message.clientToken);
+  if (message.kind === 'update/delta' && !own) return true;
+  return properties.some((property) => !covers(held.get(property), news[property]));
 }
 
-/** Whether each leaf of `part` stands in `whole` with the same value. */
+/** Whether each leaf of `part` stands in `whole` with the same value, null for what is not there. */
 function covers(whole: JsonValue | undefined, part: JsonValue | undefined): boolean {
+  if (part === null) return whole === undefined;
   if (!isJsonObject(whole) || !isJsonObject(part)) return jsonEqual(whole, part);
   return Object.keys(part).every((key) => covers(member(whole, key), part[key]));
 }

@@ -1,10 +1,10 @@
-import { link, lstat, rename } from 'node:fs/promises';
+import { link, lstat, mkdir, rename } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import { AgentError } from '../core/errors.ts';
 import type { JsonValue } from '../core/json.ts';
-import { errnoOf, remove } from './disk.ts';
+import { diskError, errnoOf, remove } from './disk.ts';
 
 const maxRequestBytes = 4096;
 const probeTimeoutMs = 2_000;
@@ -17,45 +17,47 @@ export interface Control {
 
 /**
  * Takes `stateDir/agent.sock`, which is both the lock of the directory and the way to ask the agent: one JSON line
- * `{"command":"status"}` in, one JSON line out.
+ * `{"command":"status"}` in, one JSON line out. The directory is made if need be.
  *
  * A socket that nobody listens to is what a killed agent left, and is taken over.
  *
- * @throws AgentError when another agent holds the directory
+ * @throws AgentError when another agent holds the directory; INSTALL when it cannot be written
  */
 export async function takeControl(stateDir: string, status: () => JsonValue): Promise<Control> {
   const path = join(stateDir, 'agent.sock');
   const own = `${path}.${process.pid}`;
-  await remove(own);
   const server = createServer((socket) => serve(socket, status));
-  const umask = process.umask(0o177);
   try {
+    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    await remove(own);
     await listen(server, own);
-  } finally {
-    process.umask(umask);
-  }
-  try {
     await claim(own, path);
     const { ino } = await lstat(path);
-    return {
-      close: async () => {
-        const current = await lstat(path).catch(() => undefined);
-        if (current?.ino === ino) await remove(path);
-        await closeServer(server);
-      },
-    };
+    return { close: () => release(server, path, ino) };
   } catch (error) {
     await closeServer(server);
-    throw error;
+    throw diskError(error, `Cannot use the state directory ${stateDir}`);
   } finally {
-    await remove(own);
+    await remove(own).catch(() => undefined);
   }
 }
 
+async function release(server: Server, path: string, ino: number): Promise<void> {
+  const current = await lstat(path).catch(() => undefined);
+  if (current?.ino === ino) await remove(path);
+  await closeServer(server);
+}
+
+/** The socket is never open to others, not even for the instant before a chmod. */
 function listen(server: Server, path: string): Promise<void> {
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, resolve);
+  return new Promise<void>((resolve, reject) => {
+    const umask = process.umask(0o177);
+    const done = (settle: () => void) => () => {
+      process.umask(umask);
+      settle();
+    };
+    server.once('error', (error) => done(() => reject(error))());
+    server.listen(path, done(resolve));
   });
 }
 

@@ -1,7 +1,7 @@
 import { type Credentials, parseCredentials, providerHint, providerMessage } from '../core/credentials.ts';
 import { AgentError } from '../core/errors.ts';
 import type { Clock } from './clock.ts';
-import { networkError, readText } from './http.ts';
+import { authority, networkError, readText } from './http.ts';
 import { protect } from './log.ts';
 import type { Fetch } from './runtime.ts';
 
@@ -75,7 +75,7 @@ export class CredentialsProvider {
     const what = `Cannot fetch credentials for role alias "${endpoint.roleAlias}" from ${endpoint.host}`;
     const deadline = AbortSignal.timeout(timeoutMs);
     try {
-      const response = await fetch(`https://${endpoint.host}:${endpoint.port}${endpoint.path}`, {
+      const response = await fetch(`https://${authority(endpoint.host, endpoint.port)}${endpoint.path}`, {
         headers: new Headers({ 'x-amzn-iot-thingname': thingName }),
         signal: AbortSignal.any([deadline, signal]),
       });

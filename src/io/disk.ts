@@ -10,11 +10,16 @@ export function errnoOf(error: unknown): string {
   return error instanceof Error && 'code' in error && typeof error.code === 'string' ? error.code : '';
 }
 
+/** Tells whether a disk or a quota is full. */
+export function isNoRoom(error: unknown): boolean {
+  return ['ENOSPC', 'EDQUOT'].includes(errnoOf(error));
+}
+
 /** A full disk is DISK_FULL, every other failure of the file system INSTALL. Aborts are handed on. */
 export function diskError(error: unknown, what: string): unknown {
   if (error instanceof AgentError || (error instanceof Error && error.name === 'AbortError')) return error;
   const errno = errnoOf(error);
-  if (errno === 'ENOSPC' || errno === 'EDQUOT') {
+  if (isNoRoom(error)) {
     return new AgentError('DISK_FULL', `${what}: ${errno}`, {
       cause: error,
       hint: 'free some room on the file system of the target',

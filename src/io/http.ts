@@ -1,4 +1,10 @@
+import { isIP } from 'node:net';
 import { AgentError } from '../core/errors.ts';
+
+/** Host and port as a URL has them: IPv6 addresses in brackets. */
+export function authority(host: string, port: number): string {
+  return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
+}
 
 /**
  * Reads a body as text, up to a limit: an answer from the network never fills the memory. What lies beyond the limit

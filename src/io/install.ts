@@ -10,7 +10,7 @@ import { copyFile, type FileHandle, link, lstat, mkdir, open, rename } from 'nod
 import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import type { DigestEngine } from './digest.ts';
-import { diskError, errnoOf, hashFile, remove, syncDirectory } from './disk.ts';
+import { diskError, errnoOf, hashFile, isNoRoom, remove, syncDirectory } from './disk.ts';
 import type { Part } from './part.ts';
 import type { FileStamp } from './state.ts';
 
@@ -29,19 +29,26 @@ export interface InstallJob {
 /**
  * Puts a verified part in the place of the target.
  *
- * @returns the stamp of the installed file
+ * @returns the stamp of the installed file, and whether the file that it replaced is kept: it is not where there is no
+ * room for it
  * @throws AgentError INSTALL or DISK_FULL; the target is then what it was, and the part is still there
  */
-export async function install({ part, target, mode, owner, previousPath }: InstallJob): Promise<FileStamp> {
+export async function install({
+  part,
+  target,
+  mode,
+  owner,
+  previousPath,
+}: InstallJob): Promise<{ stamp: FileStamp; kept: boolean }> {
   try {
     const old = await lookAt(target);
     if (old?.isDirectory()) throw isDirectory(target);
     await dress(part.handle, old, mode, owner);
     await part.handle.sync();
-    if (previousPath !== undefined && old?.isFile()) await keep(target, previousPath);
+    const kept = previousPath !== undefined && old?.isFile() === true && (await keep(target, previousPath));
     await rename(part.path, target);
     await syncDirectory(dirname(target));
-    return stampOf(await part.handle.stat({ bigint: true }));
+    return { stamp: stampOf(await part.handle.stat({ bigint: true })), kept };
   } catch (error) {
     throw diskError(error, `Cannot install ${target}`);
   } finally {
@@ -78,20 +85,33 @@ async function dress(
   await handle.chmod(mode ?? (kept === undefined ? 0o644 : kept.mode & 0o7777));
 }
 
-async function keep(target: string, previousPath: string): Promise<void> {
+/** Gives the target a second name; false where it would have to be copied and there is no room. */
+async function keep(target: string, previousPath: string): Promise<boolean> {
   const staged = `${previousPath}.new`;
   await mkdir(dirname(previousPath), { recursive: true, mode: 0o700 });
   await remove(staged);
   try {
-    await link(target, staged);
-  } catch {
-    // Another file system, or one without links.
-    await copyFile(target, staged, constants.COPYFILE_EXCL);
-    const handle = await open(staged, 'r');
-    await handle.sync().finally(() => handle.close());
+    await linkOrCopy(target, staged);
+  } catch (error) {
+    await remove(staged);
+    if (!isNoRoom(error)) throw error;
+    await remove(previousPath);
+    return false;
   }
   await rename(staged, previousPath);
   await syncDirectory(dirname(previousPath));
+  return true;
+}
+
+async function linkOrCopy(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+  } catch {
+    // Another file system, or one without links.
+    await copyFile(from, to, constants.COPYFILE_EXCL);
+    const handle = await open(to, 'r');
+    await handle.sync().finally(() => handle.close());
+  }
 }
 
 function stampOf(stat: BigIntStats): FileStamp {
@@ -123,7 +143,7 @@ export interface Inspected {
 }
 
 /**
- * Looks at what is installed. A file whose stamp is the known one is not read again.
+ * Looks at what is installed. A file whose stamp is the known one is not read again, so it need not be readable.
  *
  * @returns undefined where no regular file is: nothing, or something that an install will replace
  * @throws AgentError INSTALL when it cannot be read; the signal's reason when it is aborted
@@ -134,21 +154,23 @@ export async function inspect(
   engine: DigestEngine,
   signal: AbortSignal,
 ): Promise<Inspected | undefined> {
-  let handle: FileHandle;
   try {
-    handle = await open(target, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
-  } catch (error) {
-    if (['ENOENT', 'ELOOP', 'ENOTDIR', 'ENXIO'].includes(errnoOf(error))) return undefined;
-    throw diskError(error, `Cannot read ${target}`);
-  }
-  try {
-    const stat = await handle.stat({ bigint: true });
+    const stat = await lstat(target, { bigint: true });
     if (!stat.isFile()) return undefined;
-    const stamp = stampOf(stat);
-    if (known !== undefined && sameStamp(known.stamp, stamp)) return known;
-    return { sha256: await hashFile(handle, engine, signal), stamp };
+    if (known !== undefined && sameStamp(known.stamp, stampOf(stat))) return known;
+    return await hashTarget(target, engine, signal);
   } catch (error) {
+    if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error))) return undefined;
     throw signal.aborted ? error : diskError(error, `Cannot read ${target}`);
+  }
+}
+
+/** The stamp is of the very file that is hashed, whatever the name stands for by then. */
+async function hashTarget(target: string, engine: DigestEngine, signal: AbortSignal): Promise<Inspected> {
+  const handle = await open(target, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    const stamp = stampOf(await handle.stat({ bigint: true }));
+    return { sha256: await hashFile(handle, engine, signal), stamp };
   } finally {
     await handle.close();
   }

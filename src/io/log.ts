@@ -61,12 +61,13 @@ function formatJson(record: LogRecord): string {
     key,
     typeof value === 'string' ? redact(value) : value,
   ]);
-  return JSON.stringify({
+  const line = {
     time: new Date(record.timestamp).toISOString(),
     level: record.level,
     message: messageOf(record),
     ...Object.fromEntries(fields),
-  });
+  };
+  return harmless(JSON.stringify(line));
 }
 
 function formatText(record: LogRecord): string {
@@ -75,16 +76,19 @@ function formatText(record: LogRecord): string {
   return `${time} ${record.level.toUpperCase().padEnd(7)} ${messageOf(record)}${fields.join('')}`;
 }
 
+/** An error's message may quote the network. */
 function messageOf(record: LogRecord): string {
-  return redact(String(record.rawMessage));
+  return harmless(redact(String(record.rawMessage)));
 }
 
-/** Values from the network may hold line ends and terminal sequences; in quotes they are harmless. */
+/** Line ends would forge lines, and terminal sequences drive the terminal of whoever reads them. */
+function harmless(text: string): string {
+  return text.replace(
+    /[\p{Cc}\u2028\u2029]/gu,
+    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
+  );
+}
+
 function quote(text: string): string {
-  return /^[\w./:+@,%-]+$/.test(text)
-    ? text
-    : JSON.stringify(text).replace(
-        /[\u007f-\u009f\u2028\u2029]/g,
-        (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
-      );
+  return /^[\w./:+@,%-]+$/.test(text) ? text : harmless(JSON.stringify(text));
 }

@@ -1,12 +1,20 @@
 import { randomBytes } from 'node:crypto';
 import { AgentError } from '../core/errors.ts';
 import type { JsonObject } from '../core/json.ts';
-import { parseShadowMessage, type ShadowDocument, type ShadowMessage, shadowTopics } from '../core/shadow.ts';
+import {
+  parseShadowMessage,
+  type ShadowDocument,
+  type ShadowMessage,
+  shadowTopics,
+  type UpdateAccepted,
+  type UpdateDelta,
+} from '../core/shadow.ts';
 import type { Logger } from './log.ts';
 import type { MqttLink } from './mqtt.ts';
 
-type Delta = Extract<ShadowMessage, { kind: 'update/delta' }>;
-type Answer = Exclude<ShadowMessage, Delta>;
+type Answer = Exclude<ShadowMessage, UpdateDelta>;
+/** A message that tells of a change of the shadow, whoever made it. */
+export type Change = UpdateAccepted | UpdateDelta;
 
 // The service answers within a second; on the poorest link a packet is repeated for some.
 const answerTimeoutMs = 20_000;
@@ -26,13 +34,13 @@ export class ShadowClient {
   readonly #prefix: string;
   readonly #log: Logger;
   readonly #waiting = new Map<string, (answer: Answer) => void>();
-  readonly #onDelta: (delta: Delta) => void;
+  readonly #onChange: (change: Change) => void;
 
-  private constructor(link: MqttLink, prefix: string, log: Logger, onDelta: (delta: Delta) => void) {
+  private constructor(link: MqttLink, prefix: string, log: Logger, onChange: (change: Change) => void) {
     this.#link = link;
     this.#prefix = prefix;
     this.#log = log;
-    this.#onDelta = onDelta;
+    this.#onChange = onChange;
   }
 
   /**
@@ -45,9 +53,9 @@ export class ShadowClient {
     link: MqttLink,
     prefix: string,
     log: Logger,
-    onDelta: (delta: Delta) => void,
+    onChange: (change: Change) => void,
   ): Promise<ShadowClient> {
-    const client = new ShadowClient(link, prefix, log, onDelta);
+    const client = new ShadowClient(link, prefix, log, onChange);
     link.onMessage((topic, payload) => client.#receive(topic, payload));
     await link.subscribe(shadowTopics(prefix));
     return client;
@@ -120,9 +128,10 @@ export class ShadowClient {
       return;
     }
     this.#log.debug('Received', { topic, bytes: payload.length });
-    if (message.kind === 'update/delta') this.#onDelta(message);
-    // An answer without our token is another client's.
-    else if (message.clientToken !== undefined) this.#waiting.get(message.clientToken)?.(message);
+    if (message.kind === 'update/delta' || message.kind === 'update/accepted') this.#onChange(message);
+    if (message.kind === 'update/delta' || message.clientToken === undefined) return;
+    // An answer without a token of ours is another client's.
+    this.#waiting.get(message.clientToken)?.(message);
   }
 }
 

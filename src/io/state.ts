@@ -1,4 +1,4 @@
-import { mkdir, readFile, rename } from 'node:fs/promises';
+import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { JsonObject, JsonValue } from '../core/json.ts';
@@ -99,9 +99,8 @@ export class State {
     this.#files = files;
   }
 
-  /** Opens the state of a directory, which is made if need be. Rubbish is set aside as `state.json.bad`. */
+  /** Opens the state of a directory that this agent holds. Rubbish is set aside as `state.json.bad`. */
   static async open(stateDir: string, log: Logger): Promise<State> {
-    await mkdir(stateDir, { recursive: true, mode: 0o700 });
     const path = join(stateDir, 'state.json');
     const files = await load(path, log);
     return new State(path, files);

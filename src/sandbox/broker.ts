@@ -50,9 +50,12 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
 
   const accept = (socket: TLSSocket): void => {
     const certificate = things.find(socket.getPeerCertificate().raw);
-    if (certificate !== undefined) return connections.admit(aedes.handle(socket), certificate);
-    log('A client with a certificate that is not registered was refused');
-    socket.destroy();
+    if (certificate === undefined) {
+      log('A client with a certificate that is not registered was refused');
+      socket.destroy();
+    } else {
+      connections.admit(aedes.handle(socket), certificate);
+    }
   };
   const alpnProtocols = ['x-amzn-mqtt-ca', 'mqtt'];
   const listener = await listenTls({ pki, port, mutual: true, alpnProtocols }, accept);
@@ -78,7 +81,7 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
 function watch(aedes: Aedes, faults: Faults, log: (line: string) => void): void {
   aedes.on('clientReady', (client) => {
     const afterMs = faults.take('mqtt-kick');
-    if (afterMs !== undefined) setTimeout(() => client.conn.destroy(), afterMs);
+    if (afterMs !== undefined) setTimeout(() => client.conn.destroy(), afterMs).unref();
   });
   aedes.on('clientError', (client, error) => log(`${client.id} was disconnected: ${error.message}`));
   aedes.on('connectionError', (_client, error) => log(`A client was refused: ${error.message}`));

@@ -94,7 +94,7 @@ async function answerTo(options: DataPlaneOptions, request: IncomingMessage): Pr
       headers: headersOf(request),
       bodyHash: createHash('sha256').update(body).digest('hex'),
     },
-    { service: signingNames, sessions: options.sessions, nowMs: Date.now(), doubleEncode: true },
+    { service: signingNames, sessions: options.sessions, nowMs: Date.now() },
   );
   if (!verified.ok) {
     const { errorType, message } = signatureErrors[verified.code];

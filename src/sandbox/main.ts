@@ -1,15 +1,16 @@
 /** `bun run sandbox [command]` */
 import { rm } from 'node:fs/promises';
 import { join, relative, resolve } from 'node:path';
+import { hostTarget } from '../../build.ts';
 import { openToClients, orderFault, putFile, readShadow, writeDesired } from './client.ts';
 import { faultNames, isFaultName } from './faults.ts';
 import { bucketName, Sandbox } from './sandbox.ts';
 
-const dir = resolve('.sandbox');
+let dir = resolve('.sandbox');
 // Fixed, so that agent.json and the shell variables stay good over a restart.
 const ports = { mqtt: 18883, credentials: 18443, s3: 19000, dataPlane: 18444 };
 
-const usage = `Usage: bun run sandbox [COMMAND]
+const usage = `Usage: bun run sandbox [--dir DIR] [COMMAND]
 
   (none)                        start AWS on loopback: MQTT broker with shadows, credentials provider, S3
   put FILE [s3://bucket/key]    upload a file, by default into s3://${bucketName}/
@@ -25,6 +26,10 @@ function print(line: string): void {
 }
 
 async function run([command, ...rest]: string[]): Promise<number> {
+  if (command === '--dir' && rest[0] !== undefined) {
+    dir = resolve(rest[0]);
+    return run(rest.slice(1));
+  }
   const [first, second, third] = rest;
   switch (command) {
     case undefined:
@@ -76,8 +81,7 @@ async function serve(): Promise<void> {
 
 In a second terminal, run the device:
 
-  bun run build --target linux-x64
-  dist/shadow-agent-linux-x64 --config ${config}
+${howToRun(config)}
 
 In a third one, upload something and look at the device's file:
 
@@ -95,6 +99,13 @@ Stop with Ctrl-C.`);
   });
   control.close();
   await sandbox.close();
+}
+
+/** The executable where the build makes one for this machine, else the sources. */
+function howToRun(config: string): string {
+  if (process.platform !== 'linux') return `  bun src/main.ts --config ${config}`;
+  const target = hostTarget();
+  return `  bun run build --target ${target}\n  dist/shadow-agent-${target} --config ${config}`;
 }
 
 try {

@@ -1,7 +1,7 @@
 import { afterAll, afterEach, beforeAll, describe, expect, test } from 'bun:test';
 import { createHash } from 'node:crypto';
 import { AwsV4Signer } from 'aws4fetch';
-import { Verifier } from '../../src/sandbox/s3/sigv4.ts';
+import { Verifier } from '../../src/sandbox/verifier.ts';
 import { bucket, type S3Fixture, startS3Fixture, xmlField } from '../support/s3-fixture.ts';
 
 let fixture: S3Fixture;
@@ -25,7 +25,7 @@ describe('signatures in the Authorization header', () => {
     const empty = createHash('sha256').digest('hex');
     const expected = await new Verifier(session, 'us-east-1', 's3').expect({
       method: 'GET',
-      canonicalPath: '/test.txt',
+      path: '/test.txt',
       query: {},
       headers: {
         host: 'examplebucket.s3.amazonaws.com',

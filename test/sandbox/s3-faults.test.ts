@@ -1,6 +1,7 @@
 import { afterAll, afterEach, beforeAll, expect, test } from 'bun:test';
 import { readdir } from 'node:fs/promises';
 import { join } from 'node:path';
+import { connect } from 'node:tls';
 import { bucket, type RawRequest, type S3Fixture, startS3Fixture, xmlField } from '../support/s3-fixture.ts';
 
 let fixture: S3Fixture;
@@ -116,7 +117,6 @@ test('a client that leaves half-way through an upload leaves nothing behind', as
   const before = await readdir(join(fixture.dir, 'blobs'));
   const request = { method: 'PUT', path: `/${bucket}/half`, headers: { 'content-length': '1000000' } };
   const signed = await fixture.sign(request, fixture.operator, { payloadHash: 'UNSIGNED-PAYLOAD' });
-  const { connect } = await import('node:tls');
   const socket = connect({ host: '127.0.0.1', port: fixture.s3.port, rejectUnauthorized: false });
   const head = Object.entries(signed.headers ?? {}).map(([name, value]) => `${name}: ${value}\r\n`);
   socket.write(`PUT ${request.path} HTTP/1.1\r\n${head.join('')}\r\n${'x'.repeat(50_000)}`);

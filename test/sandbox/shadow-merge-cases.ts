@@ -134,6 +134,12 @@ const nestedPair = {
 /** What of desired is in delta. */
 export const deltas: Case[] = [
   difference(
+    'a nested object that only lacks what reported has besides is not in delta',
+    'recorded from AWS',
+    { desired: { a: { b: 1 } }, reported: { a: { b: 1, c: 2 } } },
+    undefined,
+  ),
+  difference(
     'a key only in desired is in delta whole',
     'recorded from AWS',
     { desired: { a: { b: 1 } }, reported: { c: 1 } },

@@ -1,4 +1,4 @@
-import { at, type Case, inSync, T } from './shadow-cases.ts';
+import { at, type Case, T } from './shadow-cases.ts';
 
 /** What is published, and what get shows. */
 export const published: Case[] = [

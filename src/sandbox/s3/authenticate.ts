@@ -1,9 +1,9 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import type { Session } from '../sessions.ts';
+import { parseTimestamp, sameSecret, Verifier } from '../verifier.ts';
 import type { Address } from './address.ts';
 import { type Authorization, first, malformed, queryError } from './authorization.ts';
 import { S3Error } from './errors.ts';
-import { parseTimestamp, sameSecret, Verifier } from './sigv4.ts';
 
 export interface Authentication {
   method: string;
@@ -120,7 +120,7 @@ async function checkSignature(request: Authentication, verifier: Verifier): Prom
   if (authorization.presigned) delete query['X-Amz-Signature'];
   const expected = await verifier.expect({
     method,
-    canonicalPath: address.canonicalPath,
+    path: address.canonicalPath,
     query,
     headers: Object.fromEntries(
       authorization.signedHeaders.map((name) => [name, first(headers[name]) ?? '']),

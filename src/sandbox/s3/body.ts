@@ -1,11 +1,11 @@
 import { createHash } from 'node:crypto';
 import type { IncomingHttpHeaders, IncomingMessage } from 'node:http';
+import { sameSecret, type Verifier } from '../verifier.ts';
 import { type Authorization, first } from './authorization.ts';
 import type { Expectation } from './blob.ts';
 import { type ChecksumAlgorithm, createHasher, isChecksumAlgorithm } from './checksums.ts';
 import { type ChunkVerifier, decodeChunks } from './chunked.ts';
 import { S3Error } from './errors.ts';
-import { sameSecret, type Verifier } from './sigv4.ts';
 
 /** The body of a request, verified as it is read: reading throws when it is not what was signed. */
 export interface RequestBody {

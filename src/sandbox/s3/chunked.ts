@@ -55,7 +55,7 @@ async function readTrailers(
   const sha256 = createHash('sha256');
   let signature: string | undefined;
   for (let count = 0; count <= maxTrailers; count += 1) {
-    const line = await reader.line({ endIsBlank: true });
+    const line = await reader.line();
     if (line === '') {
       if (verifier === undefined || trailers.size === 0) return;
       return await verifier.trailer(sha256.digest('hex'), signature ?? '');
@@ -95,8 +95,8 @@ class Reader {
     return bytes;
   }
 
-  /** A line without its CRLF. The last blank line may be missing at the very end. */
-  async line(options = { endIsBlank: false }): Promise<string> {
+  /** A line without its CRLF. */
+  async line(): Promise<string> {
     for (;;) {
       const end = this.#buffer.indexOf('\n');
       if (end >= 0) {
@@ -105,9 +105,7 @@ class Reader {
         return line.replace(/\r$/, '');
       }
       if (this.#buffer.length > maxLineBytes) throw incomplete();
-      if (await this.#more()) continue;
-      if (options.endIsBlank && this.#buffer.length === 0) return '';
-      throw incomplete();
+      if (!(await this.#more())) throw incomplete();
     }
   }
 

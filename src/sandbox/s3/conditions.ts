@@ -1,6 +1,6 @@
 import type { IncomingHttpHeaders } from 'node:http';
 import { S3Error } from './errors.ts';
-import type { StoredObject } from './store.ts';
+import type { StoredObject } from './versions.ts';
 
 /** The conditions of a request, whichever headers they came in. */
 export interface Conditions {

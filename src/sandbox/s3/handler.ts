@@ -45,6 +45,8 @@ interface Exchange {
   record: RequestRecord;
   expectsContinue: boolean;
   requestId: string;
+  /** Aborts when the connection closes or the answer is out. */
+  closed: AbortSignal;
   /** Wall-clock milliseconds, shifted by s3-skew. */
   nowMs: number;
   /** Whether a thing asks: faults and restrictions are for things. */
@@ -64,7 +66,10 @@ export class Handler {
 
   /** Answers one request; never rejects. `expectsContinue`: the client waits for 100 before it sends the body. */
   async serve(request: IncomingMessage, response: ServerResponse, expectsContinue: boolean): Promise<void> {
+    const closed = new AbortController();
+    response.once('close', () => closed.abort());
     const exchange: Exchange = {
+      closed: closed.signal,
       request,
       response,
       record: this.#record(request),
@@ -180,14 +185,18 @@ export class Handler {
       ...reply.headers,
       Server: 'AmazonS3',
     };
-    response.writeHead(reply.status, headers);
     if (reply.file !== undefined) {
-      const faults = device ? this.#options.faults : undefined;
-      await sendFile(response, reply.file, faults, (bytes) => {
+      const sent = (bytes: number) => {
         record.bytesSent += bytes;
+      };
+      await sendFile(response, reply.status, headers, reply.file, {
+        faults: device ? this.#options.faults : undefined,
+        signal: exchange.closed,
+        sent,
       });
       return;
     }
+    response.writeHead(reply.status, headers);
     if (hasBody) record.bytesSent = text?.length ?? 0;
     response.end(hasBody ? text : undefined);
   }

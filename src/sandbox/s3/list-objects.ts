@@ -3,7 +3,7 @@ import { owner, queryNumber } from './buckets.ts';
 import { S3Error } from './errors.ts';
 import { compareKeys, type ListQuery, listPage } from './listing.ts';
 import { isoTime, type OperationRequest, type Reply } from './operation.ts';
-import type { StoredObject } from './store.ts';
+import type { StoredObject } from './versions.ts';
 import { writeXml, type XmlTree } from './xml.ts';
 
 const maxKeysLimit = 1000;

@@ -1,7 +1,8 @@
 import type { FileHandle } from 'node:fs/promises';
 import type { IncomingHttpHeaders } from 'node:http';
 import type { RequestBody } from './body.ts';
-import type { ObjectStore, StoredObject } from './store.ts';
+import type { ObjectStore } from './store.ts';
+import type { StoredObject } from './versions.ts';
 
 /** A request that was let in. */
 export interface OperationRequest {

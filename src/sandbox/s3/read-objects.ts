@@ -2,7 +2,7 @@ import { conditionsOf, evaluate } from './conditions.ts';
 import { S3Error } from './errors.ts';
 import { checksumHeaders, type OperationRequest, type Reply, versionHeader } from './operation.ts';
 import { type ByteRange, parseRange } from './range.ts';
-import type { StoredObject } from './store.ts';
+import type { StoredObject } from './versions.ts';
 
 /** GetObject. */
 export async function getObject(request: OperationRequest): Promise<Reply> {

@@ -8,28 +8,36 @@ const chunkBytes = 256 * 1024;
 /** With a limit, this many writes a second at least, so that a change of the limit soon shows. */
 const writesPerSecond = 20;
 
-/**
- * Sends bytes of a file at the speed that the reader takes, then ends the response. `faults`, where given, may slow it
- * (s3-slow), stop it (s3-stall) or cut the connection (s3-cut). The file is closed, also when the reader goes away.
- * `sent` hears of each run of bytes.
- */
+type FileBody = NonNullable<Reply['file']>;
+
+export interface SendOptions {
+  /** May slow the body (s3-slow), stop it (s3-stall) or cut the connection (s3-cut). */
+  faults: Faults | undefined;
+  /** Aborts when the reader goes away, which is no error. */
+  signal: AbortSignal;
+  /** Hears of each run of bytes. */
+  sent: (bytes: number) => void;
+}
+
+/** Answers with bytes of a file, at the speed that the reader takes; the file is closed in the end. */
 export async function sendFile(
   response: ServerResponse,
-  file: NonNullable<Reply['file']>,
-  faults: Faults | undefined,
-  sent: (bytes: number) => void,
+  status: number,
+  headers: Record<string, string>,
+  file: FileBody,
+  options: SendOptions,
 ): Promise<void> {
-  const gone = new AbortController();
-  response.once('close', () => gone.abort());
   try {
+    const { faults, signal } = options;
     const cutBytes = faults?.take('s3-cut') ?? Number.POSITIVE_INFINITY;
     const stallBytes = faults?.take('s3-stall') ?? Number.POSITIVE_INFINITY;
     const limit = Math.min(file.length, cutBytes, stallBytes);
+    response.writeHead(status, headers);
     response.flushHeaders();
-    await sendBytes(response, file, limit, { faults, sent, signal: gone.signal });
+    await sendBytes(response, file, limit, options);
     if (limit === file.length) response.end();
     else if (cutBytes <= stallBytes) response.socket?.destroy();
-    else if (!gone.signal.aborted) await once(gone.signal, 'abort');
+    else if (!signal.aborted) await once(signal, 'abort');
   } finally {
     await file.handle.close();
   }
@@ -37,21 +45,14 @@ export async function sendFile(
 
 async function sendBytes(
   response: ServerResponse,
-  { handle, start }: NonNullable<Reply['file']>,
+  { handle, start }: FileBody,
   limit: number,
-  {
-    faults,
-    sent,
-    signal,
-  }: { faults: Faults | undefined; sent: (bytes: number) => void; signal: AbortSignal },
+  { faults, sent, signal }: SendOptions,
 ): Promise<void> {
   for (let done = 0; done < limit && !signal.aborted; ) {
     const bytesPerSecond = faults?.peek('s3-slow');
-    const size = Math.min(
-      limit - done,
-      chunkBytes,
-      Math.ceil((bytesPerSecond ?? Infinity) / writesPerSecond),
-    );
+    const slice = bytesPerSecond === undefined ? chunkBytes : Math.ceil(bytesPerSecond / writesPerSecond);
+    const size = Math.min(limit - done, chunkBytes, Math.max(1, slice));
     const { buffer, bytesRead } = await handle.read(Buffer.allocUnsafe(size), 0, size, start + done);
     if (bytesRead === 0) throw new Error('the stored object ends early');
     await write(response, buffer.subarray(0, bytesRead), signal);

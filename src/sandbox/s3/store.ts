@@ -1,4 +1,3 @@
-import { randomBytes } from 'node:crypto';
 import { mkdirSync, rmSync } from 'node:fs';
 import { type FileHandle, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,41 +6,19 @@ import type { Checksum } from './checksums.ts';
 import { S3Error } from './errors.ts';
 import { compareKeys } from './listing.ts';
 import { Uploads } from './uploads.ts';
-
-export interface StoredObject {
-  deleteMarker: false;
-  key: string;
-  /** `null` where the bucket was not versioned, as S3 calls it. */
-  versionId: string;
-  lastModifiedMs: number;
-  size: number;
-  /** Unquoted. */
-  eTag: string;
-  /** Response headers that the sender set, lower case: content-type, content-encoding, cache-control, ... */
-  headers: Readonly<Record<string, string>>;
-  /** User metadata, without `x-amz-meta-`. */
-  metadata: Readonly<Record<string, string>>;
-  checksum: Checksum;
-  file: string;
-}
-
-export interface DeleteMarker {
-  deleteMarker: true;
-  key: string;
-  versionId: string;
-  lastModifiedMs: number;
-}
-
-export type Version = StoredObject | DeleteMarker;
-
-export interface Bucket {
-  name: string;
-  region: string;
-  createdMs: number;
-  versioning: 'Enabled' | 'Suspended' | undefined;
-  /** By key, newest first. */
-  versions: Map<string, Version[]>;
-}
+import {
+  type Bucket,
+  checkVersionId,
+  type DeleteMarker,
+  discard,
+  markerHeaders,
+  newest,
+  nextVersionId,
+  push,
+  type StoredObject,
+  take,
+  type Version,
+} from './versions.ts';
 
 export interface ObjectCreated {
   bucket: string;
@@ -77,7 +54,6 @@ export interface StoreOptions {
 }
 
 const bucketNamePattern = /^(?=.{3,63}$)[a-z0-9][a-z0-9.-]*[a-z0-9]$/;
-const versionIdPattern = /^[A-Za-z0-9._-]{32}$/;
 
 /** Buckets and objects: bytes as files under `dir`, all else in memory. Methods throw S3Error. */
 export class ObjectStore {
@@ -170,7 +146,7 @@ export class ObjectStore {
     let bucket: Bucket;
     try {
       bucket = this.bucket(bucketName);
-      options.condition?.(this.#current(bucket, key));
+      options.condition?.(newest(bucket, key));
     } catch (error) {
       await rm(blob.file, { force: true });
       throw error;
@@ -197,9 +173,9 @@ export class ObjectStore {
   head(bucketName: string, key: string, versionId?: string): StoredObject {
     const bucket = this.bucket(bucketName);
     if (versionId === undefined) {
-      const newest = bucket.versions.get(key)?.[0];
-      if (newest?.deleteMarker === false) return newest;
-      const headers = newest === undefined ? {} : markerHeaders(newest);
+      const [top] = bucket.versions.get(key) ?? [];
+      if (top?.deleteMarker === false) return top;
+      const headers = top === undefined ? {} : markerHeaders(top);
       throw new S3Error('NoSuchKey', { details: { Key: key }, headers });
     }
     checkVersionId(versionId);
@@ -254,9 +230,10 @@ export class ObjectStore {
 
   /** The newest versions of all keys in the order of S3, without deleted ones. */
   list(bucketName: string): StoredObject[] {
-    const newest = [...this.bucket(bucketName).versions.values()].map((versions) => versions[0]);
-    return newest
-      .filter((version) => version?.deleteMarker === false)
+    const bucket = this.bucket(bucketName);
+    return [...bucket.versions.keys()]
+      .map((key) => newest(bucket, key))
+      .filter((object) => object !== undefined)
       .sort((a, b) => compareKeys(a.key, b.key));
   }
 
@@ -274,11 +251,6 @@ export class ObjectStore {
     await rm(this.#blobs, { recursive: true, force: true });
   }
 
-  #current(bucket: Bucket, key: string): StoredObject | undefined {
-    const newest = bucket.versions.get(key)?.[0];
-    return newest?.deleteMarker === false ? newest : undefined;
-  }
-
   #announce(bucket: Bucket, object: StoredObject, eventName: ObjectCreated['eventName']): void {
     this.#created += 1;
     this.#onCreated({
@@ -291,40 +263,4 @@ export class ObjectStore {
       eventName,
     });
   }
-}
-
-/** `null` is the one version that a bucket without versioning keeps. */
-function nextVersionId(bucket: Bucket): string {
-  return bucket.versioning === 'Enabled' ? randomBytes(24).toString('base64url') : 'null';
-}
-
-/** Puts a version on top; yields the `null` version that it replaces. */
-function push(bucket: Bucket, version: Version): Version | undefined {
-  const replaced = version.versionId === 'null' ? take(bucket, version.key, 'null') : undefined;
-  bucket.versions.set(version.key, [version, ...(bucket.versions.get(version.key) ?? [])]);
-  return replaced;
-}
-
-function take(bucket: Bucket, key: string, versionId: string): Version | undefined {
-  const versions = bucket.versions.get(key) ?? [];
-  const rest = versions.filter((version) => version.versionId !== versionId);
-  if (rest.length === 0) bucket.versions.delete(key);
-  else bucket.versions.set(key, rest);
-  return versions.find((version) => version.versionId === versionId);
-}
-
-async function discard(version: Version | undefined): Promise<void> {
-  if (version?.deleteMarker === false) await rm(version.file, { force: true });
-}
-
-function checkVersionId(versionId: string): void {
-  if (versionId === 'null' || versionIdPattern.test(versionId)) return;
-  throw new S3Error('InvalidArgument', {
-    message: 'Invalid version id specified',
-    details: { ArgumentName: 'versionId', ArgumentValue: versionId },
-  });
-}
-
-function markerHeaders(marker: DeleteMarker): Record<string, string> {
-  return { 'x-amz-delete-marker': 'true', 'x-amz-version-id': marker.versionId };
 }

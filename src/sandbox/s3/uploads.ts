@@ -4,7 +4,8 @@ import { rm } from 'node:fs/promises';
 import { type Blob, type Body, type Expectation, writeBlob } from './blob.ts';
 import { type Checksum, type ChecksumAlgorithm, type ChecksumType, createHasher } from './checksums.ts';
 import { S3Error } from './errors.ts';
-import type { ObjectAttributes, ObjectStore, PutOptions, StoredObject } from './store.ts';
+import type { ObjectAttributes, ObjectStore, PutOptions } from './store.ts';
+import type { StoredObject } from './versions.ts';
 
 export interface Part extends Blob {
   partNumber: number;

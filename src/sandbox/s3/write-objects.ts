@@ -7,7 +7,8 @@ import { isChecksumAlgorithm } from './checksums.ts';
 import { conditionsOf, evaluate, preconditionFailed, writeCondition } from './conditions.ts';
 import { S3Error } from './errors.ts';
 import { checksumHeaders, isoTime, type OperationRequest, type Reply, versionHeader } from './operation.ts';
-import type { ObjectAttributes, StoredObject } from './store.ts';
+import type { ObjectAttributes } from './store.ts';
+import type { StoredObject } from './versions.ts';
 import { parseXml, repeated, writeXml, type XmlTree } from './xml.ts';
 
 const storedHeaderNames = [

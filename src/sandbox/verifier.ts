@@ -1,14 +1,14 @@
 import { timingSafeEqual } from 'node:crypto';
 import { Sha256 } from '@aws-crypto/sha256-js';
 import { createScope, SignatureV4 } from '@smithy/signature-v4';
-import type { Session } from '../sessions.ts';
+import type { Session } from './sessions.ts';
 
 /** What is signed, as it came over the wire. */
 export interface SignedRequest {
   method: string;
-  /** Decoded and re-encoded once. */
-  canonicalPath: string;
-  query: Record<string, string>;
+  /** For S3 decoded and re-encoded once; for other services as it came. */
+  path: string;
+  query: Record<string, string | string[]>;
   /** The signed headers only, lower case. */
   headers: Record<string, string>;
   payloadHash: string;
@@ -34,7 +34,7 @@ export class Verifier extends SignatureV4 {
       service,
       sha256: Sha256,
       // S3 alone encodes the path once and leaves `//` and dot segments as they are.
-      uriEscapePath: false,
+      uriEscapePath: service !== 's3',
     });
     this.#region = region;
     this.#service = service;
@@ -42,7 +42,7 @@ export class Verifier extends SignatureV4 {
 
   /** The signature that a request should carry. */
   async expect(request: SignedRequest): Promise<ExpectedSignature> {
-    const { method, canonicalPath: path, query, headers, payloadHash, timestamp } = request;
+    const { method, path, query, headers, payloadHash, timestamp } = request;
     const canonicalRequest = this.createCanonicalRequest(
       { method, protocol: 'https:', hostname: '', path, query, headers },
       canonicalHeaders(headers),

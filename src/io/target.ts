@@ -1,0 +1,88 @@
+import type { Desired } from '../core/artifact.ts';
+import { jsonEqual } from '../core/json.ts';
+import type { Installed } from '../core/reconcile.ts';
+import type { DigestEngine } from './digest.ts';
+import { type Inspected, inspect, sameStamp } from './install.ts';
+import type { Logger } from './log.ts';
+import { cleanParts } from './part.ts';
+import type { FileState, StampedInstalled, State } from './state.ts';
+
+/** Members of the stored state to set; undefined removes one. */
+export type StateChange = { [K in keyof FileState]?: FileState[K] | undefined };
+
+export interface TargetOptions {
+  property: string;
+  path: string;
+  digest: DigestEngine;
+  state: State;
+  log: Logger;
+}
+
+/** One target: what the disk holds, and what is stored of it. */
+export class Target {
+  readonly #options: TargetOptions;
+  /** What the disk was last seen to hold; it spares hashing as long as the stamp stays. */
+  #found: Inspected | undefined;
+  #tidied: Desired | undefined;
+
+  constructor(options: TargetOptions) {
+    this.#options = options;
+  }
+
+  get stored(): FileState {
+    const { state, property, path } = this.#options;
+    return state.file(property, path);
+  }
+
+  /** The state file only spares work: where it cannot be written, the file is kept all the same. */
+  async store(change: StateChange): Promise<void> {
+    const { state, log, property, path } = this.#options;
+    try {
+      await state.update(property, path, change);
+    } catch (error) {
+      log.error('Cannot write the state file', { file: property, reason: String(error) });
+    }
+  }
+
+  /** Takes note of what was just installed. */
+  installed(installed: StampedInstalled): void {
+    this.#found = installed;
+  }
+
+  /**
+   * What the disk holds, and the desired value that it is known to stand for. What a later start can build on is stored.
+   *
+   * @throws AgentError INSTALL when the target cannot be read; the signal's reason when it is aborted
+   */
+  async look(desired: Desired, signal: AbortSignal): Promise<Installed | undefined> {
+    const { log, property, path, digest } = this.#options;
+    const stored = this.stored.installed;
+    const before = this.#found ?? stored;
+    const found = await inspect(path, before, digest, signal);
+    this.#found = found;
+    if (stored !== undefined && found?.sha256 !== stored.sha256 && found?.sha256 !== before?.sha256) {
+      log.warning('The file is not what was installed', {
+        file: property,
+        path,
+        found: found?.sha256 ?? 'nothing',
+      });
+    }
+    if (found === undefined) return undefined;
+    const { sha256, stamp } = found;
+    const asDesired = desired.kind === 'artifact' && desired.artifact.sha256 === sha256;
+    const asStored = stored?.sha256 === sha256;
+    const value = asDesired ? desired.value : asStored ? stored.value : undefined;
+    const installed: Installed = { sha256, ...(value === undefined ? {} : { value }) };
+    const isKnown = asStored && sameStamp(stored.stamp, stamp) && jsonEqual(stored.value, value);
+    if (!isKnown && (asDesired || asStored)) await this.store({ installed: { ...installed, stamp } });
+    return installed;
+  }
+
+  /** Removes the parts that nothing desires any more, once for each desired value. */
+  async tidy(desired: Desired, installed: Installed | undefined): Promise<void> {
+    const isPending = desired.kind === 'artifact' && desired.artifact.sha256 !== installed?.sha256;
+    if (desired === this.#tidied || desired.kind === 'unknown' || isPending) return;
+    this.#tidied = desired;
+    await cleanParts(this.#options.property, this.#options.path);
+  }
+}
