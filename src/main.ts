@@ -1,7 +1,7 @@
 import { runAgent } from './agent.ts';
 import { type Invocation, parseCli, version } from './cli.ts';
+import { describeError, errorLines } from './cli-errors.ts';
 import { configJsonSchema, loadConfig } from './config.ts';
-import { AgentError } from './core/errors.ts';
 
 const exit = { done: 0, failed: 1, usage: 64, config: 78, interrupted: 130, terminated: 143 };
 
@@ -52,13 +52,7 @@ async function print(text: string): Promise<number> {
 
 /** The one way in which the terminal learns of an error. */
 async function complain(message: string, hint?: string): Promise<void> {
-  const lines = [`error: ${oneLine(message)}`, ...(hint === undefined ? [] : [`hint: ${oneLine(hint)}`])];
-  await write(process.stderr, `${lines.join('\n')}\n`);
-}
-
-/** Whatever a text brings along, it cannot begin a line of its own or steer the terminal. */
-function oneLine(text: string): string {
-  return text.replace(/[\p{Cc}\s]+/gu, ' ').trim();
+  await write(process.stderr, errorLines(message, hint));
 }
 
 /** Resolves when the text is handed over; a reader that has gone away is no error of ours. */
@@ -69,19 +63,10 @@ function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
 }
 
 async function fail(error: unknown): Promise<never> {
-  const known = error instanceof AgentError;
-  await complain(
-    describe(error),
-    known ? error.hint : 'this is a fault of the agent; --log-level debug shows where',
-  );
+  const { message, hint } = describeError(error);
+  await complain(message, hint);
   if (debug && error instanceof Error) await write(process.stderr, `${error.stack ?? ''}\n`);
   process.exit(exit.failed);
-}
-
-function describe(error: unknown): string {
-  if (!(error instanceof Error)) return String(error);
-  const code = 'code' in error ? String(error.code) : error.name;
-  return `${code}: ${error.message}`;
 }
 
 for (const stream of [process.stdout, process.stderr]) stream.on('error', () => {});

@@ -91,7 +91,7 @@ function layerOf(path: string): Layer | undefined {
   const folder = layers.find((layer) => layer === second);
   if (folder !== undefined) return folder;
   if (second === 'main.ts') return 'main';
-  if (second === 'cli.ts' || second === 'cli-help.ts') return 'cli';
+  if (second.startsWith('cli')) return 'cli';
   return second === 'config.ts' ? 'config' : 'agent';
 }
 
@@ -108,6 +108,8 @@ function wrongWays(sources: readonly Source[]): string[] {
         if (specifier === 'computed') return true;
         if (!isRelative(specifier)) return false;
         const target = normalize(join(path, '..', specifier));
+        // The demo builds what it shows.
+        if (target === 'build.ts') return layer !== 'sandbox';
         // The version of the package is shown by the command line.
         if (target === 'package.json') return layer !== 'cli';
         const imported = layerOf(target);
@@ -197,7 +199,7 @@ describe('the scan', () => {
   test('tells code from comments and quotes', () => {
     const text = [
       'const a = /["\'`/]/.test(x); // Bun in a comment',
-      '/* any */ const b = "any"; const c = `any ${Bun.version} \\` any`;',
+      '/* any */ const b = "any"; const c = `any $' + '{Bun.version} \\` any`;',
       "const d = 'it\\'s // no comment'; const e = 1 / 2; const f = x / y; const z = process.exit;",
     ].join('\n');
     const { bare, code } = sourceOf('src/x.ts', text);

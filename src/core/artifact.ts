@@ -62,6 +62,7 @@ const artifactSchema = v.looseObject({
       v.string('must be a string'),
       v.minLength(1, 'must not be empty'),
       v.maxLength(1024, 'is too long'),
+      v.check((text) => text.isWellFormed(), 'is no valid text'),
     ),
   ),
   size: v.optional(

@@ -26,7 +26,8 @@ function encodeSegment(text: string): string {
 
 /** Domain of AWS in a region's partition. Source: botocore, partitions.json. */
 export function partitionSuffix(region: string): string {
-  return region.startsWith('cn-') ? 'amazonaws.com.cn' : 'amazonaws.com';
+  if (region.startsWith('cn-')) return 'amazonaws.com.cn';
+  return region.startsWith('eusc-') ? 'amazonaws.eu' : 'amazonaws.com';
 }
 
 /**

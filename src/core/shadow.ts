@@ -23,19 +23,25 @@ const jsonObject = v.custom<JsonObject>(
   'is no object',
 );
 const section = v.optional(jsonObject);
+
+/** An object with these members among others; valibot's own takes a list for one, too. */
+function object<const T extends v.ObjectEntries>(entries: T) {
+  return v.pipe(jsonObject, v.looseObject(entries));
+}
+
 const clientToken = v.optional(v.string());
-const documentSchema = v.looseObject({
-  state: v.looseObject({ desired: section, reported: section }),
+const documentSchema = object({
+  state: object({ desired: section, reported: section }),
   clientToken,
 });
 const version = v.optional(v.number());
-const acceptedSchema = v.looseObject({
-  state: v.nullish(v.looseObject({ desired: v.nullish(jsonObject) })),
+const acceptedSchema = object({
+  state: v.nullish(object({ desired: v.nullish(jsonObject) })),
   version,
   clientToken,
 });
-const deltaSchema = v.looseObject({ state: jsonObject, version, clientToken });
-const rejectionSchema = v.looseObject({
+const deltaSchema = object({ state: jsonObject, version, clientToken });
+const rejectionSchema = object({
   code: v.number(),
   message: v.optional(v.string(), ''),
   clientToken,
@@ -174,8 +180,21 @@ function covers(whole: JsonValue | undefined, part: JsonValue | undefined): bool
  * does not name belong to others and are left alone. Source: developer guide, device-shadow-document.
  */
 export function reportedPatch(wanted: JsonObject, seen: JsonObject): JsonObject | undefined {
-  const entries = Object.keys(wanted).flatMap((key) => change(key, member(wanted, key), member(seen, key)));
+  const entries = Object.keys(wanted).flatMap((key) =>
+    change(key, storable(member(wanted, key)), member(seen, key)),
+  );
   return entries.length === 0 ? undefined : Object.fromEntries(entries);
+}
+
+/** A value as a shadow can hold it: without nulls, which only delete. */
+function storable(value: JsonValue | undefined): JsonValue | undefined {
+  if (value === null) return undefined;
+  if (!isJsonObject(value)) return value;
+  const kept = Object.entries(value).flatMap(([key, inner]) => {
+    const stored = storable(inner);
+    return stored === undefined ? [] : [[key, stored] as const];
+  });
+  return Object.fromEntries(kept);
 }
 
 function change(
@@ -183,7 +202,7 @@ function change(
   wanted: JsonValue | undefined,
   seen: JsonValue | undefined,
 ): Array<[string, JsonValue]> {
-  if (wanted === undefined || wanted === null) return seen === undefined ? [] : [[key, null]];
+  if (wanted === undefined) return seen === undefined ? [] : [[key, null]];
   if (jsonEqual(wanted, seen)) return [];
   if (!isJsonObject(wanted) || !isJsonObject(seen)) return [[key, wanted]];
   const keys = new Set([...Object.keys(wanted), ...Object.keys(seen)]);

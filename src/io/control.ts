@@ -1,6 +1,6 @@
-import { link, lstat, mkdir, rename } from 'node:fs/promises';
+import { link, lstat, mkdir } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { AgentError } from '../core/errors.ts';
 import type { JsonValue } from '../core/json.ts';
@@ -8,6 +8,7 @@ import { diskError, errnoOf, remove } from './disk.ts';
 
 const maxRequestBytes = 4096;
 const probeTimeoutMs = 2_000;
+const guardRetryMs = 20;
 const requestSchema = v.object({ command: v.literal('status') });
 
 /** The socket of the running agent: who holds it holds the state directory. */
@@ -26,26 +27,32 @@ export interface Control {
 export async function takeControl(stateDir: string, status: () => JsonValue): Promise<Control> {
   const path = join(stateDir, 'agent.sock');
   const own = `${path}.${process.pid}`;
-  const server = createServer((socket) => serve(socket, status));
+  const callers = new Set<Socket>();
+  const server = createServer((socket) => {
+    callers.add(socket);
+    socket.once('close', () => callers.delete(socket));
+    serve(socket, status);
+  });
   try {
     await mkdir(stateDir, { recursive: true, mode: 0o700 });
     await remove(own);
     await listen(server, own);
     await claim(own, path);
     const { ino } = await lstat(path);
-    return { close: () => release(server, path, ino) };
+    return {
+      close: async () => {
+        const current = await lstat(path).catch(() => undefined);
+        if (current?.ino === ino) await remove(path);
+        for (const caller of callers) caller.destroy();
+        await closeServer(server);
+      },
+    };
   } catch (error) {
     await closeServer(server);
     throw diskError(error, `Cannot use the state directory ${stateDir}`);
   } finally {
     await remove(own).catch(() => undefined);
   }
-}
-
-async function release(server: Server, path: string, ino: number): Promise<void> {
-  const current = await lstat(path).catch(() => undefined);
-  if (current?.ino === ino) await remove(path);
-  await closeServer(server);
 }
 
 /** The socket is never open to others, not even for the instant before a chmod. */
@@ -74,19 +81,31 @@ async function claim(own: string, path: string): Promise<void> {
       if (errnoOf(error) !== 'EEXIST') throw error;
     }
     if (await answers(path)) throw held(path);
-    // It may be another's by now: what is moved aside is asked once more before it goes.
-    const aside = `${own}.stale`;
-    try {
-      await rename(path, aside);
-    } catch (error) {
-      if (errnoOf(error) === 'ENOENT') continue;
-      throw error;
-    }
-    const alive = await answers(aside);
-    if (alive) await link(aside, path).catch(() => undefined);
-    await remove(aside);
-    if (alive) throw held(path);
+    await removeStale(path);
   }
+}
+
+/** Takes the name away from a socket that nobody listens to. One process at a time: another might have it by then. */
+async function removeStale(path: string): Promise<void> {
+  const guard = createServer();
+  try {
+    await listen(guard, await guardName(dirname(path)));
+  } catch (error) {
+    if (errnoOf(error) !== 'EADDRINUSE') throw error;
+    await new Promise((resolve) => setTimeout(resolve, guardRetryMs));
+    return;
+  }
+  try {
+    if (!(await answers(path))) await remove(path);
+  } finally {
+    await closeServer(guard);
+  }
+}
+
+/** A name in the kernel alone (Linux), which goes with its process; elsewhere a socket file. */
+async function guardName(stateDir: string): Promise<string> {
+  const { dev, ino } = await lstat(stateDir);
+  return process.platform === 'linux' ? `\0shadow-agent:${dev}:${ino}` : join(stateDir, 'agent.guard');
 }
 
 function held(path: string): AgentError {

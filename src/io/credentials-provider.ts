@@ -33,17 +33,16 @@ export class CredentialsProvider {
     this.#options = options;
   }
 
-  /** @throws AgentError CREDENTIALS (slow for 4xx), NETWORK or TIMEOUT; the signal's reason when it is aborted. */
+  /** @throws AgentError CREDENTIALS (slow for 4xx) or TIMEOUT; the signal's reason when it is aborted. */
   async get(signal: AbortSignal): Promise<Credentials> {
     const cached = this.#cached;
-    const nowMs = this.#options.clock.nowMs();
-    if (cached !== undefined && nowMs < cached.refreshAtMs) return cached;
+    const { clock } = this.#options;
+    if (cached !== undefined && clock.nowMs() < cached.refreshAtMs) return cached;
     try {
       return await settleOrAbort(this.#refresh(), signal);
     } catch (error) {
-      if (!signal.aborted && cached === this.#cached && cached !== undefined && nowMs < cached.expiresAtMs) {
-        return cached;
-      }
+      const isValid = cached !== undefined && cached === this.#cached && clock.nowMs() < cached.expiresAtMs;
+      if (!signal.aborted && isValid) return cached;
       throw error;
     }
   }
@@ -93,7 +92,7 @@ export class CredentialsProvider {
     } catch (error) {
       if (deadline.aborted)
         throw new AgentError('TIMEOUT', `${what}: no answer in ${timeoutMs / 1000} s`, { cause: error });
-      throw networkError(error, what, signal);
+      throw networkError(error, what, signal, 'CREDENTIALS');
     }
   }
 

@@ -129,7 +129,7 @@ class Transfer {
         const { done, value } = await stall.guard(reader.read());
         if (done) break;
         this.#limit(part.length + value.length, size);
-        await part.append(value);
+        await this.#append(value);
         this.#job.onProgress(part.length, size ?? 0);
       }
     } finally {
@@ -137,6 +137,18 @@ class Transfer {
     }
     if (size !== undefined && part.length < size) {
       throw new AgentError('NETWORK', `The connection to S3 ended after ${part.length} of ${size} bytes`);
+    }
+  }
+
+  /** Room may run out in mid-file: where the size was not told, or others write too. */
+  async #append(chunk: Uint8Array): Promise<void> {
+    for (;;) {
+      try {
+        return await this.#part.append(chunk);
+      } catch (error) {
+        const isFull = error instanceof AgentError && error.code === 'DISK_FULL';
+        if (!isFull || !(await this.#job.makeRoom())) throw error;
+      }
     }
   }
 

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { AgentError } from '../core/errors.ts';
+import { AgentError, type ErrorCode } from '../core/errors.ts';
 
 /** Host and port as a URL has them: IPv6 addresses in brackets. */
 export function authority(host: string, port: number): string {
@@ -18,8 +18,8 @@ export async function readText(response: Response, maxBytes: number): Promise<st
   while (reader !== undefined && bytes < maxBytes) {
     const { done, value } = await reader.read();
     if (done) return text + decoder.decode();
+    text += decoder.decode(value.subarray(0, maxBytes - bytes), { stream: true });
     bytes += value.length;
-    text += decoder.decode(value, { stream: true });
   }
   await reader?.cancel();
   return text;
@@ -30,10 +30,15 @@ const distrust = /certificate|self.signed|issuer|UnknownIssuer|altname|hostname/
 const outOfDate = /expired|not yet valid|CERT_NOT_YET_VALID|CERT_HAS_EXPIRED/i;
 
 /**
- * Turns what a runtime throws for a failed connection into NETWORK, with a hint where the cause is known. An abort by
+ * Turns what a runtime throws for a failed connection into NETWORK (or the code of the service), with a hint where the cause is known. An abort by
  * the given signal is handed on as it is.
  */
-export function networkError(error: unknown, what: string, signal: AbortSignal): unknown {
+export function networkError(
+  error: unknown,
+  what: string,
+  signal: AbortSignal,
+  code: ErrorCode = 'NETWORK',
+): unknown {
   if (signal.aborted || error instanceof AgentError) return error;
   const text = describe(error);
   const hint = outOfDate.test(text)
@@ -42,7 +47,7 @@ export function networkError(error: unknown, what: string, signal: AbortSignal):
       ? 'the server is not the one that "ca" vouches for: check the endpoint and the CA file'
       : undefined;
   const options = hint === undefined ? { cause: error } : { cause: error, hint };
-  return new AgentError('NETWORK', `${what}: ${text}`, options);
+  return new AgentError(code, `${what}: ${text}`, options);
 }
 
 function describe(error: unknown): string {

@@ -86,9 +86,8 @@ export class Part {
     return this.#digest.hex();
   }
 
-  /** @throws AgentError DISK_FULL or INSTALL */
+  /** Adds a chunk, or nothing of it. @throws AgentError DISK_FULL or INSTALL; the same chunk may then be tried again */
   async append(chunk: Uint8Array): Promise<void> {
-    this.#digest.update(chunk);
     try {
       for (let done = 0; done < chunk.length; ) {
         const { bytesWritten } = await this.handle.write(
@@ -102,6 +101,7 @@ export class Part {
     } catch (error) {
       throw diskError(error, `Cannot write to ${dirname(this.path)}`);
     }
+    this.#digest.update(chunk);
     this.#length += chunk.length;
   }
 

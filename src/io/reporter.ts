@@ -119,6 +119,7 @@ export class Reporter {
     const waitMs = backoffMs(error.retry === 'slow' ? slow : soon, this.#failures, random());
     log.warning(error.message, { code: error.code, retryInSeconds: Math.round(waitMs / 100) / 10 });
     await clock.sleep(waitMs, signal);
+    if (signal.aborted) this.#seen = undefined;
   }
 
   /** The reported section as wanted; of other keys it says nothing. */
@@ -170,7 +171,10 @@ const maxMessageBytes = 200;
 
 /** A message as the shadow may show it: no whole URL, no control characters, 200 bytes at most. */
 export function shadowText(message: string): string {
-  const text = message.replace(/\b[a-z0-9+.-]+:\/\/\S+/gi, '[url]').replace(/\p{Cc}+/gu, ' ');
+  const text = message
+    .toWellFormed()
+    .replace(/[a-z0-9+.-]+:\/\/\S+/gi, '[url]')
+    .replace(/\p{Cc}+/gu, ' ');
   const bytes = new TextEncoder().encode(text);
   if (bytes.length <= maxMessageBytes) return text;
   // A character that is cut in two decodes to U+FFFD.

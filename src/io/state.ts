@@ -3,7 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import type { Failure, Installed } from '../core/reconcile.ts';
-import { writeFileAtomic } from './disk.ts';
+import { errnoOf, writeFileAtomic } from './disk.ts';
 import type { Logger } from './log.ts';
 
 const jsonValue = v.custom<JsonValue>(() => true);
@@ -52,6 +52,7 @@ const failureSchema = v.object({
 });
 
 const fileSchema = v.object({
+  property: v.string(),
   path: v.string(),
   installed: v.optional(v.object({ sha256, value: v.optional(jsonObject), stamp: stampSchema })),
   previous: v.optional(v.object({ sha256, value: v.optional(jsonObject) })),
@@ -59,13 +60,14 @@ const fileSchema = v.object({
   failure: v.optional(failureSchema),
 });
 
-const stateSchema = v.object({ version: v.literal(1), files: v.record(v.string(), fileSchema) });
+const stateSchema = v.object({ version: v.literal(1), files: v.array(fileSchema) });
 
 /** What tells one state of a file from another without reading it: stat figures, as decimal text. */
 export type FileStamp = v.InferOutput<typeof stampSchema>;
 export type PartRecord = v.InferOutput<typeof partSchema>;
 export type StoredFailure = v.InferOutput<typeof failureSchema>;
-export type FileState = v.InferOutput<typeof fileSchema>;
+type StoredFile = v.InferOutput<typeof fileSchema>;
+export type FileState = Omit<StoredFile, 'property'>;
 /** What is installed, and the stamp that spares hashing it again. */
 export type StampedInstalled = Installed & { stamp: FileStamp };
 
@@ -90,11 +92,11 @@ export function storable(failure: Failure, retryAtWallMs: number | undefined): S
  */
 export class State {
   readonly #path: string;
-  readonly #files: Map<string, FileState>;
+  readonly #files: Map<string, StoredFile>;
   #writing: Promise<void> = Promise.resolve();
   #queued: Promise<void> | undefined;
 
-  private constructor(path: string, files: Map<string, FileState>) {
+  private constructor(path: string, files: Map<string, StoredFile>) {
     this.#path = path;
     this.#files = files;
   }
@@ -109,7 +111,9 @@ export class State {
   /** What is stored of one file; empty where it was stored for another path. */
   file(property: string, path: string): FileState {
     const stored = this.#files.get(property);
-    return stored?.path === path ? stored : { path };
+    if (stored?.path !== path) return { path };
+    const { property: _, ...file } = stored;
+    return file;
   }
 
   /** Changes what is stored of one file; undefined removes a member. Resolves when it is safe on disk. */
@@ -118,7 +122,7 @@ export class State {
     path: string,
     change: { [K in keyof FileState]?: FileState[K] | undefined },
   ): Promise<void> {
-    const merged = { ...this.file(property, path), ...change, path };
+    const merged = { ...this.file(property, path), ...change, property, path };
     const kept = Object.entries(merged).filter(([, value]) => value !== undefined);
     this.#files.set(property, v.parse(fileSchema, Object.fromEntries(kept)));
     return this.#save();
@@ -129,7 +133,7 @@ export class State {
       .catch(() => undefined)
       .then(() => {
         this.#queued = undefined;
-        const state = { version: 1, files: Object.fromEntries(this.#files) };
+        const state = { version: 1, files: [...this.#files.values()] };
         this.#writing = writeFileAtomic(this.#path, `${JSON.stringify(state, null, 1)}\n`, 0o600);
         return this.#writing;
       });
@@ -137,16 +141,12 @@ export class State {
   }
 }
 
-async function load(path: string, log: Logger): Promise<Map<string, FileState>> {
-  let text: string;
+async function load(path: string, log: Logger): Promise<Map<string, StoredFile>> {
   try {
-    text = await readFile(path, 'utf8');
-  } catch {
-    return new Map();
-  }
-  try {
-    return new Map(Object.entries(v.parse(stateSchema, JSON.parse(text)).files));
-  } catch {
+    const { files } = v.parse(stateSchema, JSON.parse(await readFile(path, 'utf8')));
+    return new Map(files.map((file) => [file.property, file]));
+  } catch (error) {
+    if (errnoOf(error) === 'ENOENT') return new Map();
     await rename(path, `${path}.bad`);
     log.warning('The state file is not readable and was set aside; starting anew from disk and shadow', {
       path: `${path}.bad`,

@@ -137,8 +137,8 @@ async function main(keep: boolean): Promise<number> {
 }
 
 try {
-  process.exit(await main(process.argv.includes('--keep')));
+  process.exitCode = await main(process.argv.includes('--keep'));
 } catch (error) {
   process.stderr.write(`error: the demo failed: ${error instanceof Error ? error.message : String(error)}\n`);
-  process.exit(1);
+  process.exitCode = 1;
 }

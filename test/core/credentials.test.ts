@@ -139,7 +139,7 @@ describe('Secret', () => {
   const showings: Array<[string, () => string]> = [
     ['String()', () => String(secret)],
     ['a template', () => `${secret}`],
-    ['concatenation', () => `${'' + (secret as unknown)}`],
+    ['concatenation', () => ''.concat(String(secret), [secret].toString())],
     ['Array.join()', () => [secret].join()],
     ['JSON.stringify()', () => JSON.stringify(holder)],
     ['util.inspect()', () => inspect(holder, deep)],

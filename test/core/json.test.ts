@@ -72,6 +72,7 @@ describe('jsonEqual()', () => {
     ['{"__proto__":1}', '{"__proto__":1}', true],
     ['{"__proto__":{"a":1}}', '{"__proto__":{"a":2}}', false],
     ['{"__proto__":null}', '{}', false],
+    ['{"__proto__":{}}', '{"a":1}', false],
     ['{"toString":1}', '{"valueOf":1}', false],
   ])('%s and %s: %p', (left, right, expected) => {
     expect(jsonEqual(parse(left), parse(right))).toBe(expected);

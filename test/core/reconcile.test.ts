@@ -1,173 +1,29 @@
-/** The decisions about one file, enumerated over every combination of what is desired, installed and failed. */
+/** The decisions about one file, held over every combination of what is desired, installed and failed. */
 import { describe, expect, test } from 'bun:test';
-import { type Desired, parseDesired } from '../../src/core/artifact.ts';
+import { parseDesired } from '../../src/core/artifact.ts';
 import { backoffMs, slow, soon } from '../../src/core/backoff.ts';
-import type { Retry } from '../../src/core/errors.ts';
-import { type JsonObject, type JsonValue, jsonEqual } from '../../src/core/json.ts';
+import { jsonEqual } from '../../src/core/json.ts';
+import { decide, reconnected, record, type Snapshot, settled } from '../../src/core/reconcile.ts';
 import {
-  type Activity,
-  decide,
-  type Failure,
-  type FileStatus,
-  type Installed,
-  type Outcome,
-  reconnected,
-  record,
-  reportOf,
-  type Snapshot,
-  settled,
-} from '../../src/core/reconcile.ts';
-
-const nowMs = 10_000_000;
-const hourMs = 3_600_000;
-const shaA = 'a'.repeat(64);
-const shaB = 'b'.repeat(64);
-const shaOther = 'c'.repeat(64);
-const valueA: JsonObject = { url: 's3://bucket/a', hash: shaA };
-const valueB: JsonObject = { url: 's3://bucket/b', hash: shaB };
-/** Asks for the bytes of A, and differs from its value in an unknown key only. */
-const valueA2: JsonObject = { ...valueA, note: 'x' };
-const valueOther: JsonObject = { url: 's3://bucket/old', hash: shaOther };
-
-const desireds: Desired[] = [
-  { kind: 'unknown' },
-  { kind: 'absent', noShadow: false },
-  { kind: 'absent', noShadow: true },
-  parseDesired({ url: 'http://bucket/a', hash: shaA }, {}),
-  parseDesired('garbage', {}),
-  parseDesired(valueA, { allow: ['s3://elsewhere/'] }),
-  parseDesired(valueA, {}),
-  parseDesired(valueA2, {}),
-  parseDesired(valueB, {}),
-];
-const installeds: Array<Installed | undefined> = [
-  undefined,
-  { sha256: shaA },
-  { sha256: shaA, value: valueA },
-  { sha256: shaOther },
-  { sha256: shaOther, value: valueOther },
-];
-const retries = ['soon', 'slow', 'never'] as const;
-/** Retry class and when it is due; a failure that is never tried again has no time. */
-const dues: Array<[Retry, number | undefined]> = [
-  ['soon', nowMs - 1],
-  ['soon', nowMs],
-  ['soon', nowMs + 1],
-  ['slow', nowMs - 1],
-  ['slow', nowMs],
-  ['slow', nowMs + hourMs],
-  ['never', undefined],
-];
-const attempts = [1, 60];
-const codeOf = { soon: 'NETWORK', slow: 'S3_DENIED', never: 'HOOK_FAILED', exit: 'CONFIG_INVALID' } as const;
-
-function valueOf(desired: Desired): JsonValue {
-  return 'value' in desired ? desired.value : valueA;
-}
-
-/** None, and each class and time as an answer to the present desired value and to an earlier one. */
-function failuresOf(desired: Desired): Array<Failure | undefined> {
-  const failures: Array<Failure | undefined> = [undefined];
-  for (const value of [valueOf(desired), valueOther]) {
-    for (const [retry, retryAtMs] of dues) {
-      for (const attempt of attempts) {
-        const failure: Failure = { value, code: codeOf[retry], message: 'why', hint: 'do', retry, attempt };
-        failures.push(retryAtMs === undefined ? failure : { ...failure, retryAtMs });
-      }
-    }
-  }
-  return failures;
-}
-
-const snapshots: Snapshot[] = desireds.flatMap((desired) =>
-  installeds.flatMap((installed) =>
-    failuresOf(desired).map((failure) => ({
-      desired,
-      ...(installed === undefined ? {} : { installed }),
-      ...(failure === undefined ? {} : { failure }),
-    })),
-  ),
-);
-
-function outcomesOf({ desired }: Snapshot): Outcome[] {
-  const outcomes: Outcome[] = [
-    { kind: 'waited' },
-    { kind: 'superseded' },
-    { kind: 'installed', installed: { sha256: shaA, value: valueA } },
-    { kind: 'installed', installed: { sha256: shaB, value: valueB } },
-  ];
-  for (const value of [valueOf(desired), valueOther]) {
-    for (const retry of retries) {
-      for (const gained of [false, true]) {
-        const error = { code: codeOf[retry], message: 'new reason', hint: 'new hint', retry };
-        outcomes.push({ kind: 'failed', value, error, gained });
-      }
-    }
-  }
-  return outcomes;
-}
-
-interface Turn {
-  before: Snapshot;
-  outcome: Outcome;
-  random: number;
-  after: Snapshot;
-}
-const turns: Turn[] = snapshots.flatMap((before) =>
-  outcomesOf(before).flatMap((outcome) =>
-    [0, 0.5, 0.999_999].map((random) => ({
-      before,
-      outcome,
-      random,
-      after: record(before, outcome, nowMs, random),
-    })),
-  ),
-);
-
-interface Telling {
-  snapshot: Snapshot;
-  activity: Activity;
-  last: FileStatus | null | undefined;
-  report: ReturnType<typeof reportOf>;
-}
-const activities: Activity[] = ['idle', 'stopping', { bytes: 5, size: 10 }];
-const lasts: Array<FileStatus | null | undefined> = [
-  undefined,
-  null,
-  { status: 'current', hash: shaOther },
-  { status: 'downloading', hash: shaOther, bytes: 1, size: 2 },
-  { status: 'waiting', hash: shaOther, code: 'NETWORK', attempt: 1, retryAtMs: nowMs },
-  { status: 'failed', hash: shaOther, code: 'S3_DENIED', attempt: 1 },
-];
-const tellings: Telling[] = snapshots.flatMap((snapshot) =>
-  activities.flatMap((activity) =>
-    lasts.map((last) => ({ snapshot, activity, last, report: reportOf(snapshot, activity, last) })),
-  ),
-);
-
-/** Holds a sentence over all cases that `where` picks; there must be some. */
-function each<T>(cases: readonly T[], where: (one: T) => boolean, holds: (one: T) => boolean): void {
-  const picked = cases.filter(where);
-  expect(picked.length).toBeGreaterThan(0);
-  const offenders = picked.filter((one) => !holds(one));
-  expect(offenders.slice(0, 3)).toEqual([]);
-}
-const always = () => true;
-
-const isMissing = ({ desired, installed }: Snapshot) =>
-  desired.kind === 'artifact' && installed?.sha256 !== desired.artifact.sha256;
-const isInstalled = ({ desired, installed }: Snapshot) =>
-  desired.kind === 'artifact' && installed?.sha256 === desired.artifact.sha256;
-/** The failure that holds up the present desired value. */
-const answering = ({ desired, failure }: Snapshot) =>
-  desired.kind === 'artifact' && failure !== undefined && jsonEqual(failure.value, desired.value)
-    ? failure
-    : undefined;
-const isInstall = (snapshot: Snapshot) => decide(snapshot, nowMs).do === 'install';
-const untilOf = (snapshot: Snapshot) => {
-  const action = decide(snapshot, nowMs);
-  return action.do === 'wait' ? action.untilMs : undefined;
-};
+  always,
+  answering,
+  codeOf,
+  desireds,
+  desiredValue,
+  each,
+  hourMs,
+  isInstall,
+  isInstalled,
+  isMissing,
+  nowMs,
+  snapshots,
+  type Turn,
+  tellings,
+  turns,
+  untilOf,
+  valueA,
+  valueOther,
+} from './reconcile-cases.ts';
 
 test('every combination is there', () => {
   expect(desireds.map(({ kind }) => kind).join(' ')).toBe(
@@ -278,7 +134,7 @@ describe('decide()', () => {
       snapshots,
       (snapshot) => answering(snapshot) !== undefined,
       ({ desired, ...rest }) => {
-        const turned = Object.fromEntries(Object.entries(valueOf(desired) ?? {}).reverse());
+        const turned = Object.fromEntries(Object.entries(desiredValue(desired) ?? {}).reverse());
         const again = { ...rest, desired: parseDesired(turned, {}) };
         return Bun.deepEquals(decide(again, nowMs), decide({ ...rest, desired }, nowMs), true);
       },
@@ -528,192 +384,6 @@ describe('settled()', () => {
         if (typeof end !== 'object' || reason === undefined) return false;
         return end.code === reason.code && end.message === reason.message;
       },
-    );
-  });
-});
-
-describe('reportOf()', () => {
-  const kindOf = ({ snapshot }: Telling) => snapshot.desired.kind;
-  const isNoShadow = ({ snapshot: { desired } }: Telling) => desired.kind === 'absent' && desired.noShadow;
-  const isQuiet = ({ report }: Telling) => report.mirror === undefined && report.status === undefined;
-  const statusOf = ({ report }: Telling) => report.status?.status;
-  const isProgress = ({ activity }: Telling) => typeof activity === 'object';
-  const hashOf = ({ snapshot: { desired } }: Telling) =>
-    desired.kind === 'artifact' ? desired.artifact.sha256 : undefined;
-
-  test('says nothing before the shadow has answered', () => {
-    each(tellings, (telling) => kindOf(telling) === 'unknown', isQuiet);
-  });
-
-  test('says current only of bytes that are on the disk, and that are desired or where no shadow is', () => {
-    each(
-      tellings,
-      (telling) => statusOf(telling) === 'current',
-      (telling) => {
-        const { sha256 } = telling.snapshot.installed ?? {};
-        const isTrue = sha256 !== undefined && telling.report.status?.hash === sha256;
-        return isTrue && (isNoShadow(telling) || isInstalled(telling.snapshot));
-      },
-    );
-  });
-
-  test('mirrors exactly what it calls current', () => {
-    each(
-      tellings,
-      always,
-      (telling) => (telling.report.mirror !== undefined) === (statusOf(telling) === 'current'),
-    );
-  });
-
-  test('mirrors the desired value to the last key once its bytes are there, whichever value brought them', () => {
-    each(
-      tellings,
-      ({ snapshot }) => isInstalled(snapshot),
-      (telling) =>
-        statusOf(telling) === 'current' &&
-        jsonEqual(telling.report.mirror, valueOf(telling.snapshot.desired)) &&
-        telling.report.status?.code === undefined &&
-        telling.report.status?.retryAtMs === undefined,
-    );
-  });
-
-  test('tells what is installed where no shadow exists yet', () => {
-    each(
-      tellings,
-      (telling) => isNoShadow(telling) && telling.snapshot.installed !== undefined,
-      ({ snapshot: { installed }, report }) =>
-        report.status?.status === 'current' &&
-        report.status.hash === installed?.sha256 &&
-        report.mirror?.['hash'] === installed?.sha256 &&
-        (installed?.value === undefined || jsonEqual(report.mirror, installed.value)),
-    );
-  });
-
-  test('an absent value changes nothing, but takes back a status that promised more', () => {
-    each(
-      tellings,
-      (telling) =>
-        kindOf(telling) === 'absent' && !(isNoShadow(telling) && telling.snapshot.installed !== undefined),
-      (telling) => {
-        const promised = telling.last?.status === 'downloading' || telling.last?.status === 'waiting';
-        if (!promised) return isQuiet(telling);
-        return telling.report.mirror === undefined && telling.report.status === null;
-      },
-    );
-  });
-
-  test('takes no status back where something is desired', () => {
-    each(
-      tellings,
-      (telling) => kindOf(telling) !== 'absent',
-      ({ report }) => report.status !== null,
-    );
-  });
-
-  test('a refused value has failed with its problems, and mirrors nothing', () => {
-    each(
-      tellings,
-      (telling) => kindOf(telling) === 'refused',
-      ({ snapshot: { desired }, report: { mirror, status } }) =>
-        desired.kind === 'refused' &&
-        mirror === undefined &&
-        status?.status === 'failed' &&
-        status.code === desired.code &&
-        status.message === desired.message &&
-        status.hash === desired.sha256,
-    );
-  });
-
-  test('tells the progress of a download, with the hash that it is for', () => {
-    each(
-      tellings,
-      (telling) => isProgress(telling) && isMissing(telling.snapshot),
-      (telling) => {
-        const { status, hash, bytes, size } = telling.report.status ?? {};
-        return status === 'downloading' && hash === hashOf(telling) && bytes === 5 && size === 10;
-      },
-    );
-  });
-
-  test('says downloading only while a download goes on', () => {
-    each(tellings, (telling) => statusOf(telling) === 'downloading', isProgress);
-  });
-
-  test('a failure that is likely to pass is waiting, one that somebody has to mend is failed', () => {
-    each(
-      tellings,
-      (telling) =>
-        !isProgress(telling) && isMissing(telling.snapshot) && answering(telling.snapshot) !== undefined,
-      (telling) =>
-        statusOf(telling) === (answering(telling.snapshot)?.retry === 'soon' ? 'waiting' : 'failed'),
-    );
-  });
-
-  test('a failure is told with hash, code, message, attempt and the time of the retry', () => {
-    each(
-      tellings,
-      (telling) =>
-        !isProgress(telling) && isMissing(telling.snapshot) && answering(telling.snapshot) !== undefined,
-      (telling) => {
-        const failure = answering(telling.snapshot);
-        const { hash, code, message, attempt, retryAtMs } = telling.report.status ?? {};
-        const told = code === failure?.code && message === failure?.message && attempt === failure?.attempt;
-        return told && hash === hashOf(telling) && retryAtMs === failure?.retryAtMs;
-      },
-    );
-  });
-
-  test('never tells of a failure that answers another desired value', () => {
-    each(
-      tellings,
-      ({ snapshot }) =>
-        snapshot.desired.kind === 'artifact' && snapshot.failure !== undefined && !answering(snapshot),
-      ({ report }) => report.status?.code === undefined && report.status?.message === undefined,
-    );
-  });
-
-  test('says nothing new before a first attempt', () => {
-    each(
-      tellings,
-      (telling) =>
-        telling.activity === 'idle' &&
-        isMissing(telling.snapshot) &&
-        answering(telling.snapshot) === undefined,
-      isQuiet,
-    );
-  });
-
-  test('leaves no download standing when the agent stops', () => {
-    each(
-      tellings,
-      (telling) =>
-        telling.activity === 'stopping' &&
-        telling.last?.status === 'downloading' &&
-        (kindOf(telling) === 'artifact' || kindOf(telling) === 'refused'),
-      (telling) => statusOf(telling) !== undefined && statusOf(telling) !== 'downloading',
-    );
-    each(
-      tellings,
-      (telling) =>
-        telling.activity === 'stopping' &&
-        telling.last?.status === 'downloading' &&
-        isMissing(telling.snapshot) &&
-        answering(telling.snapshot) === undefined,
-      (telling) => statusOf(telling) === 'waiting' && telling.report.status?.hash === hashOf(telling),
-    );
-  });
-
-  test('the hash is the desired hash that the status answers', () => {
-    each(
-      tellings,
-      (telling) => kindOf(telling) === 'artifact' && telling.report.status !== undefined,
-      (telling) => telling.report.status?.hash === hashOf(telling),
-    );
-  });
-
-  test('leaves out what it does not know: JSON carries no undefined', () => {
-    each(tellings, always, ({ report }) =>
-      [...Object.values(report), ...Object.values(report.status ?? {})].every((value) => value !== undefined),
     );
   });
 });

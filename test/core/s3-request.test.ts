@@ -341,7 +341,7 @@ describe('parseContentRange()', () => {
     'bytes -1-8/10',
     'items 0-8/10',
     'bytes 0-9007199254740993/9007199254740994',
-    `bytes 0-${'9'.repeat(400)}/${'9'.repeat(401)}`,
+    `bytes 0-${'9'.repeat(30)}/${'9'.repeat(31)}`,
   ])('%p is no range', (header) => {
     expect(parseContentRange(header)).toBeUndefined();
   });

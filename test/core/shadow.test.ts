@@ -119,12 +119,18 @@ describe('parseShadowMessage()', () => {
     expect(message).toMatchObject({ state: { s3: { url: `${'['.repeat(100)}"${'{'.repeat(100)}\\` } } });
   });
 
+  test('takes many brackets beside each other for no depth', () => {
+    const desired = Array.from({ length: 100 }, (_, index) => `"${index}":{"a":[]}`).join();
+    expect(read('get/accepted', `{"state":{"desired":{${desired}}}}`).kind).toBe('get/accepted');
+  });
+
   test('reads the 8 levels that AWS allows', () => {
     const state = `${'{"a":'.repeat(8)}1${'}'.repeat(8)}`;
     expect(read('get/accepted', `{"state":{"desired":${state}}}`).kind).toBe('get/accepted');
   });
 
   const nested = (open: string, close: string, levels: number) => open.repeat(levels) + close.repeat(levels);
+  const notUtf8 = bytes('{"state":{"desired":{"s3":"?"}}}').map((byte) => (byte === 0x3f ? 0xff : byte));
   const refused: Array<[string, string, string | Uint8Array]> = [
     ['an empty payload', 'get/accepted', ''],
     ['no JSON', 'get/accepted', 'garbage'],
@@ -153,7 +159,7 @@ describe('parseShadowMessage()', () => {
     ['a code that is text', 'get/rejected', '{"code":"404"}'],
     ['a code that is null', 'update/rejected', '{"code":null}'],
     ['a message that is an object', 'update/rejected', '{"code":400,"message":{}}'],
-    ['bytes that are no UTF-8', 'get/accepted', new Uint8Array([0x7b, 0x22, 0xff, 0x22, 0x3a, 0x31, 0x7d])],
+    ['bytes that are no UTF-8', 'get/accepted', notUtf8],
     ['a text that is cut within a character', 'get/accepted', bytes('{"a":"é').subarray(0, 7)],
     ['40 levels of objects', 'get/accepted', `{"state":${'{"a":'.repeat(40)}1${'}'.repeat(40)}}`],
     ['100 000 levels of lists', 'get/accepted', nested('[', ']', 100_000)],
@@ -180,6 +186,7 @@ describe('parseShadowMessage()', () => {
     `${prefix}/`,
     prefix,
     `${prefix}get/accepted`,
+    `${prefix}-get/accepted`,
     `${prefix}/name/files/get/accepted`,
     `${prefix}/get/accepted/`,
     '$aws/things/other/shadow/get/accepted',

@@ -1,0 +1,23 @@
+import { AgentError } from './core/errors.ts';
+
+/** An error as the terminal shows it: a line `error: …` and, where there is one, a line `hint: …`. */
+export function errorLines(message: string, hint?: string): string {
+  const lines = [`error: ${oneLine(message)}`, ...(hint === undefined ? [] : [`hint: ${oneLine(hint)}`])];
+  return `${lines.join('\n')}\n`;
+}
+
+/** Whatever a text brings along, it cannot begin a line of its own or steer the terminal. */
+function oneLine(text: string): string {
+  return text.replace(/[\p{Cc}\s]+/gu, ' ').trim();
+}
+
+/** Message and hint of whatever was thrown; what is no AgentError is a fault of the program. */
+export function describeError(error: unknown): { message: string; hint?: string } {
+  if (error instanceof AgentError) {
+    const { code, message, hint } = error;
+    return { message: `${code}: ${message}`, ...(hint === undefined ? {} : { hint }) };
+  }
+  const hint = 'this is a fault of the agent; --log-level debug shows where';
+  if (!(error instanceof Error)) return { message: String(error), hint };
+  return { message: `${'code' in error ? String(error.code) : error.name}: ${error.message}`, hint };
+}
