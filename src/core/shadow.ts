@@ -26,7 +26,10 @@ const section = v.optional(jsonObject);
 
 /** An object with these members among others; valibot's own takes a list for one, too. */
 function object<const T extends v.ObjectEntries>(entries: T) {
-  return v.pipe(jsonObject, v.looseObject(entries));
+  return v.pipe(
+    v.custom<unknown>((value) => !Array.isArray(value)),
+    v.looseObject(entries),
+  );
 }
 
 const clientToken = v.optional(v.string());

@@ -1,7 +1,7 @@
 import { afterEach, describe, expect, test } from 'bun:test';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { lstat, mkdir, readdir, rename } from 'node:fs/promises';
+import { lstat, mkdir, readdir, rename, writeFile } from 'node:fs/promises';
 import { connect, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { type Control, takeControl } from '../../src/io/control.ts';
@@ -71,7 +71,9 @@ function say(bytes: string | Uint8Array, path = socketPath()): Promise<string> {
     socket.on('data', (chunk) => {
       answer += chunk.toString();
     });
-    socket.on('error', (error) => ('code' in error && error.code === 'EPIPE' ? resolve(answer) : reject(error)));
+    socket.on('error', (error) =>
+      'code' in error && error.code === 'EPIPE' ? resolve(answer) : reject(error),
+    );
     socket.on('close', () => resolve(answer));
     socket.write(bytes);
   });
@@ -149,8 +151,17 @@ describe('the control socket', () => {
     }
   });
 
-  test('reports a state directory that is not there', async () => {
-    await expect(takeControl(join(dir(), 'none'), () => null)).rejects.toThrow();
+  test('makes the state directory, for the agent alone', async () => {
+    const stateDir = join(dir(), 'a', 'state');
+    controls.add(await takeControl(stateDir, () => null));
+    expect((await lstat(stateDir)).mode & 0o777).toBe(0o700);
+  });
+
+  test('reports a state directory that cannot be used as INSTALL, naming it', async () => {
+    await writeFile(join(dir(), 'file'), '');
+    const error = await caught(takeControl(join(dir(), 'file'), () => null));
+    expect(error.code).toBe('INSTALL');
+    expect(error.message).toContain(join(dir(), 'file'));
   });
 });
 

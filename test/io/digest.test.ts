@@ -35,7 +35,11 @@ describe.each(engines)('the %s digest', (engine) => {
   test('does not depend on where the payload is split in three, around the block size', () => {
     for (let first = 60; first <= 68; first += 1) {
       for (let second = first; second <= payload.length; second += 1) {
-        const chunks = [payload.subarray(0, first), payload.subarray(first, second), payload.subarray(second)];
+        const chunks = [
+          payload.subarray(0, first),
+          payload.subarray(first, second),
+          payload.subarray(second),
+        ];
         expect(hexOf(engine, chunks)).toBe(whole);
       }
     }

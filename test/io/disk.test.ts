@@ -2,7 +2,15 @@ import { describe, expect, test } from 'bun:test';
 import { mkdir, open, readdir, readFile, stat, statfs, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { AgentError } from '../../src/core/errors.ts';
-import { diskError, errnoOf, hashFile, readThrough, remove, roomIn, writeFileAtomic } from '../../src/io/disk.ts';
+import {
+  diskError,
+  errnoOf,
+  hashFile,
+  readThrough,
+  remove,
+  roomIn,
+  writeFileAtomic,
+} from '../../src/io/disk.ts';
 import { bytesOf, exists, sha256Of, useTempDir } from '../support/io-helpers.ts';
 
 const dir = useTempDir();

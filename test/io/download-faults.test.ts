@@ -121,20 +121,23 @@ describe('an answer that is not what it should be', () => {
     await at.server.requests[0]?.closed;
   });
 
-  test.each([301, 302, 307, 308])('a %i is not followed: no request reaches where it leads', async (status) => {
-    const at = fixture();
-    const elsewhere = await ObjectServer.start();
-    elsewhere.otherwise = s3Answer(at.object);
-    try {
-      at.server.script = [plain(status, '', { location: `${elsewhere.origin}/examplebucket/dir/app.bin` })];
-      const error = await caught(at.attempt());
-      expect([error.code, error.retry]).toEqual(['S3', 'slow']);
-      expect(elsewhere.requests).toEqual([]);
-      expect(at.server.requests.length).toBe(1);
-    } finally {
-      await elsewhere.close();
-    }
-  });
+  test.each([301, 302, 307, 308])(
+    'a %i is not followed: no request reaches where it leads',
+    async (status) => {
+      const at = fixture();
+      const elsewhere = await ObjectServer.start();
+      elsewhere.otherwise = s3Answer(at.object);
+      try {
+        at.server.script = [plain(status, '', { location: `${elsewhere.origin}/examplebucket/dir/app.bin` })];
+        const error = await caught(at.attempt());
+        expect([error.code, error.retry]).toEqual(['S3', 'slow']);
+        expect(elsewhere.requests).toEqual([]);
+        expect(at.server.requests.length).toBe(1);
+      } finally {
+        await elsewhere.close();
+      }
+    },
+  );
 
   test.each(['gzip', 'br', 'deflate', 'aws-chunked', 'zstd'])(
     'an object stored with Content-Encoding %s arrives as it is stored, whole and from an offset',

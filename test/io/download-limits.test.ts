@@ -49,7 +49,9 @@ describe('an object that is not the one that is desired', () => {
     const at = fixture();
     at.server.otherwise = s3Answer(wrong);
     await caught(at.attempt());
-    expect(await at.attempt({ artifact: at.artifact({ sha256: sha256Of(wrong.bytes) }) })).toEqual(wrong.bytes);
+    expect(await at.attempt({ artifact: at.artifact({ sha256: sha256Of(wrong.bytes) }) })).toEqual(
+      wrong.bytes,
+    );
     expect(at.asked()).toEqual([{}, {}]);
   });
 
@@ -73,13 +75,13 @@ describe('an object that is not the one that is desired', () => {
 });
 
 describe('a size in the desired value', () => {
-  test('that is the object\'s does no harm', async () => {
+  test("that is the object's does no harm", async () => {
     const at = fixture();
     at.server.script = [s3Answer(at.object)];
     expect(await at.attempt({ artifact: at.artifact({ size: 300_000 }) })).toEqual(at.object.bytes);
   });
 
-  test('that is not the object\'s is HASH_MISMATCH before a byte of the body is taken', async () => {
+  test("that is not the object's is HASH_MISMATCH before a byte of the body is taken", async () => {
     const at = fixture();
     at.server.script = [brokenOff(at.object, 1000)];
     const error = await caught(at.attempt({ artifact: at.artifact({ size: 299_999 }) }));
@@ -90,7 +92,7 @@ describe('a size in the desired value', () => {
     await at.server.requests[0]?.closed;
   });
 
-  test('that is not the object\'s is found where S3 does not tell the length, too', async () => {
+  test("that is not the object's is found where S3 does not tell the length, too", async () => {
     const at = fixture();
     at.server.script = [chunked(200, [at.object.bytes])];
     const error = await caught(at.attempt({ artifact: at.artifact({ size: 300_001 }) }));
@@ -143,9 +145,7 @@ describe('room on the disk', () => {
 
   test('is asked for before the body: without it, DISK_FULL with the missing bytes', async () => {
     const at = fixture();
-    at.server.script = [
-      (socket) => socket.write(head(200, { etag: '"big"', 'content-length': tooMuch })),
-    ];
+    at.server.script = [(socket) => socket.write(head(200, { etag: '"big"', 'content-length': tooMuch }))];
     const error = await caught(at.attempt());
     expect([error.code, error.retry]).toEqual(['DISK_FULL', 'slow']);
     expect(error.message).toContain(String(tooMuch));
@@ -157,9 +157,7 @@ describe('room on the disk', () => {
 
   test('is made for as long as there is something to give up', async () => {
     const at = fixture();
-    at.server.script = [
-      (socket) => socket.write(head(200, { etag: '"big"', 'content-length': tooMuch })),
-    ];
+    at.server.script = [(socket) => socket.write(head(200, { etag: '"big"', 'content-length': tooMuch }))];
     let calls = 0;
     const makeRoom = async () => ++calls < 3;
     expect((await caught(at.attempt({ makeRoom }))).code).toBe('DISK_FULL');

@@ -44,10 +44,13 @@ describe('looking at what is installed', () => {
 
   test.each<[string, () => Promise<unknown>]>([
     ['its content was changed in place', () => writeFile(target(), 'TEXT')],
-    ['it was replaced by one of the same content', async () => {
-      await writeFile(join(dir(), 'other'), 'text');
-      await rename(join(dir(), 'other'), target());
-    }],
+    [
+      'it was replaced by one of the same content',
+      async () => {
+        await writeFile(join(dir(), 'other'), 'text');
+        await rename(join(dir(), 'other'), target());
+      },
+    ],
     ['only its mode was changed', () => chmod(target(), 0o700)],
   ])('reads it again where %s', async (_, change) => {
     await writeFile(target(), 'text');

@@ -49,7 +49,8 @@ async function modeOf(path: string): Promise<number> {
 
 describe('an install', () => {
   test('puts the new file in place, and leaves nothing else', async () => {
-    const stamp = await put('new');
+    const { stamp, kept } = await put('new', { previousPath: previous() });
+    expect(kept).toBe(false);
     expect(await readFile(target(), 'utf8')).toBe('new');
     expect(await readdir(dir())).toEqual(['app.bin']);
     const { dev, ino, size, mtimeNs, ctimeNs } = await stat(target(), { bigint: true });
@@ -147,10 +148,11 @@ describe('an install', () => {
 });
 
 describe('mode and owner', () => {
-  test('are 0644 and the agent\'s own for a file that was not there', async () => {
+  test("are 0644 and the agent's own for a file that was not there", async () => {
     await put('new');
     const { uid, gid } = await stat(target());
-    expect([await modeOf(target()), uid, gid]).toEqual([0o644, process.geteuid?.(), process.getegid?.()]);
+    expect(await modeOf(target())).toBe(0o644);
+    expect([process.geteuid?.(), process.getegid?.()]).toEqual([uid, gid]);
   });
 
   test('do not depend on the umask', async () => {
@@ -187,7 +189,7 @@ describe('the previous file', () => {
   test('is the old one itself under a second name', async () => {
     await put('one');
     const { ino } = await stat(target());
-    await put('two', { previousPath: previous() });
+    expect((await put('two', { previousPath: previous() })).kept).toBe(true);
     expect(await readFile(previous(), 'utf8')).toBe('one');
     expect((await stat(previous())).ino).toBe(ino);
     expect(await readdir(join(dir(), 'state', 'previous'))).toEqual([basename(previous())]);

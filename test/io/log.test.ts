@@ -1,21 +1,20 @@
-import { afterEach, beforeEach, describe, expect, spyOn, test } from 'bun:test';
+import { afterAll, beforeEach, describe, expect, spyOn, test } from 'bun:test';
 import { createLogger, type Logger, type LogOptions, protect, redact } from '../../src/io/log.ts';
 
 let lines: string[] = [];
-let restore = () => undefined as void;
+const write = spyOn(process.stderr, 'write');
 
 beforeEach(() => {
   lines = [];
-  const spy = spyOn(process.stderr, 'write').mockImplementation((chunk: unknown) => {
+  write.mockImplementation((chunk: unknown) => {
     lines.push(String(chunk));
     return true;
   });
-  restore = () => spy.mockRestore();
 });
 
-afterEach(() => {
-  restore();
+afterAll(() => {
   createLogger({ level: 'error', format: 'text' });
+  write.mockRestore();
 });
 
 function logger(options: Partial<LogOptions> = {}): Logger {
@@ -37,7 +36,14 @@ function onlyLine(): string {
 
 describe('the text log', () => {
   test('has time, level, message and fields on a line', () => {
-    logger().info('Installed', { file: 's3', bytes: 12, url: 's3://b/k', hint: undefined, ok: true, at: 'a b' });
+    logger().info('Installed', {
+      file: 's3',
+      bytes: 12,
+      url: 's3://b/k',
+      hint: undefined,
+      ok: true,
+      at: 'a b',
+    });
     expect(onlyLine()).toMatch(
       /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z INFO {4}Installed file=s3 bytes=12 url=s3:\/\/b\/k ok=true at="a b"$/,
     );
@@ -51,7 +57,12 @@ describe('the text log', () => {
 
 describe('the JSON log', () => {
   test('has an object on a line, with the types of the fields', () => {
-    logger({ format: 'json' }).warning('Update failed', { file: 's3', attempt: 2, ok: false, hint: undefined });
+    logger({ format: 'json' }).warning('Update failed', {
+      file: 's3',
+      attempt: 2,
+      ok: false,
+      hint: undefined,
+    });
     const entry = JSON.parse(onlyLine());
     expect(Date.parse(entry.time)).toBeGreaterThan(0);
     expect(entry).toEqual({
@@ -71,14 +82,17 @@ describe('the JSON log', () => {
 });
 
 describe.each(['text', 'json'] as const)('in the %s log', (format) => {
-  test.each(['debug', 'info', 'warning', 'error'] as const)('level %s lets pass itself and what is worse', (level) => {
-    const log = logger({ format, level });
-    log.debug('one');
-    log.info('two');
-    log.warning('three');
-    log.error('four');
-    expect(lines.length).toBe({ debug: 4, info: 3, warning: 2, error: 1 }[level]);
-  });
+  test.each(['debug', 'info', 'warning', 'error'] as const)(
+    'level %s lets pass itself and what is worse',
+    (level) => {
+      const log = logger({ format, level });
+      log.debug('one');
+      log.info('two');
+      log.warning('three');
+      log.error('four');
+      expect(lines.length).toBe({ debug: 4, info: 3, warning: 2, error: 1 }[level]);
+    },
+  );
 
   test('a field from the network forges no line and drives no terminal', () => {
     logger({ format }).info('Received', { topic: hostile });
@@ -92,7 +106,9 @@ describe.each(['text', 'json'] as const)('in the %s log', (format) => {
 
   test('a message is not taken for a template', () => {
     logger({ format }).warning('The answer was {"code":400} and {file} {{x}} {*}', { file: 'secret-field' });
-    expect(onlyLine()).toContain(format === 'text' ? '{"code":400} and {file} {{x}} {*}' : '{file} {{x}} {*}');
+    expect(onlyLine()).toContain(
+      format === 'text' ? '{"code":400} and {file} {{x}} {*}' : '{file} {{x}} {*}',
+    );
   });
 
   test('no secret shows, in message or field', () => {
@@ -100,9 +116,15 @@ describe.each(['text', 'json'] as const)('in the %s log', (format) => {
     const secret = 'wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY';
     const key = '-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEIGgx\n-----END EC PRIVATE KEY-----';
     const url = 'https://b.s3.amazonaws.com/k?X-Amz-Signature=f0e8bdb87c964420&X-Amz-Security-Token=FQoGZXIv';
-    logger({ format }).error(`failed ${secret} ${key} ${url}`, { a: secret, b: `x${secret}y`, c: key, d: url });
+    logger({ format }).error(`failed ${secret} ${key} ${url}`, {
+      a: secret,
+      b: `x${secret}y`,
+      c: key,
+      d: url,
+    });
     const line = onlyLine();
-    for (const part of [secret, 'MHcCAQEEIGgx', 'f0e8bdb87c964420', 'FQoGZXIv']) expect(line).not.toContain(part);
+    for (const part of [secret, 'MHcCAQEEIGgx', 'f0e8bdb87c964420', 'FQoGZXIv'])
+      expect(line).not.toContain(part);
     expect(line).toContain('https://b.s3.amazonaws.com/k');
   });
 });
@@ -124,7 +146,8 @@ describe('redact', () => {
   });
 
   test('leaves everyday text alone', () => {
-    const text = 'Cannot get s3://bucket/key?x of https://host:8443/path: HTTP 403 (Access Denied), mail a@b.c';
+    const text =
+      'Cannot get s3://bucket/key?x of https://host:8443/path: HTTP 403 (Access Denied), mail a@b.c';
     expect(redact(text)).toBe(text);
   });
 

@@ -1,22 +1,21 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from 'bun:test';
 import { AgentError } from '../../src/core/errors.ts';
-import type { JsonObject } from '../../src/core/json.ts';
 import { shadowPrefix } from '../../src/core/shadow.ts';
-import { isOwnToken, ShadowClient, ShadowRejection } from '../../src/io/shadow-client.ts';
+import { type Change, isOwnToken, ShadowClient, ShadowRejection } from '../../src/io/shadow-client.ts';
 import { FakeLink } from '../support/io-fake-link.ts';
 import { caught, RecordingLog, settle } from '../support/io-helpers.ts';
 
 const prefix = shadowPrefix('test-thing');
 let link: FakeLink;
 let log: RecordingLog;
-let deltas: JsonObject[];
+let changes: Change[];
 let client: ShadowClient;
 
 beforeEach(async () => {
   link = new FakeLink();
   log = new RecordingLog();
-  deltas = [];
-  client = await ShadowClient.open(link, prefix, log, ({ state }) => void deltas.push(state));
+  changes = [];
+  client = await ShadowClient.open(link, prefix, log, (change) => void changes.push(change));
 });
 
 const emptyDocument = { state: {}, metadata: {}, version: 1, timestamp: 1 };
@@ -35,15 +34,18 @@ describe('a shadow client', () => {
   test('fails to open where a subscription is refused', async () => {
     const refusing = new FakeLink();
     refusing.subscribeError = new AgentError('MQTT', 'refused');
-    await expect(ShadowClient.open(refusing, prefix, log, () => undefined)).rejects.toBe(refusing.subscribeError);
+    await expect(ShadowClient.open(refusing, prefix, log, () => undefined)).rejects.toBe(
+      refusing.subscribeError,
+    );
   });
 
   test('reads the document with a token of its own, new each time', async () => {
-    link.answer = (request) => link.receive('get/accepted', {
-      ...emptyDocument,
-      state: { desired: { s3: { hash: 'x' } }, delta: { s3: { hash: 'x' } } },
-      clientToken: request.clientToken,
-    });
+    link.answer = (request) =>
+      link.receive('get/accepted', {
+        ...emptyDocument,
+        state: { desired: { s3: { hash: 'x' } }, delta: { s3: { hash: 'x' } } },
+        clientToken: request.clientToken,
+      });
     expect(await client.get()).toEqual({ desired: { s3: { hash: 'x' } }, reported: {} });
     await client.get();
     const tokens = link.published.map(({ body }) => body.clientToken);
@@ -57,7 +59,8 @@ describe('a shadow client', () => {
   });
 
   test('gives undefined where the thing has no shadow', async () => {
-    link.answer = ({ clientToken }) => link.receive('get/rejected', { code: 404, message: 'No shadow', clientToken });
+    link.answer = ({ clientToken }) =>
+      link.receive('get/rejected', { code: 404, message: 'No shadow', clientToken });
     expect(await client.get()).toBeUndefined();
   });
 
@@ -69,7 +72,7 @@ describe('a shadow client', () => {
       body: { state: { reported: { s3: { hash: 'x' }, old: null } } },
     });
     expect(Object.keys(link.published[0]?.body ?? {}).sort()).toEqual(['clientToken', 'state']);
-    expect(Object.keys(Object(link.published[0]?.body.state))).toEqual(['reported']);
+    expect(Object.keys(Object(link.published[0]?.body['state']))).toEqual(['reported']);
   });
 
   test.each([
@@ -90,7 +93,8 @@ describe('a shadow client', () => {
   });
 
   test('bounds the message of a rejection, and lives without one', async () => {
-    link.answer = ({ clientToken }) => link.receive('get/rejected', { code: 500, message: 'x'.repeat(10_000), clientToken });
+    link.answer = ({ clientToken }) =>
+      link.receive('get/rejected', { code: 500, message: 'x'.repeat(10_000), clientToken });
     expect((await caught(client.get())).message.length).toBeLessThan(300);
     link.answer = ({ clientToken }) => link.receive('get/rejected', { code: 403, clientToken });
     expect((await caught(client.get())).message).toContain('403');
@@ -130,10 +134,19 @@ describe('a shadow client', () => {
     link.receive('get/rejected', { code: 500, message: 'late', clientToken: link.lastToken });
   });
 
-  test('hands on every delta, its own included', () => {
-    link.receive('update/delta', { state: { s3: { hash: 'x' } }, version: 2, timestamp: 1, clientToken: 'lambda' });
+  test('hands on every delta and accepted update, whoever made it', () => {
+    const clientToken = 'lambda';
+    link.receive('update/delta', { state: { s3: { hash: 'x' } }, version: 2, timestamp: 1, clientToken });
     link.receive('update/delta', { state: { s3: { url: 'y' } }, version: 1, timestamp: 1 });
-    expect(deltas).toEqual([{ s3: { hash: 'x' } }, { s3: { url: 'y' } }]);
+    link.receive('update/accepted', { ...emptyDocument, state: { desired: { s3: null } }, clientToken });
+    link.receive('update/accepted', { ...emptyDocument, state: null });
+    expect(changes).toMatchObject([
+      { kind: 'update/delta', state: { s3: { hash: 'x' } }, clientToken },
+      { kind: 'update/delta', state: { s3: { url: 'y' } } },
+      { kind: 'update/accepted', desired: { s3: null }, clientToken },
+      { kind: 'update/accepted' },
+    ]);
+    expect(log.of('warning')).toEqual([]);
   });
 });
 
@@ -144,6 +157,7 @@ describe('garbage', () => {
     ['no UTF-8', Buffer.from([0xff, 0xfe, 0x7b])],
     ['no JSON', Buffer.from('{"state":')],
     ['null', Buffer.from('null')],
+    ['an array', Buffer.from('[]')],
     ['a number', Buffer.from('1')],
     ['a wrong shape', Buffer.from('{"state":1,"code":"x","clientToken":{}}')],
     ['a deep one', Buffer.from(`{"state":${'{"a":'.repeat(50_000)}1${'}'.repeat(50_000)}}`)],
@@ -157,24 +171,30 @@ describe('garbage', () => {
     const warnings = log.of('warning');
     expect(warnings.length).toBe(topics.length);
     for (const { fields } of warnings) expect(JSON.stringify(fields).length).toBeLessThan(400);
-    expect(deltas).toEqual([]);
+    expect(changes).toEqual([]);
     link.receive('get/accepted', { ...emptyDocument, clientToken: link.lastToken });
     await asked;
   });
 
   test('on a topic that is not ours is logged and dropped', () => {
     const payload = Buffer.from('{"state":{"s3":1}}');
-    for (const topic of ['', 'x', `${prefix}/update/documents`, `${prefix}x/update/delta`, '$aws/things/other/shadow/update/delta']) {
+    for (const topic of [
+      '',
+      'x',
+      `${prefix}/update/documents`,
+      `${prefix}x/update/delta`,
+      '$aws/things/other/shadow/update/delta',
+    ]) {
       link.receiveRaw(topic, payload);
     }
     expect(log.of('warning').length).toBe(5);
-    expect(deltas).toEqual([]);
+    expect(changes).toEqual([]);
   });
 
   test('that names the prototype of objects changes nothing', () => {
     link.receiveRaw(`${prefix}/update/delta`, Buffer.from('{"state":{"__proto__":{"polluted":1}}}'));
     expect(Reflect.get({}, 'polluted')).toBeUndefined();
-    expect(Object.getOwnPropertyNames(deltas[0] ?? {})).toEqual(['__proto__']);
+    expect(changes.length).toBe(1);
   });
 });
 

@@ -8,13 +8,26 @@ import { RecordingLog, useTempDir } from '../support/io-helpers.ts';
 const dir = useTempDir();
 const sha = 'ab'.repeat(32);
 const target = '/srv/app.bin';
-const stamp = { dev: '1', ino: '18446744073709551615', size: '3', mtimeNs: '1700000000123456789', ctimeNs: '5' };
+const stamp = {
+  dev: '1',
+  ino: '18446744073709551615',
+  size: '3',
+  mtimeNs: '1700000000123456789',
+  ctimeNs: '5',
+};
 const full: FileState = {
   path: target,
   installed: { sha256: sha, value: { url: 's3://b/k', hash: sha, extra: { deep: [1, null, 'é'] } }, stamp },
   previous: { sha256: 'cd'.repeat(32) },
   part: { sha256: sha, source: 's3://b/k', etag: '"e"', size: 300, wrongSha256: 'ef'.repeat(32) },
-  failure: { value: { hash: sha }, code: 'S3_DENIED', message: 'm', hint: 'h', attempt: 3, retryAtMs: 1_700_000_000_000 },
+  failure: {
+    value: { hash: sha },
+    code: 'S3_DENIED',
+    message: 'm',
+    hint: 'h',
+    attempt: 3,
+    retryAtMs: 1_700_000_000_000,
+  },
 };
 let log: RecordingLog;
 
@@ -35,12 +48,11 @@ async function stored(): Promise<string> {
 }
 
 describe('the state of a directory', () => {
-  test('is empty at first, and makes the directory for the agent alone', async () => {
-    const inner = join(dir(), 'a', 'state');
-    const state = await State.open(inner, log);
-    expect(state.file('s3', target)).toEqual({ path: target });
-    expect((await stat(inner)).mode & 0o7777).toBe(0o700);
+  test('is empty at first, and touches nothing by being looked at', async () => {
+    expect((await open()).file('s3', target)).toEqual({ path: target });
+    expect((await State.open(join(dir(), 'none'), log)).file('s3', target)).toEqual({ path: target });
     expect(log.entries).toEqual([]);
+    expect(await readdir(dir())).toEqual([]);
   });
 
   test('survives a restart, to the last digit', async () => {
@@ -54,7 +66,7 @@ describe('the state of a directory', () => {
   test('is on the disk when the update resolves', async () => {
     const state = await open();
     await state.update('s3', target, { previous: { sha256: sha } });
-    expect(JSON.parse(await stored()).files.s3.previous).toEqual({ sha256: sha });
+    expect(JSON.parse(await stored()).files[0].previous).toEqual({ sha256: sha });
   });
 
   test('changes what the update names, and undefined removes', async () => {
@@ -79,7 +91,9 @@ describe('the state of a directory', () => {
   test('takes concurrent updates of many files, and loses none', async () => {
     const state = await open();
     const updates = Array.from({ length: 200 }, (_, index) =>
-      state.update(`p${index % 20}`, `/f${index % 20}`, { previous: { sha256: index.toString(16).padStart(64, '0') } }),
+      state.update(`p${index % 20}`, `/f${index % 20}`, {
+        previous: { sha256: index.toString(16).padStart(64, '0') },
+      }),
     );
     await Promise.all(updates);
     const again = await open();
@@ -94,7 +108,7 @@ describe('the state of a directory', () => {
     const first = state.update('a', '/a', {});
     await new Promise((resolve) => setImmediate(resolve));
     await state.update('b', '/b', { previous: { sha256: sha } });
-    expect(JSON.parse(await stored()).files.b.previous.sha256).toBe(sha);
+    expect(JSON.parse(await stored()).files[1].previous.sha256).toBe(sha);
     await first;
   });
 
@@ -143,10 +157,16 @@ describe('a state file that is rubbish', () => {
     ['cut short', '{"version":1,"files":{"s3":{"pa'],
     ['no JSON', 'PK\u0003\u0004'],
     ['null', 'null'],
-    ['of another version', '{"version":2,"files":{}}'],
+    ['of another version', '{"version":2,"files":[]}'],
     ['of another shape', '{"version":1,"files":7}'],
-    ['with a wrong hash', `{"version":1,"files":{"s3":{"path":"/a","previous":{"sha256":"${sha.toUpperCase()}"}}}}`],
-    ['with a wrong number', '{"version":1,"files":{"s3":{"path":"/a","failure":{"attempt":"x"}}}}'],
+    [
+      'with a wrong hash',
+      `{"version":1,"files":[{"property":"s3","path":"/a","previous":{"sha256":"${sha.toUpperCase()}"}}]}`,
+    ],
+    [
+      'with a wrong number',
+      '{"version":1,"files":[{"property":"s3","path":"/a","failure":{"attempt":"x"}}]}',
+    ],
     ['deep', '['.repeat(100_000)],
   ])('(%s) is set aside, told, and does no harm', async (_, text) => {
     await writeFile(file(), text);
@@ -175,14 +195,25 @@ describe('a state file that is rubbish', () => {
 });
 
 test('a state file with keys of a later version is read without them', async () => {
-  const text = JSON.stringify({ version: 1, later: 1, files: { s3: { path: '/a', later: 2, previous: { sha256: sha } } } });
+  const text = JSON.stringify({
+    version: 1,
+    later: 1,
+    files: [{ property: 's3', path: '/a', later: 2, previous: { sha256: sha } }],
+  });
   await writeFile(file(), text);
   expect((await open()).file('s3', '/a')).toEqual({ path: '/a', previous: { sha256: sha } });
   expect(log.entries).toEqual([]);
 });
 
 describe('a failure', () => {
-  const failure: Failure = { value: { hash: sha }, code: 'S3_DENIED', message: 'm', retry: 'slow', attempt: 2, retryAtMs: 7 };
+  const failure: Failure = {
+    value: { hash: sha },
+    code: 'S3_DENIED',
+    message: 'm',
+    retry: 'slow',
+    attempt: 2,
+    retryAtMs: 7,
+  };
 
   test('that waits long is stored, with its wall-clock time', () => {
     expect(storable(failure, 1000)).toMatchObject({ code: 'S3_DENIED', attempt: 2, retryAtMs: 1000 });
@@ -193,12 +224,18 @@ describe('a failure', () => {
     expect(storable({ ...failure, code: 'HELD', retry: 'never' }, undefined)).toBeUndefined();
   });
 
-  test.each(['S3', 'CREDENTIALS', 'S3_DENIED', 'S3_NOT_FOUND', 'HASH_MISMATCH', 'TOO_LARGE', 'DISK_FULL', 'INSTALL'] as const)(
-    'with code %s of class slow is stored',
-    async (code) => {
-      const stored = storable({ ...failure, code }, 1000);
-      await (await open()).update('s3', target, { failure: stored });
-      expect((await open()).file('s3', target).failure?.code).toBe(code);
-    },
-  );
+  test.each([
+    'S3',
+    'CREDENTIALS',
+    'S3_DENIED',
+    'S3_NOT_FOUND',
+    'HASH_MISMATCH',
+    'TOO_LARGE',
+    'DISK_FULL',
+    'INSTALL',
+  ] as const)('with code %s of class slow is stored', async (code) => {
+    const stored = storable({ ...failure, code }, 1000);
+    await (await open()).update('s3', target, { failure: stored });
+    expect((await open()).file('s3', target).failure?.code).toBe(code);
+  });
 });

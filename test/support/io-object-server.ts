@@ -1,4 +1,4 @@
-import { type AddressInfo, createServer, type Server, type Socket } from 'node:net';
+import { createServer, type Server, type Socket } from 'node:net';
 import { createServer as createTlsServer } from 'node:tls';
 
 /** A request as it came over the wire. */
@@ -26,22 +26,23 @@ export class ObjectServer {
   readonly #server: Server;
   readonly #open = new Set<Socket>();
 
-  private constructor(server: Server, scheme: string, port: number) {
+  private constructor(server: Server, scheme: string) {
     this.#server = server;
-    this.port = port;
-    this.origin = `${scheme}://127.0.0.1:${port}`;
+    const address = server.address();
+    if (address === null || typeof address === 'string') throw new Error('The server listens on no port');
+    this.port = address.port;
+    this.origin = `${scheme}://127.0.0.1:${address.port}`;
   }
 
   /** Listens on a free port, with TLS where a server certificate is given. */
   static async start(tls?: { cert: string; key: string }): Promise<ObjectServer> {
-    let self: ObjectServer | undefined;
-    const onSocket = (socket: Socket) => self?.#serve(socket);
-    const server = tls === undefined ? createServer(onSocket) : createTlsServer(tls, onSocket);
+    const server = tls === undefined ? createServer() : createTlsServer(tls);
     server.on('tlsClientError', () => undefined);
     await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
-    const { port } = server.address() as AddressInfo;
-    self = new ObjectServer(server, tls === undefined ? 'http' : 'https', port);
-    return self;
+    const started = new ObjectServer(server, tls === undefined ? 'http' : 'https');
+    const event = tls === undefined ? 'connection' : 'secureConnection';
+    server.on(event, (socket: Socket) => started.#serve(socket));
+    return started;
   }
 
   #serve(socket: Socket): void {
@@ -99,7 +100,8 @@ export function s3Answer({ bytes, etag, headers = {} }: StoredObject): Answer {
   return (socket, request) => {
     const { 'if-match': ifMatch, 'if-none-match': ifNoneMatch, range } = request.headers;
     const offset = Number(/^bytes=(\d+)-$/.exec(range ?? '')?.[1] ?? 0);
-    if (ifMatch !== undefined && ifMatch !== etag) return void xml(412, 'PreconditionFailed')(socket, request);
+    if (ifMatch !== undefined && ifMatch !== etag)
+      return void xml(412, 'PreconditionFailed')(socket, request);
     if (ifNoneMatch === etag) return void socket.end(head(304, { etag }));
     if (range !== undefined && offset >= bytes.length) return void xml(416, 'InvalidRange')(socket, request);
     const body = bytes.subarray(offset);
