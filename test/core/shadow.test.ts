@@ -354,7 +354,7 @@ describe('reportedPatch()', () => {
   // Few keys and few values, so that the two documents meet often.
   const key = fc.constantFrom('a', 'b', 'c', '__proto__', 'toString');
   const leaf: fc.Arbitrary<JsonValue> = fc.constantFrom(0, 1, '', 'x', true, false);
-  const list: fc.Arbitrary<JsonValue> = fc.array(fc.oneof(leaf, fc.constantFrom(null, {}, [], { a: 1 })), {
+  const list: fc.Arbitrary<JsonValue> = fc.array(fc.oneof(leaf, fc.constantFrom<JsonValue[]>(null, {}, [], { a: 1 })), {
     maxLength: 2,
   });
   const objectOf = (value: fc.Arbitrary<JsonValue>): fc.Arbitrary<JsonObject> =>
