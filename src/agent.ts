@@ -18,7 +18,9 @@ import { connectMqtt } from './io/mqtt.ts';
 import { Reporter } from './io/reporter.ts';
 import { createFetch, defaultRoots } from './io/runtime.ts';
 import { createGetObject } from './io/s3.ts';
+import { ServerTime } from './io/server-time.ts';
 import { State } from './io/state.ts';
+import { Throttle } from './io/throttle.ts';
 import { ShadowLink } from './link.ts';
 
 export interface RunOptions {
@@ -82,6 +84,7 @@ class Agent {
     this.#clock = clock;
     this.#log = log;
     const { random } = Math;
+    const serverTime = new ServerTime(clock);
     this.#link = new ShadowLink({
       connect: (signal) => connectMqtt(this.#broker(identity), signal),
       prefix: shadowPrefix(config.thingName, config.shadowName),
@@ -114,6 +117,7 @@ class Agent {
       thingName: config.thingName,
       fetch: createFetch({ ca: [identity.caPem], cert: identity.certPem, key: identity.keyPem }),
       clock,
+      serverTime,
       signal: options.signal,
     });
     const getObject = createGetObject({
@@ -121,7 +125,9 @@ class Agent {
       credentials: this.#credentials,
       fetch: createFetch(identity.s3CaPem === undefined ? {} : { ca: [...defaultRoots(), identity.s3CaPem] }),
       clock,
+      serverTime,
     });
+    const throttle = new Throttle(clock, config.s3.maxBytesPerSecond);
     this.#keepers = config.files.map(
       (file) =>
         new FileKeeper(file, {
@@ -136,6 +142,7 @@ class Agent {
           reporter: this.#reporter,
           link: this.#link,
           getObject,
+          throttle,
         }),
     );
   }

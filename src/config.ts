@@ -43,6 +43,8 @@ export interface S3Config {
   ca?: string;
   pathStyle: boolean;
   dualStack: boolean;
+  /** Limit of all downloads together; 0 is none. */
+  maxBytesPerSecond: number;
 }
 
 export interface FileConfig {

@@ -24,6 +24,7 @@ import type { Reporter } from './io/reporter.ts';
 import type { GetObject } from './io/s3.ts';
 import { type State, storable } from './io/state.ts';
 import { Target } from './io/target.ts';
+import type { Throttle } from './io/throttle.ts';
 import type { ShadowLink } from './link.ts';
 import { update } from './update.ts';
 
@@ -40,6 +41,8 @@ export interface KeeperOptions {
   reporter: Reporter;
   link: ShadowLink;
   getObject: GetObject;
+  /** Held by the downloads of all files together. */
+  throttle: Throttle;
 }
 
 const hourMs = 3_600_000;
@@ -151,7 +154,7 @@ export class FileKeeper {
     { artifact, value }: Extract<Action, { do: 'install' }>,
     signal: AbortSignal,
   ): Promise<Outcome> {
-    const { clock, log, link, stateDir, stallSeconds, digest, getObject } = this.#options;
+    const { clock, log, link, stateDir, stallSeconds, digest, getObject, throttle } = this.#options;
     const startedMs = clock.nowMs();
     const progress = new Progress(startedMs);
     log.info('Updating', { file: this.property, url: artifact.url, hash: artifact.sha256 });
@@ -165,6 +168,7 @@ export class FileKeeper {
         stallSeconds,
         digest,
         getObject,
+        throttle,
         target: this.#target,
         onProgress: (bytes, size) => {
           if (progress.isDue(clock.nowMs())) this.#report({ bytes, size });

@@ -5,13 +5,14 @@ import type { Artifact } from './core/artifact.ts';
 import type { JsonObject } from './core/json.ts';
 import type { Installed } from './core/reconcile.ts';
 import type { DigestEngine } from './io/digest.ts';
-import { remove } from './io/disk.ts';
+import { readBootId, remove } from './io/disk.ts';
 import { download } from './io/download.ts';
 import { install } from './io/install.ts';
 import { cleanParts, fileId, type Part, partPath } from './io/part.ts';
 import type { GetObject } from './io/s3.ts';
 import type { StampedInstalled } from './io/state.ts';
 import type { Target } from './io/target.ts';
+import type { Throttle } from './io/throttle.ts';
 
 export interface UpdateJob {
   file: FileConfig;
@@ -24,6 +25,7 @@ export interface UpdateJob {
   stallSeconds: number;
   digest: DigestEngine;
   getObject: GetObject;
+  throttle: Throttle;
   target: Target;
   onProgress: (bytes: number, size: number) => void;
   /** Called before the rename: aborts the signal where the desired value has been withdrawn meanwhile. */
@@ -51,6 +53,8 @@ export async function update(job: UpdateJob): Promise<StampedInstalled> {
     digest: job.digest,
     maxBytes: file.maxBytes,
     stallSeconds: job.stallSeconds,
+    throttle: job.throttle,
+    bootId: await readBootId(),
     makeRoom: () => dropPrevious(job),
     onProgress: job.onProgress,
     signal,

@@ -37,7 +37,7 @@ describe('a sound configuration', () => {
       key: join(at.dir, 'private.key'),
       ca: join(at.dir, 'AmazonRootCA1.pem'),
       stateDir: join(at.dir, 'state'),
-      s3: { region: 'us-east-1', pathStyle: false, dualStack: false },
+      s3: { region: 'us-east-1', pathStyle: false, dualStack: false, maxBytesPerSecond: 0 },
       files: [{ property: 's3', path: join(at.dir, 'tmpfile'), keepPrevious: true }],
       keepAliveSeconds: 1200,
       resyncSeconds: 3600,
@@ -62,6 +62,7 @@ describe('a sound configuration', () => {
           ca: 'AmazonRootCA1.pem',
           pathStyle: true,
           dualStack: true,
+          maxBytesPerSecond: 500_000,
         },
         files: [
           {
@@ -94,6 +95,7 @@ describe('a sound configuration', () => {
       ca: join(at.dir, 'AmazonRootCA1.pem'),
       pathStyle: true,
       dualStack: true,
+      maxBytesPerSecond: 500_000,
     });
     expect(config.files[0]).toEqual({
       property: 's3',

@@ -72,6 +72,15 @@ export const s3Entries = {
   ),
   pathStyle: v.optional(flag('Address buckets as a path, not as a subdomain', true), false),
   dualStack: v.optional(flag("Use AWS's dual-stack (IPv6) endpoints of S3", true), false),
+  maxBytesPerSecond: v.optional(
+    integer(
+      'Limit of all downloads together, in bytes a second; 0 is none',
+      1_000_000,
+      0,
+      Number.MAX_SAFE_INTEGER,
+    ),
+    0,
+  ),
 };
 
 export const fileEntries = {

@@ -59,6 +59,8 @@ export interface S3ErrorBody {
   code: string;
   message: string;
   region?: string;
+  /** The clock of S3, where it finds ours wrong. */
+  serverTime?: string;
 }
 
 /** Reads the XML of an error answer. Anything else gives an empty code. */
@@ -66,6 +68,8 @@ export function parseS3Error(xml: string): S3ErrorBody {
   const body: S3ErrorBody = { code: element(xml, 'Code'), message: element(xml, 'Message') };
   const region = element(xml, 'Region');
   if (/^[a-z0-9-]{1,40}$/.test(region)) body.region = region;
+  const serverTime = element(xml, 'ServerTime');
+  if (Number.isFinite(Date.parse(serverTime))) body.serverTime = serverTime;
   return body;
 }
 

@@ -9,6 +9,7 @@ import { diskError, errnoOf, remove } from './disk.ts';
 const maxRequestBytes = 4096;
 const probeTimeoutMs = 2_000;
 const guardRetryMs = 20;
+const guardTries = 250;
 const requestSchema = v.object({ command: v.literal('status') });
 
 /** The socket of the running agent: who holds it holds the state directory. */
@@ -74,15 +75,16 @@ function closeServer(server: Server): Promise<void> {
 
 /** Gives our listening socket its public name, which only one process can. */
 async function claim(own: string, path: string): Promise<void> {
-  for (;;) {
+  for (let tries = 0; tries < guardTries; tries += 1) {
     try {
       return await link(own, path);
     } catch (error) {
       if (errnoOf(error) !== 'EEXIST') throw error;
     }
-    if (await answers(path)) throw held(path);
-    await removeStale(path);
+    if (await isStale(path)) await removeStale(path);
+    else if (await exists(path)) throw held(path);
   }
+  throw held(path);
 }
 
 /** Takes the name away from a socket that nobody listens to. One process at a time: another might have it by then. */
@@ -96,7 +98,8 @@ async function removeStale(path: string): Promise<void> {
     return;
   }
   try {
-    if (!(await answers(path))) await remove(path);
+    // Refused, not gone: a name that is gone may be somebody's the moment after.
+    if (await isStale(path)) await remove(path);
   } finally {
     await closeServer(guard);
   }
@@ -108,22 +111,27 @@ async function guardName(stateDir: string): Promise<string> {
   return process.platform === 'linux' ? `\0shadow-agent:${dev}:${ino}` : join(stateDir, 'agent.guard');
 }
 
+async function exists(path: string): Promise<boolean> {
+  return (await lstat(path).catch(() => undefined)) !== undefined;
+}
+
 function held(path: string): AgentError {
   return new AgentError('CONFIG_INVALID', `Another agent is running on this state directory (${path})`, {
     hint: 'stop it first, or set another "stateDir"',
   });
 }
 
-function answers(path: string): Promise<boolean> {
+/** A refused connect is what a killed agent's socket gives; of anything else no more is known. */
+function isStale(path: string): Promise<boolean> {
   return new Promise((resolve) => {
     const socket = connect(path);
-    const done = (alive: boolean) => {
+    const done = (stale: boolean) => {
       socket.destroy();
-      resolve(alive);
+      resolve(stale);
     };
-    socket.setTimeout(probeTimeoutMs, () => done(true));
-    socket.once('connect', () => done(true));
-    socket.once('error', () => done(false));
+    socket.setTimeout(probeTimeoutMs, () => done(false));
+    socket.once('connect', () => done(false));
+    socket.once('error', (error) => done(errnoOf(error) === 'ECONNREFUSED'));
   });
 }
 

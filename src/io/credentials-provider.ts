@@ -4,6 +4,7 @@ import type { Clock } from './clock.ts';
 import { authority, networkError, readText } from './http.ts';
 import { protect } from './log.ts';
 import type { Fetch } from './runtime.ts';
+import { ServerTime } from './server-time.ts';
 
 // The connection may be half-open or the service deaf: the whole exchange has this long.
 const timeoutMs = 20_000;
@@ -15,6 +16,8 @@ export interface ProviderOptions {
   /** Carries the device's certificate and the CA of AWS IoT. */
   fetch: Fetch;
   clock: Clock;
+  /** Shared with S3, so that what one learns of AWS's time serves both. */
+  serverTime?: ServerTime;
   /** Ends a refresh that is under way when the agent stops. */
   signal: AbortSignal;
 }
@@ -26,11 +29,13 @@ export interface ProviderOptions {
  */
 export class CredentialsProvider {
   readonly #options: ProviderOptions;
+  readonly #serverTime: ServerTime;
   #cached: Credentials | undefined;
   #pending: Promise<Credentials> | undefined;
 
   constructor(options: ProviderOptions) {
     this.#options = options;
+    this.#serverTime = options.serverTime ?? new ServerTime(options.clock);
   }
 
   /** @throws AgentError CREDENTIALS (slow for 4xx) or TIMEOUT; the signal's reason when it is aborted. */
@@ -78,14 +83,10 @@ export class CredentialsProvider {
         headers: new Headers({ 'x-amzn-iot-thingname': thingName }),
         signal: AbortSignal.any([deadline, signal]),
       });
+      this.#serverTime.learn(response.headers.get('date'));
       const text = await readText(response, maxAnswerBytes);
       if (response.status !== 200) throw this.#refused(what, response.status, text);
-      const serverMs = Date.parse(response.headers.get('date') ?? '');
-      const credentials = parseCredentials(
-        text,
-        Number.isFinite(serverMs) ? serverMs : clock.wallMs(),
-        clock.nowMs(),
-      );
+      const credentials = parseCredentials(text, this.#serverTime.nowMs(), clock.nowMs());
       protect(credentials.secretAccessKey.reveal());
       protect(credentials.sessionToken.reveal());
       return credentials;

@@ -1,6 +1,6 @@
 /** Small steps on the file system that several parts take, each in its safe order. */
 import { constants } from 'node:fs';
-import { type FileHandle, open, rename, rm, statfs } from 'node:fs/promises';
+import { type FileHandle, open, readFile, rename, rm, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import { createDigest, type DigestEngine } from './digest.ts';
@@ -105,4 +105,10 @@ const reserveBytes = 16 * 1024 * 1024;
 export async function roomIn(directory: string): Promise<number> {
   const { bavail, bsize, blocks } = await statfs(directory);
   return bavail * bsize - Math.min(reserveBytes, blocks * bsize * 0.05);
+}
+
+/** Names the present boot of the device (Linux): what was written before another one may not have reached the disk. */
+export async function readBootId(): Promise<string | undefined> {
+  const text = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '');
+  return text.trim() || undefined;
 }

@@ -12,7 +12,8 @@ import { roomIn } from './disk.ts';
 import { networkError } from './http.ts';
 import { Part } from './part.ts';
 import type { GetObject, ObjectAnswer } from './s3.ts';
-import type { PartRecord } from './state.ts';
+import { type PartRecord, partRecord } from './state.ts';
+import type { Throttle } from './throttle.ts';
 
 export interface DownloadJob {
   artifact: Artifact;
@@ -24,6 +25,10 @@ export interface DownloadJob {
   /** Stores the record before the bytes that it describes are written. */
   saveRecord: (record: PartRecord) => Promise<void>;
   digest: DigestEngine;
+  /** Which boot of the device this is; undefined where that cannot be told. */
+  bootId?: string | undefined;
+  /** Held by all downloads together. */
+  throttle?: Throttle;
   maxBytes: number | undefined;
   /** With no byte for this long, the attempt ends. */
   stallSeconds: number;
@@ -32,6 +37,9 @@ export interface DownloadJob {
   onProgress: (bytes: number, size: number) => void;
   signal: AbortSignal;
 }
+
+/** How much may come between two syncs of the part. */
+const syncEveryBytes = 32 * 1024 * 1024;
 
 type Body = Extract<ObjectAnswer, { kind: 'full' | 'rest' }>;
 
@@ -42,7 +50,7 @@ type Body = Extract<ObjectAnswer, { kind: 'full' | 'rest' }>;
  * signal's reason when it is aborted. What was fetched stays for the next attempt, unless it cannot be of use.
  */
 export async function download(job: DownloadJob): Promise<Part> {
-  const part = await Part.open(job.path, job.digest, job.signal);
+  const part = await Part.open(job.path, job.digest, job.signal, trustedBytes(job));
   try {
     await new Transfer(job, part).run();
     return part;
@@ -52,6 +60,13 @@ export async function download(job: DownloadJob): Promise<Part> {
     await (useless ? part.discard() : part.close());
     throw error;
   }
+}
+
+/** After a power cut the part may hold what was never written: only what was synced is built on. */
+function trustedBytes({ record, artifact, bootId }: DownloadJob): number | undefined {
+  const isOurs = record?.sha256 === artifact.sha256;
+  if (!isOurs || record.bootId === undefined || record.bootId === bootId) return undefined;
+  return record.syncedBytes ?? 0;
 }
 
 class Transfer {
@@ -124,13 +139,19 @@ class Transfer {
     const reader = body.getReader();
     try {
       await this.#admit(size);
-      await this.#remember({ etag, size });
+      await this.#remember({
+        etag,
+        size,
+        syncedBytes: Math.min(this.#record?.syncedBytes ?? 0, part.length),
+      });
       for (;;) {
         const { done, value } = await stall.guard(reader.read());
         if (done) break;
         this.#limit(part.length + value.length, size);
         await this.#append(value);
+        if (part.length - (this.#record?.syncedBytes ?? 0) >= syncEveryBytes) await this.#sync();
         this.#job.onProgress(part.length, size ?? 0);
+        await this.#job.throttle?.pass(value.length, this.#job.signal);
       }
     } finally {
       reader.cancel().catch(() => undefined);
@@ -138,6 +159,12 @@ class Transfer {
     if (size !== undefined && part.length < size) {
       throw new AgentError('NETWORK', `The connection to S3 ended after ${part.length} of ${size} bytes`);
     }
+  }
+
+  /** A power cut costs at most what came since the last sync. */
+  async #sync(): Promise<void> {
+    await this.#part.sync();
+    await this.#remember({ ...this.#record, syncedBytes: this.#part.length });
   }
 
   /** Room may run out in mid-file: where the size was not told, or others write too. */
@@ -190,15 +217,11 @@ class Transfer {
     this.#record = undefined;
   }
 
-  async #remember(facts: {
-    etag?: string | undefined;
-    size?: number | undefined;
-    wrongSha256?: string;
-  }): Promise<void> {
-    const entries = Object.entries({ ...facts, sha256: this.#job.artifact.sha256, source: this.#source });
-    const record = Object.fromEntries(entries.filter(([, value]) => value !== undefined));
-    this.#record = { sha256: this.#job.artifact.sha256, source: this.#source, ...record };
-    await this.#job.saveRecord(this.#record);
+  async #remember(facts: Partial<Record<keyof PartRecord, string | number | undefined>>): Promise<void> {
+    const { artifact, bootId, saveRecord } = this.#job;
+    const record = partRecord({ ...facts, bootId, sha256: artifact.sha256, source: this.#source });
+    this.#record = record;
+    await saveRecord(record);
   }
 }
 

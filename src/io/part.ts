@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { constants } from 'node:fs';
+import { constants, type Stats } from 'node:fs';
 import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AgentError } from '../core/errors.ts';
@@ -44,19 +44,25 @@ export class Part {
   }
 
   /**
-   * Opens or makes a part, and hashes what it already holds.
+   * Opens or makes a part, and hashes what it already holds, up to `trustedBytes`; what lies beyond is cut off.
    *
    * @throws AgentError INSTALL when something else stands there: a link, a device, a file of another user, or one with
    * a second name
    */
-  static async open(path: string, engine: DigestEngine, signal: AbortSignal): Promise<Part> {
+  static async open(
+    path: string,
+    engine: DigestEngine,
+    signal: AbortSignal,
+    trustedBytes = Number.POSITIVE_INFINITY,
+  ): Promise<Part> {
     const what = `Cannot open the part in ${dirname(path)}`;
     try {
       await mkdir(dirname(path), { recursive: true });
       const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
       const part = new Part(path, await open(path, flags, 0o600), engine);
       try {
-        await part.#check();
+        const { size } = await part.#check();
+        if (size > trustedBytes) await part.handle.truncate(trustedBytes);
         part.#length = await readThrough(part.handle, (chunk) => part.#digest.update(chunk), signal);
         return part;
       } catch (error) {
@@ -68,9 +74,9 @@ export class Part {
     }
   }
 
-  async #check(): Promise<void> {
+  async #check(): Promise<Stats> {
     const stat = await this.handle.stat();
-    if (stat.isFile() && stat.nlink === 1 && stat.uid === process.geteuid?.()) return;
+    if (stat.isFile() && stat.nlink === 1 && stat.uid === process.geteuid?.()) return stat;
     throw new AgentError('INSTALL', `${this.path} is not a plain file of this agent alone`, {
       hint: 'find out who put it there, and remove it',
     });
@@ -103,6 +109,15 @@ export class Part {
     }
     this.#digest.update(chunk);
     this.#length += chunk.length;
+  }
+
+  /** Makes all that was appended outlast a power cut. */
+  async sync(): Promise<void> {
+    try {
+      await this.handle.datasync();
+    } catch (error) {
+      throw diskError(error, `Cannot write to ${dirname(this.path)}`);
+    }
   }
 
   /** Empties the part. */

@@ -1,18 +1,14 @@
 import { AwsV4Signer } from 'aws4fetch';
 import type { Artifact } from '../core/artifact.ts';
 import type { Credentials } from '../core/credentials.ts';
-import { AgentError, type AgentErrorOptions, type ErrorCode } from '../core/errors.ts';
-import {
-  objectUrl,
-  parseContentRange,
-  parseS3Error,
-  type S3Address,
-  type S3ErrorBody,
-} from '../core/s3-request.ts';
+import { AgentError } from '../core/errors.ts';
+import { type Remedy, refuse, type S3Refusal } from '../core/s3-errors.ts';
+import { objectUrl, parseContentRange, parseS3Error, type S3Address } from '../core/s3-request.ts';
 import type { Clock } from './clock.ts';
 import type { CredentialsProvider } from './credentials-provider.ts';
 import { networkError, readText } from './http.ts';
 import type { Fetch } from './runtime.ts';
+import { ServerTime } from './server-time.ts';
 
 const headerTimeoutMs = 30_000;
 const maxErrorBytes = 16 * 1024;
@@ -47,52 +43,57 @@ export interface S3Options {
   credentials: CredentialsProvider;
   fetch: Fetch;
   clock: Clock;
+  serverTime?: ServerTime;
 }
 
 /**
- * A GET of an object, signed with the device's temporary credentials. Where S3 says that these have ended, they are
- * dropped and the request is made once more with new ones.
+ * A GET of an object, signed with the device's temporary credentials. What S3 itself tells how to mend is mended at
+ * once, each kind once for a request: ended credentials are replaced, the time of S3 is learned, and a bucket is asked
+ * for where it lives, which is remembered.
  *
  * @throws AgentError S3, S3_DENIED, S3_NOT_FOUND, NETWORK, TIMEOUT, or what the credentials provider throws
  */
 export function createGetObject(options: S3Options): GetObject {
+  const { address, credentials, clock, serverTime = new ServerTime(clock) } = options;
+  const regions = new Map<string, string>();
   return async (request, signal) => {
-    const credentials = await options.credentials.get(signal);
-    try {
-      return await send(options, request, credentials, signal);
-    } catch (error) {
-      if (!(error instanceof SessionEnded)) throw error;
-      options.credentials.drop(credentials.accessKeyId);
-      return send(options, request, await options.credentials.get(signal), signal);
+    const { bucket } = request.artifact;
+    const mended = new Set<Remedy['mend']>();
+    let redirect: Partial<S3Address> = {};
+    for (;;) {
+      const region = regions.get(bucket) ?? address.region;
+      const used = await credentials.get(signal);
+      const attempt = { ...request, address: { ...address, region, ...redirect } };
+      const answer = await send(options.fetch, serverTime, attempt, used, signal);
+      if (!('error' in answer)) return answer;
+      const { remedy } = answer;
+      if (remedy === undefined || mended.has(remedy.mend)) throw answer.error;
+      mended.add(remedy.mend);
+      if (remedy.mend === 'session') credentials.drop(used.accessKeyId);
+      if (remedy.mend === 'time') serverTime.learn(remedy.serverTime);
+      if (remedy.mend === 'region') regions.set(bucket, remedy.region);
+      if (remedy.mend === 'redirect') redirect = remedy.address;
     }
   };
 }
 
-/** S3 no longer takes the credentials; new ones may help. */
-class SessionEnded extends AgentError {}
+type Attempt = ObjectRequest & { address: S3Address };
 
 async function send(
-  { address, fetch, clock }: S3Options,
-  request: ObjectRequest,
+  fetch: Fetch,
+  serverTime: ServerTime,
+  attempt: Attempt,
   credentials: Credentials,
   signal: AbortSignal,
-): Promise<ObjectAnswer> {
-  const { artifact } = request;
-  const what = `Cannot get the object of bucket ${artifact.bucket}`;
+): Promise<ObjectAnswer | S3Refusal> {
+  const what = `Cannot get the object of bucket ${attempt.artifact.bucket}`;
   const late = new AbortController();
   const timer = setTimeout(() => late.abort(), headerTimeoutMs);
   try {
-    const { url, headers } = await sign(
-      objectUrl(artifact, address),
-      address.region,
-      request,
-      credentials,
-      clock,
-    );
+    const { url, headers } = await sign(attempt, credentials, serverTime.nowMs());
     const response = await fetch(url, { headers, signal: AbortSignal.any([signal, late.signal]) });
-    const answer = answerOf(response);
-    if (answer === undefined) throw await errorOf(response, what);
-    return answer;
+    serverTime.learn(response.headers.get('date'));
+    return answerOf(response) ?? (await refusalOf(response, attempt, what));
   } catch (error) {
     if (late.signal.aborted && !signal.aborted) {
       throw new AgentError('TIMEOUT', `${what}: no answer in ${headerTimeoutMs / 1000} s`, { cause: error });
@@ -104,27 +105,41 @@ async function send(
 }
 
 async function sign(
-  url: string,
-  region: string,
-  { offset, ifMatch, ifNoneMatch }: ObjectRequest,
+  { artifact, address, offset, ifMatch, ifNoneMatch }: Attempt,
   credentials: Credentials,
-  clock: Clock,
+  nowMs: number,
 ): Promise<{ url: string; headers: Headers }> {
   const headers = new Headers();
   if (offset > 0) headers.set('range', `bytes=${offset}-`);
   if (ifMatch !== undefined) headers.set('if-match', ifMatch);
   if (ifNoneMatch !== undefined) headers.set('if-none-match', ifNoneMatch);
   const signed = await new AwsV4Signer({
-    url,
+    url: objectUrl(artifact, address),
     headers,
     accessKeyId: credentials.accessKeyId,
     secretAccessKey: credentials.secretAccessKey.reveal(),
     sessionToken: credentials.sessionToken.reveal(),
     service: 's3',
-    region,
-    datetime: new Date(clock.wallMs()).toISOString().replace(/[-:]|\.\d{3}/g, ''),
+    region: address.region,
+    datetime: new Date(nowMs).toISOString().replace(/[-:]|\.\d{3}/g, ''),
   }).sign();
   return { url: signed.url.href, headers: signed.headers };
+}
+
+async function refusalOf(
+  response: Response,
+  { artifact, address }: Attempt,
+  what: string,
+): Promise<S3Refusal> {
+  return refuse({
+    what,
+    status: response.status,
+    body: parseS3Error(await readText(response, maxErrorBytes)),
+    bucketRegion: response.headers.get('x-amz-bucket-region'),
+    location: response.headers.get('location'),
+    bucket: artifact.bucket,
+    address,
+  });
 }
 
 function answerOf(response: Response): ObjectAnswer | undefined {
@@ -155,55 +170,4 @@ function answerOf(response: Response): ObjectAnswer | undefined {
 function discard(response: Response, answer: ObjectAnswer): ObjectAnswer {
   response.body?.cancel().catch(() => undefined);
   return answer;
-}
-
-const endedSession = new Set(['ExpiredToken', 'InvalidToken', 'TokenRefreshRequired', 'InvalidAccessKeyId']);
-
-async function errorOf(response: Response, what: string): Promise<AgentError> {
-  const body = parseS3Error(await readText(response, maxErrorBytes));
-  const { status } = response;
-  const said = body.code === '' ? `HTTP ${status}` : `HTTP ${status} ${body.code}`;
-  if (endedSession.has(body.code)) {
-    return new SessionEnded('S3', `${what}: ${said}`, {
-      retry: 'slow',
-      hint: 'check the role behind the alias',
-    });
-  }
-  const { code, options } = classify(status, body, response.headers.get('x-amz-bucket-region'));
-  return new AgentError(code, `${what}: ${said}${body.message === '' ? '' : ` (${body.message})`}`, options);
-}
-
-/** Class and hint of an error answer. Source: S3 API reference, ErrorResponses. */
-function classify(
-  status: number,
-  body: S3ErrorBody,
-  bucketRegion: string | null,
-): { code: ErrorCode; options: AgentErrorOptions } {
-  const region = bucketRegion ?? body.region;
-  if (body.code === 'RequestTimeTooSkewed') {
-    return { code: 'S3', options: { retry: 'slow', hint: 'set the clock of this device (NTP)' } };
-  }
-  if (status >= 300 && status < 400) {
-    const hint = region === undefined ? 'check "s3.region"' : `set "s3.region" to "${region}"`;
-    return { code: 'S3', options: { retry: 'slow', hint } };
-  }
-  if (body.code === 'AuthorizationHeaderMalformed' && region !== undefined) {
-    return { code: 'S3', options: { retry: 'slow', hint: `set "s3.region" to "${region}"` } };
-  }
-  if (status === 403 || status === 401) {
-    return {
-      code: 'S3_DENIED',
-      options: {
-        hint: 'allow s3:GetObject (s3:GetObjectVersion with a versionId) on the key to the role behind the alias; or the object is not uploaded yet',
-      },
-    };
-  }
-  if (status === 404 || body.code === 'MethodNotAllowed') {
-    return {
-      code: 'S3_NOT_FOUND',
-      options: { hint: 'upload the object, or correct "url" in the desired state' },
-    };
-  }
-  const passing = status >= 500 || status === 429 || body.code === 'RequestTimeout';
-  return { code: 'S3', options: { retry: passing ? 'soon' : 'slow' } };
 }

@@ -28,6 +28,9 @@ const partSchema = v.object({
   etag: v.optional(v.string()),
   /** Bytes of the whole object. */
   size: v.optional(v.number()),
+  /** Bytes that are known to outlast a power cut, and the boot that wrote more. */
+  syncedBytes: v.optional(v.number()),
+  bootId: v.optional(v.string()),
   /** The object of this ETag hashed to this, which is not what is desired. */
   wrongSha256: v.optional(sha256),
 });
@@ -70,6 +73,14 @@ type StoredFile = v.InferOutput<typeof fileSchema>;
 export type FileState = Omit<StoredFile, 'property'>;
 /** What is installed, and the stamp that spares hashing it again. */
 export type StampedInstalled = Installed & { stamp: FileStamp };
+
+/** A part's record, with the members that are known. @throws Error for what is no record */
+export function partRecord(facts: { [K in keyof PartRecord]?: unknown }): PartRecord {
+  return v.parse(
+    partSchema,
+    Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== undefined)),
+  );
+}
 
 /** A failure as it is stored: only one that waits long, so that a restart does not cut its wait short. */
 export function storable(failure: Failure, retryAtWallMs: number | undefined): StoredFailure | undefined {

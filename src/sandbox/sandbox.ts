@@ -1,7 +1,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { JsonObject } from '../core/json.ts';
-import { type Broker, startBroker } from './broker.ts';
+import { type Broker, type BrokerOptions, startBroker } from './broker.ts';
 import {
   type CredentialsProvider,
   type RoleAlias,
@@ -33,10 +33,15 @@ export interface Ports {
   dataPlane: number;
 }
 
+/** Starts a broker with the shadow service behind it; `dir` may keep what a restart of the broker must not lose. */
+export type BrokerFactory = (options: BrokerOptions, dir: string) => Promise<Broker>;
+
 export interface SandboxOptions {
   /** Where certificates, objects and devices live. */
   dir: string;
   ports?: Ports;
+  /** Default: `startBroker`, whose rules are those of AWS IoT Core. */
+  startBroker?: BrokerFactory;
   log?: (line: string) => void;
 }
 
@@ -70,6 +75,7 @@ export class Sandbox {
   readonly trigger: Trigger;
   readonly operator: Session;
   readonly #log: (line: string) => void;
+  readonly #startBroker: BrokerFactory;
   #broker: Broker | undefined;
   #credentials: CredentialsProvider | undefined;
   #s3: S3Server | undefined;
@@ -79,6 +85,7 @@ export class Sandbox {
     this.dir = options.dir;
     this.pki = pki;
     this.#log = options.log ?? (() => undefined);
+    this.#startBroker = options.startBroker ?? startBroker;
     this.operator = this.sessions.addLongTerm(operator.accessKeyId, operator.secretAccessKey);
     const routes: Route[] = [{ bucket: bucketName, prefix: '', thingName: 'test-thing', property: 's3' }];
     this.trigger = new Trigger(this.shadows, routes, () => this.s3.store);
@@ -91,7 +98,7 @@ export class Sandbox {
     const ports = options.ports ?? { mqtt: 0, credentials: 0, s3: 0, dataPlane: 0 };
     const log = sandbox.#log;
     try {
-      sandbox.#broker = await startBroker({ pki, shadows, faults, things, log, port: ports.mqtt });
+      await sandbox.#openBroker(ports.mqtt);
       sandbox.#credentials = await startCredentialsProvider({
         pki,
         things,
@@ -179,8 +186,12 @@ export class Sandbox {
     const { port } = this.broker;
     await this.broker.close();
     await whileDown();
-    const { pki, shadows, faults, things } = this;
-    this.#broker = await startBroker({ pki, shadows, faults, things, log: this.#log, port });
+    await this.#openBroker(port);
+  }
+
+  async #openBroker(port: number): Promise<void> {
+    const { pki, shadows, faults, things, dir } = this;
+    this.#broker = await this.#startBroker({ pki, shadows, faults, things, log: this.#log, port }, dir);
   }
 
   /** Ends all services and drops their connections. */

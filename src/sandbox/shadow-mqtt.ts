@@ -1,4 +1,4 @@
-import { connectAsync, type IClientOptions } from 'mqtt';
+import { connect, type IClientOptions } from 'mqtt';
 import type { JsonObject } from '../core/json.ts';
 import { shadowPrefix } from '../core/shadow.ts';
 import type { Faults } from './faults.ts';
@@ -17,6 +17,10 @@ interface RequestTopic {
   shadowName?: string;
   operation: string;
 }
+
+const requestFilters = [shadowPrefix('+'), shadowPrefix('+', '+')].flatMap((prefix) =>
+  ['get', 'update', 'delete'].map((operation) => `${prefix}/${operation}`),
+);
 
 /** Texts of the codes that `shadow-reject` is used with. Source: device-shadow-error-messages. */
 const rejectionTexts = new Map([
@@ -42,14 +46,22 @@ export function linkShadowService(shadows: ShadowService, link: MqttLink, faults
   return shadows.onMessage(({ topic, body }) => link.publish(topic, JSON.stringify(body)));
 }
 
-/** Attaches the shadow service as an ordinary client to any broker that lets it use all shadow topics. */
+/**
+ * Attaches the shadow service as an ordinary client to any broker that lets it use all shadow topics. With `clean:
+ * false` among the options, the broker keeps requests while the service is away.
+ *
+ * @throws Error when the broker cannot be reached or refuses the service
+ */
 export async function attachShadowService(
   url: string,
   options: IClientOptions,
   shadows: ShadowService,
   faults: Faults,
 ): Promise<{ close(): Promise<void> }> {
-  const client = await connectAsync(url, { ...options, protocolVersion: 4 });
+  const client = connect(url, { ...options, protocolVersion: 4 });
+  // The client mends a lost connection by itself; an error that nobody listens to would end the process.
+  client.on('error', () => undefined);
+  // Before CONNACK: what the broker has kept may come in the same packet.
   const unlink = linkShadowService(
     shadows,
     {
@@ -62,10 +74,18 @@ export async function attachShadowService(
     },
     faults,
   );
-  const filters = [shadowPrefix('+'), shadowPrefix('+', '+')].flatMap((prefix) =>
-    ['get', 'update', 'delete'].map((operation) => `${prefix}/${operation}`),
-  );
-  await client.subscribeAsync(filters, { qos: 1 });
+  try {
+    await new Promise<void>((resolve, reject) => {
+      client.once('connect', () => resolve());
+      client.once('error', reject);
+      client.once('close', () => reject(new Error(`The broker ${url} closed the connection`)));
+    });
+    await client.subscribeAsync(requestFilters, { qos: 1 });
+  } catch (error) {
+    unlink();
+    await client.endAsync(true);
+    throw error;
+  }
   return {
     close: async () => {
       unlink();

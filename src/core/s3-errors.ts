@@ -1,0 +1,128 @@
+import { AgentError, type AgentErrorOptions, type ErrorCode } from './errors.ts';
+import { partitionSuffix, type S3Address, type S3ErrorBody } from './s3-request.ts';
+
+/** What an error answer of S3 itself tells how to mend, once for a request. */
+export type Remedy =
+  /** The credentials have ended: get new ones. */
+  | { mend: 'session' }
+  /** The clocks differ: sign with this time. */
+  | { mend: 'time'; serverTime: string }
+  /** The bucket lives in this region. */
+  | { mend: 'region'; region: string }
+  /** The bucket is new, and for now answers here. */
+  | { mend: 'redirect'; address: Partial<S3Address> };
+
+export interface S3Refusal {
+  error: AgentError;
+  remedy?: Remedy;
+}
+
+/** An error answer, and what was asked. */
+export interface RefusedRequest {
+  /** What failed, on what. */
+  what: string;
+  status: number;
+  body: S3ErrorBody;
+  /** `x-amz-bucket-region` and `Location` of the answer. */
+  bucketRegion: string | null;
+  location: string | null;
+  bucket: string;
+  address: S3Address;
+}
+
+const endedSession = new Set(['ExpiredToken', 'InvalidToken', 'TokenRefreshRequired', 'InvalidAccessKeyId']);
+
+/** Class, hint and remedy of an error answer. Source: S3 API reference, ErrorResponses; user guide, RESTRedirect. */
+export function refuse(request: RefusedRequest): S3Refusal {
+  const { what, status, body } = request;
+  const said = body.code === '' ? `HTTP ${status}` : `HTTP ${status} ${body.code}`;
+  const { code, options, remedy } = classify(request);
+  const error = new AgentError(
+    code,
+    `${what}: ${said}${body.message === '' ? '' : ` (${body.message})`}`,
+    options,
+  );
+  return remedy === undefined ? { error } : { error, remedy };
+}
+
+interface Classified {
+  code: ErrorCode;
+  options: AgentErrorOptions;
+  remedy?: Remedy | undefined;
+}
+
+function classify(request: RefusedRequest): Classified {
+  const { status, body } = request;
+  if (endedSession.has(body.code)) {
+    return slowS3('check the role behind the alias', { mend: 'session' });
+  }
+  if (body.code === 'RequestTimeTooSkewed') {
+    const remedy: Remedy | undefined =
+      body.serverTime === undefined ? undefined : { mend: 'time', serverTime: body.serverTime };
+    return slowS3('set the clock of this device (NTP)', remedy);
+  }
+  if (isElsewhere(request)) return elsewhere(request);
+  if (status === 403 || status === 401) {
+    return {
+      code: 'S3_DENIED',
+      options: {
+        hint: 'allow s3:GetObject (s3:GetObjectVersion with a versionId) on the key to the role behind the alias; or the object is not uploaded yet',
+      },
+    };
+  }
+  if (status === 404 || body.code === 'MethodNotAllowed') {
+    const hint = 'upload the object, or correct "url" in the desired state';
+    return { code: 'S3_NOT_FOUND', options: { hint } };
+  }
+  const isPassing = status >= 500 || status === 429 || body.code === 'RequestTimeout';
+  return { code: 'S3', options: { retry: isPassing ? 'soon' : 'slow' } };
+}
+
+function slowS3(hint: string, remedy: Remedy | undefined): Classified {
+  return { code: 'S3', options: { retry: 'slow', hint }, remedy };
+}
+
+function isElsewhere({ status, body }: RefusedRequest): boolean {
+  return (
+    (status >= 300 && status < 400) ||
+    body.code === 'AuthorizationHeaderMalformed' ||
+    body.code === 'IllegalLocationConstraintException'
+  );
+}
+
+/** Nobody is followed out of the partition: the session token would go along. */
+function elsewhere({ status, body, bucketRegion, location, bucket, address }: RefusedRequest): Classified {
+  if (status === 307) {
+    const target = redirectAddress(location, bucket, address);
+    return slowS3('try again later, or check "s3.endpoint"', target && { mend: 'redirect', address: target });
+  }
+  const region = regionName(bucketRegion) ?? body.region;
+  if (region === undefined || region === address.region) return slowS3('check "s3.region"', undefined);
+  const isNear = partitionSuffix(region) === partitionSuffix(address.region);
+  return slowS3(`set "s3.region" to "${region}"`, isNear ? { mend: 'region', region } : undefined);
+}
+
+function regionName(text: string | null): string | undefined {
+  return text !== null && /^[a-z0-9-]{1,40}$/.test(text) ? text : undefined;
+}
+
+/** Where a temporary redirect leads, if that is S3 of the same partition or the configured endpoint. */
+function redirectAddress(
+  location: string | null,
+  bucket: string,
+  address: S3Address,
+): Partial<S3Address> | undefined {
+  if (location === null || !URL.canParse(location)) return undefined;
+  const { protocol, host, hostname } = new URL(location);
+  if (protocol !== 'https:') return undefined;
+  const isVirtual = host.startsWith(`${bucket}.`);
+  const base = isVirtual ? host.slice(bucket.length + 1) : host;
+  if (address.endpoint !== undefined) {
+    return base === new URL(address.endpoint).host ? { pathStyle: !isVirtual } : undefined;
+  }
+  const suffix = `.${partitionSuffix(address.region)}`;
+  const service = hostname.endsWith(suffix) ? hostname.slice(0, -suffix.length) : '';
+  const match = /(?:^|\.)s3(?:\.dualstack)?(?:[.-]([a-z0-9-]+))?$/.exec(service);
+  if (match === null) return undefined;
+  return { endpoint: `https://${base}`, pathStyle: !isVirtual, region: match[1] ?? address.region };
+}

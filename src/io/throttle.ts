@@ -1,0 +1,23 @@
+import type { Clock } from './clock.ts';
+
+/** A limit of bytes a second that all downloads share. */
+export class Throttle {
+  readonly #clock: Clock;
+  readonly #bytesPerSecond: number;
+  /** Monotonic ms at which all that was let through so far is paid for. */
+  #paidAtMs = Number.NEGATIVE_INFINITY;
+
+  /** 0 is no limit. */
+  constructor(clock: Clock, bytesPerSecond: number) {
+    this.#clock = clock;
+    this.#bytesPerSecond = bytesPerSecond;
+  }
+
+  /** Lets bytes through, and waits until the next may come; sooner when the signal is aborted. */
+  async pass(bytes: number, signal: AbortSignal): Promise<void> {
+    if (this.#bytesPerSecond === 0) return;
+    const nowMs = this.#clock.nowMs();
+    this.#paidAtMs = Math.max(this.#paidAtMs, nowMs) + (bytes / this.#bytesPerSecond) * 1000;
+    await this.#clock.sleep(this.#paidAtMs - nowMs, signal);
+  }
+}
