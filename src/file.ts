@@ -63,6 +63,8 @@ export class FileKeeper {
   readonly #nudge = new Latest(undefined);
   #snapshot: Snapshot = { desired: { kind: 'unknown' } };
   #linkIsNew = false;
+  /** The most bytes that were on disk for a desired value. */
+  #best: { value: JsonValue; bytes: number } | undefined;
   #onceUntilMs = Number.POSITIVE_INFINITY;
 
   constructor(file: FileConfig, options: KeeperOptions) {
@@ -156,7 +158,8 @@ export class FileKeeper {
   ): Promise<Outcome> {
     const { clock, log, link, stateDir, stallSeconds, digest, getObject, throttle } = this.#options;
     const startedMs = clock.nowMs();
-    const progress = new Progress(startedMs);
+    const best = this.#best?.value === value ? this.#best.bytes : 0;
+    const progress = new Progress(startedMs, best);
     log.info('Updating', { file: this.property, url: artifact.url, hash: artifact.sha256 });
     try {
       const installed = await update({
@@ -171,7 +174,8 @@ export class FileKeeper {
         throttle,
         target: this.#target,
         onProgress: (bytes, size) => {
-          if (progress.isDue(clock.nowMs())) this.#report({ bytes, size });
+          if (!progress.isDue(bytes, clock.nowMs())) return;
+          this.#report({ bytes, ...(size === undefined ? {} : { size }) });
         },
         confirm: () => link.fresh(freshMs, freshTimeoutMs, signal),
         signal,
@@ -192,6 +196,7 @@ export class FileKeeper {
         log.info('Update stopped', { file: this.property, hash: artifact.sha256 });
         return { kind: 'superseded' };
       }
+      this.#best = { value, bytes: progress.bestBytes };
       link.ring();
       const failed = toAgentError(error, 'INSTALL', `Cannot install ${this.#file.path}`);
       return { kind: 'failed', value, error: failed, gained: progress.gained && failed.retry === 'soon' };

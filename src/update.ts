@@ -27,7 +27,7 @@ export interface UpdateJob {
   getObject: GetObject;
   throttle: Throttle;
   target: Target;
-  onProgress: (bytes: number, size: number) => void;
+  onProgress: (bytes: number, size: number | undefined) => void;
   /** Called before the rename: aborts the signal where the desired value has been withdrawn meanwhile. */
   confirm: () => Promise<void>;
   signal: AbortSignal;

@@ -124,7 +124,7 @@ export function settled(snapshot: Snapshot): 'pending' | 'done' | Reason {
 }
 
 /** What goes on while the report is made. */
-export type Activity = 'idle' | 'stopping' | { bytes: number; size: number };
+export type Activity = 'idle' | 'stopping' | { bytes: number; size?: number };
 
 /** The status of one file as the shadow shows it, in `reported.shadowAgent.files.<property>`. */
 export interface FileStatus {

@@ -34,7 +34,8 @@ export interface DownloadJob {
   stallSeconds: number;
   /** Called when room is short; true when something could be given up for it. */
   makeRoom: () => Promise<boolean>;
-  onProgress: (bytes: number, size: number) => void;
+  /** Bytes on disk so far, and of the whole object where that is known. */
+  onProgress: (bytes: number, size: number | undefined) => void;
   signal: AbortSignal;
 }
 
@@ -126,6 +127,7 @@ class Transfer {
     const answer = await getObject({ artifact, offset: 0, ifNoneMatch: wrong }, stall.signal);
     if (answer.kind === 'full') return { ...answer, stall };
     if (answer.kind === 'unchanged') throw mismatch(artifact, this.#record?.wrongSha256 ?? '?');
+    if (answer.kind === 'rest') answer.body.cancel().catch(() => undefined);
     throw new AgentError('S3', `S3 answered "${answer.kind}" to a request for the whole object`);
   }
 
@@ -150,7 +152,7 @@ class Transfer {
         this.#limit(part.length + value.length, size);
         await this.#append(value);
         if (part.length - (this.#record?.syncedBytes ?? 0) >= syncEveryBytes) await this.#sync();
-        this.#job.onProgress(part.length, size ?? 0);
+        this.#job.onProgress(part.length, size);
         await this.#job.throttle?.pass(value.length, this.#job.signal);
       }
     } finally {

@@ -255,7 +255,7 @@ describe('the lock', () => {
   }, 20_000);
 
   test('goes to exactly one of those that start at once over the socket of a killed agent', async () => {
-    for (let round = 0; round < 4; round += 1) {
+    for (let round = 0; round < 10; round += 1) {
       const { child } = await start();
       await kill(child);
       const starters = await startAtOnce(5);

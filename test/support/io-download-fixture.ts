@@ -2,13 +2,15 @@ import { afterEach, beforeEach } from 'bun:test';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Artifact } from '../../src/core/artifact.ts';
-import { systemClock } from '../../src/io/clock.ts';
-import { CredentialsProvider } from '../../src/io/credentials-provider.ts';
+import type { S3Address } from '../../src/core/s3-request.ts';
+import { type Clock, systemClock } from '../../src/io/clock.ts';
+import type { CredentialsProvider } from '../../src/io/credentials-provider.ts';
 import { type DownloadJob, download } from '../../src/io/download.ts';
 import { partPath } from '../../src/io/part.ts';
 import { createFetch, type Fetch } from '../../src/io/runtime.ts';
 import { createGetObject, type GetObject } from '../../src/io/s3.ts';
 import type { PartRecord } from '../../src/io/state.ts';
+import { providerOf } from './io-credentials.ts';
 import { bytesOf, exists, sha256Of, useTempDir } from './io-helpers.ts';
 import { type Answer, brokenOff, ObjectServer, type StoredObject } from './io-object-server.ts';
 
@@ -25,23 +27,23 @@ export function fakeCredentials(sessionToken = 'session-token'): CredentialsProv
       credentials: { accessKeyId: `ASIA${count}`, secretAccessKey, sessionToken, expiration },
     });
   };
-  return new CredentialsProvider({
-    endpoint: { host: 'credentials.test', port: 443, path: '/', roleAlias: 'alias' },
-    thingName: 'test-thing',
-    fetch,
-    clock: systemClock,
-    signal: new AbortController().signal,
-  });
+  return providerOf({ fetch, clock: systemClock, signal: new AbortController().signal });
 }
 
-/** The GET that the agent makes, aimed at a server on loopback. */
-export function getObjectFrom(origin: string, fetch = createFetch({})): GetObject {
-  return createGetObject({
-    address: { region: 'us-east-1', endpoint: origin, pathStyle: true, dualStack: false },
-    credentials: fakeCredentials(),
-    fetch,
-    clock: systemClock,
-  });
+/** The GET that the agent makes, with the parts that a test brings. */
+export function getObjectOf(
+  address: S3Address,
+  fetch: Fetch,
+  credentials = fakeCredentials(),
+  clock: Clock = systemClock,
+): GetObject {
+  return createGetObject({ address, credentials, fetch, clock });
+}
+
+/** The same, aimed at a server on loopback. */
+export function getObjectFrom(origin: string): GetObject {
+  const address = { region: 'us-east-1', endpoint: origin, pathStyle: true, dualStack: false };
+  return getObjectOf(address, createFetch({}));
 }
 
 /** What survives between the attempts at one file: the part on the disk, and the record in the state file. */
@@ -51,7 +53,7 @@ export class Downloads {
   /** The object of the happy path, 300 kB. */
   readonly object: StoredObject = { bytes: bytesOf(300_000), etag: '"etag-1"' };
   readonly records: PartRecord[] = [];
-  readonly progress: Array<[number, number]> = [];
+  readonly progress: Array<[number, number | undefined]> = [];
   roomAsked = 0;
   readonly #waiting: Array<{ bytes: number; resolve: () => void }> = [];
 
@@ -95,7 +97,7 @@ export class Downloads {
     };
   }
 
-  #onProgress(bytes: number, size: number): void {
+  #onProgress(bytes: number, size: number | undefined): void {
     this.progress.push([bytes, size]);
     for (const waiting of this.#waiting) if (waiting.bytes <= bytes) waiting.resolve();
   }
