@@ -1,4 +1,5 @@
 /** One attempt at a file: from what is desired to what is installed. It tries once, and throws a coded error. */
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FileConfig } from './config.ts';
 import type { Artifact } from './core/artifact.ts';
@@ -47,6 +48,7 @@ export async function update(job: UpdateJob): Promise<StampedInstalled> {
   const part = await download({
     artifact,
     path: partPath(property, path, artifact.sha256),
+    uids: await ownersOf(file),
     getObject: job.getObject,
     record: target.stored.part,
     saveRecord: (record) => target.store({ part: record }),
@@ -72,6 +74,12 @@ export async function update(job: UpdateJob): Promise<StampedInstalled> {
   const previous = previousPath !== undefined && !kept ? { previous: undefined } : {};
   await target.store({ installed, part: undefined, failure: undefined, ...previous });
   return installed;
+}
+
+/** Whom an install would give the file to. */
+async function ownersOf({ path, owner }: FileConfig): Promise<number[]> {
+  const old = await lstat(path).catch(() => undefined);
+  return [owner?.uid, old?.uid].filter((uid) => uid !== undefined);
 }
 
 async function confirmed({ confirm, signal }: UpdateJob, part: Part): Promise<void> {

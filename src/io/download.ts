@@ -19,6 +19,8 @@ export interface DownloadJob {
   artifact: Artifact;
   /** Where the part lies. */
   path: string;
+  /** Owners that the part may have besides the agent. */
+  uids?: readonly number[];
   getObject: GetObject;
   /** What an earlier attempt left in the state file. */
   record: PartRecord | undefined;
@@ -51,7 +53,10 @@ type Body = Extract<ObjectAnswer, { kind: 'full' | 'rest' }>;
  * signal's reason when it is aborted. What was fetched stays for the next attempt, unless it cannot be of use.
  */
 export async function download(job: DownloadJob): Promise<Part> {
-  const part = await Part.open(job.path, job.digest, job.signal, trustedBytes(job));
+  const part = await Part.open(job.path, job.digest, job.signal, {
+    uids: job.uids ?? [],
+    bytes: trustedBytes(job),
+  });
   try {
     await new Transfer(job, part).run();
     return part;

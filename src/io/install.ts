@@ -1,8 +1,8 @@
 /**
  * The atomic install: at every instant the target is exactly the old file or exactly the new one.
  *
- * Order: owner and mode on the part, sync it, keep the previous file, rename, sync the directory. Only then may
- * anybody be told. What is kept is a second name of the old file, so that the target is never away.
+ * Order: sync the part, keep the previous file, owner and mode on the part, sync these, rename, sync the directory. Only
+ * then may anybody be told. What is kept is a second name of the old file, so that the target is never away.
  */
 import type { BigIntStats, Stats } from 'node:fs';
 import { constants } from 'node:fs';
@@ -43,12 +43,17 @@ export async function install({
   try {
     const old = await lookAt(target);
     if (old?.isDirectory()) throw isDirectory(target);
-    await dress(part.handle, old, mode, owner);
     await part.handle.sync();
     const kept = previousPath !== undefined && old?.isFile() === true && (await keep(target, previousPath));
+    await dress(part.handle, old, mode, owner);
+    await part.handle.sync();
+    const before = stampOf(await part.handle.stat({ bigint: true }));
     await rename(part.path, target);
     await syncDirectory(dirname(target));
-    return { stamp: stampOf(await part.handle.stat({ bigint: true })), kept };
+    const after = stampOf(await part.handle.stat({ bigint: true }));
+    // The rename changes the ctime alone. Whoever wrote to the file meanwhile must not hide behind our stamp.
+    const isOurs = sameStamp({ ...before, ctimeNs: after.ctimeNs }, after);
+    return { stamp: isOurs ? after : before, kept };
   } catch (error) {
     throw diskError(error, `Cannot install ${target}`);
   } finally {

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import { type FileHandle, mkdir, open, readdir } from 'node:fs/promises';
+import { chmod, type FileHandle, lstat, mkdir, open, readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import { createDigest, type Digest, type DigestEngine } from './digest.ts';
-import { diskError, readThrough, remove } from './disk.ts';
+import { diskError, errnoOf, readThrough, remove } from './disk.ts';
 
 /** 16 hex digits that name a file's parts and its previous version. */
 export function fileId(property: string, target: string): string {
@@ -28,6 +28,32 @@ export async function cleanParts(property: string, target: string, keepSha256?: 
   }
 }
 
+/** What of a part may be built on. */
+export interface Trust {
+  /** Owners besides the agent: an install that was cut short may have given the part the owner of the target. */
+  uids?: readonly number[];
+  /** Bytes; what lies beyond is cut off. */
+  bytes?: number | undefined;
+}
+
+/** An install that was cut short may have given the part a mode that keeps its own owner out. */
+async function openOrMake(path: string): Promise<FileHandle> {
+  const flags = constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
+  try {
+    return await open(path, constants.O_RDWR | flags, 0o600);
+  } catch (error) {
+    if (errnoOf(error) !== 'EACCES' || !(await makeWritable(path))) throw error;
+    return await open(path, constants.O_RDWR | flags, 0o600);
+  }
+}
+
+async function makeWritable(path: string): Promise<boolean> {
+  const found = await lstat(path).catch(() => undefined);
+  if (found?.isFile() !== true || found.uid !== process.geteuid?.()) return false;
+  await chmod(path, 0o600);
+  return true;
+}
+
 /** A file that grows towards an object, and the digest of what it holds. It survives restarts. */
 export class Part {
   readonly path: string;
@@ -44,25 +70,24 @@ export class Part {
   }
 
   /**
-   * Opens or makes a part, and hashes what it already holds, up to `trustedBytes`; what lies beyond is cut off.
+   * Opens or makes a part, and hashes what it already holds.
    *
-   * @throws AgentError INSTALL when something else stands there: a link, a device, a file of another user, or one with
-   * a second name
+   * @throws AgentError INSTALL when something else stands there: a link, a device, a file of a stranger, or one with a
+   * second name
    */
   static async open(
     path: string,
     engine: DigestEngine,
     signal: AbortSignal,
-    trustedBytes = Number.POSITIVE_INFINITY,
+    trust: Trust = {},
   ): Promise<Part> {
-    const what = `Cannot open the part in ${dirname(path)}`;
+    const { uids = [], bytes = Number.POSITIVE_INFINITY } = trust;
     try {
       await mkdir(dirname(path), { recursive: true });
-      const flags = constants.O_RDWR | constants.O_CREAT | constants.O_NOFOLLOW | constants.O_NONBLOCK;
-      const part = new Part(path, await open(path, flags, 0o600), engine);
+      const part = new Part(path, await openOrMake(path), engine);
       try {
-        const { size } = await part.#check();
-        if (size > trustedBytes) await part.handle.truncate(trustedBytes);
+        const { size } = await part.#check([process.geteuid?.(), ...uids]);
+        if (size > bytes) await part.handle.truncate(bytes);
         part.#length = await readThrough(part.handle, (chunk) => part.#digest.update(chunk), signal);
         return part;
       } catch (error) {
@@ -70,13 +95,13 @@ export class Part {
         throw error;
       }
     } catch (error) {
-      throw signal.aborted ? error : diskError(error, what);
+      throw signal.aborted ? error : diskError(error, `Cannot open the part in ${dirname(path)}`);
     }
   }
 
-  async #check(): Promise<Stats> {
+  async #check(uids: Array<number | undefined>): Promise<Stats> {
     const stat = await this.handle.stat();
-    if (stat.isFile() && stat.nlink === 1 && stat.uid === process.geteuid?.()) return stat;
+    if (stat.isFile() && stat.nlink === 1 && uids.includes(stat.uid)) return stat;
     throw new AgentError('INSTALL', `${this.path} is not a plain file of this agent alone`, {
       hint: 'find out who put it there, and remove it',
     });

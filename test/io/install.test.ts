@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'bun:test';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { appendFileSync, statSync } from 'node:fs';
 import {
   chmod,
   chown,
@@ -16,7 +17,7 @@ import {
   writeFile,
 } from 'node:fs/promises';
 import { basename, join } from 'node:path';
-import { type InstallJob, install } from '../../src/io/install.ts';
+import { type InstallJob, inspect, install } from '../../src/io/install.ts';
 import { Part, partPath } from '../../src/io/part.ts';
 import { caught, exists, sha256Of, useTempDir } from '../support/io-helpers.ts';
 
@@ -270,5 +271,48 @@ describe('an install that fails', () => {
     const part = await Part.open(partPath('s3', target(), sha256Of('new')), 'native', never);
     expect(part.hex()).toBe(sha256Of('new'));
     await part.close();
+  });
+});
+
+describe('what happens to the file while it is installed', () => {
+  test('is never hidden by the stamp: who writes to it as soon as it is there is found out', async () => {
+    for (let round = 0; round < 20; round += 1) {
+      const text = `release ${round}`;
+      await put(`old ${round}`);
+      const { ino } = statSync(target());
+      let watching = true;
+      const watch = () => {
+        if (!watching) return;
+        if (statSync(target()).ino === ino) setImmediate(watch);
+        else appendFileSync(target(), '!');
+      };
+      setImmediate(watch);
+      const { stamp } = await put(text);
+      await new Promise((resolve) => setTimeout(resolve, 5));
+      watching = false;
+      const found = await inspect(target(), { sha256: sha256Of(text), stamp }, 'native', never);
+      expect(found?.sha256).toBe(sha256Of(`${text}!`));
+    }
+  });
+
+  test('a part that already has the owner of the target is taken up again', async () => {
+    const part = await stage('new');
+    await part.handle.chown(1000, 1000);
+    await part.handle.chmod(0o444);
+    await part.close();
+    expect(await caught(Part.open(part.path, 'native', never))).toMatchObject({ code: 'INSTALL' });
+    const again = await Part.open(part.path, 'native', never, { uids: [1000] });
+    expect(again.length).toBe(3);
+    await again.close();
+  });
+
+  test('a previous file that cannot be kept leaves a part that the next attempt can use', async () => {
+    await put('old', { mode: 0o644 });
+    await mkdir(join(dir(), 'state'));
+    await writeFile(join(dir(), 'state', 'previous'), 'in the way');
+    const failed = await caught(put('new', { mode: 0o400, previousPath: previous() }));
+    expect(failed).toMatchObject({ code: 'INSTALL' });
+    expect((await stat(partPath('s3', target(), sha256Of('new')))).mode & 0o777).toBe(0o600);
+    expect(await readFile(target(), 'utf8')).toBe('old');
   });
 });
