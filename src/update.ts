@@ -44,6 +44,7 @@ export interface UpdateJob {
 export async function update(job: UpdateJob): Promise<StampedInstalled> {
   const { file, artifact, value, signal, target } = job;
   const { property, path } = file;
+  signal.throwIfAborted();
   await cleanParts(property, path, artifact.sha256);
   const part = await download({
     artifact,
