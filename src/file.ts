@@ -65,6 +65,7 @@ export class FileKeeper {
   #linkIsNew = false;
   /** The most bytes that were on disk for a desired value. */
   #best: { value: JsonValue; bytes: number } | undefined;
+  #logged: Desired | undefined;
   #onceUntilMs = Number.POSITIVE_INFINITY;
 
   constructor(file: FileConfig, options: KeeperOptions) {
@@ -136,12 +137,21 @@ export class FileKeeper {
       const installed = await this.#target.look(desired, signal);
       if (installed !== undefined) this.#snapshot = { ...this.#snapshot, installed };
       await this.#target.tidy(desired, installed);
+      this.#logRefusal(desired);
       return { kind: 'waited' };
     } catch (error) {
       if (signal.aborted || desired.kind !== 'artifact') return { kind: 'waited' };
       const failed = toAgentError(error, 'INSTALL', `Cannot read ${this.#file.path}`);
       return { kind: 'failed', value: desired.value, error: failed, gained: false };
     }
+  }
+
+  /** Says once what cannot be done; a failed attempt is logged where it ends. */
+  #logRefusal(desired: Desired): void {
+    if (desired.kind !== 'refused' || desired === this.#logged) return;
+    this.#logged = desired;
+    const { code, message, hint } = desired;
+    this.#options.log.warning(message, { file: this.property, code, hint });
   }
 
   async #perform(action: Action, stop: AbortSignal, wake: AbortSignal): Promise<Outcome> {

@@ -50,6 +50,7 @@ export class ShadowLink {
   readonly #answered = new Latest(Number.NEGATIVE_INFINITY);
   #rung = false;
   #newsVersion: number | undefined;
+  #isReading = false;
   #client: ShadowClient | undefined;
   #connectedAtMs: number | undefined;
   #lastError: AgentError | undefined;
@@ -137,7 +138,7 @@ export class ShadowLink {
 
   #onChange(change: Change): void {
     const { held, onNews } = this.#options;
-    if (!rings(change, held(), isOwnToken)) return;
+    if (!rings(change, held(), isOwnToken, this.#isReading)) return;
     // Accepted and delta of one update bear the same version: the second one is no further news.
     if (change.version !== undefined && change.version === this.#newsVersion) return;
     this.#newsVersion = change.version;
@@ -150,8 +151,10 @@ export class ShadowLink {
     const { clock, onDocument } = this.#options;
     for (let failures = 0; ; ) {
       this.#rung = false;
+      this.#isReading = true;
       try {
         const document = await client.get();
+        this.#isReading = false;
         failures = 0;
         this.#newsVersion = undefined;
         onDocument(document);

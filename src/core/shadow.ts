@@ -153,17 +153,20 @@ function check<T>(schema: v.GenericSchema<unknown, T>, json: unknown): T {
  * A delta rings, but for one that answers a report of ours and repeats what we hold: as long as the file is not
  * current each report causes one, and asking again for each would never end.
  * What is withdrawn, or goes back to what is reported, causes no delta; the accepted update of whoever wrote it tells.
+ * While the document is being read (`isReading`), what is held may be about to change, so its equal is news as well.
  */
 export function rings(
   message: UpdateAccepted | UpdateDelta,
   held: ReadonlyMap<string, JsonValue | undefined>,
   isOwnToken: (token: string) => boolean,
+  isReading = false,
 ): boolean {
   const news = message.kind === 'update/delta' ? message.state : message.desired;
   if (news === undefined) return false;
   if (news === null) return true;
   const properties = [...held.keys()].filter((property) => Object.hasOwn(news, property));
   if (properties.length === 0) return false;
+  if (isReading) return true;
   const own = message.clientToken !== undefined && isOwnToken(message.clientToken);
   if (message.kind === 'update/delta' && !own) return true;
   return properties.some((property) => !covers(held.get(property), news[property]));

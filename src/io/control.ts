@@ -1,4 +1,4 @@
-import { link, lstat, mkdir } from 'node:fs/promises';
+import { link, lstat, mkdir, readdir } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
@@ -39,6 +39,7 @@ export async function takeControl(stateDir: string, status: () => JsonValue): Pr
     await remove(own);
     await listen(server, own);
     await claim(own, path);
+    await removeLitter(stateDir);
     const { ino } = await lstat(path);
     return {
       close: async () => {
@@ -85,6 +86,14 @@ async function claim(own: string, path: string): Promise<void> {
     else if (await exists(path)) throw held(path);
   }
   throw held(path);
+}
+
+/** Sockets of agents that were killed before they had the public name. */
+async function removeLitter(stateDir: string): Promise<void> {
+  for (const name of await readdir(stateDir)) {
+    const path = join(stateDir, name);
+    if (/^agent\.sock\.\d+$/.test(name) && (await isStale(path))) await remove(path);
+  }
 }
 
 /** Takes the name away from a socket that nobody listens to. One process at a time: another might have it by then. */

@@ -132,9 +132,14 @@ class ClientLink implements MqttLink {
   }
 
   async end(): Promise<void> {
-    const timer = setTimeout(() => this.#client.end(true), endTimeoutMs);
-    await this.#client.endAsync().catch(() => undefined);
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise((resolve) => {
+      timer = setTimeout(resolve, endTimeoutMs);
+    });
+    // mqtt.js waits for what is not acknowledged, which on a dead link is for ever.
+    await Promise.race([this.#client.endAsync().catch(() => undefined), this.closed, late]);
     clearTimeout(timer);
+    this.#client.stream.destroy();
   }
 
   drop(reason: AgentError): void {

@@ -275,6 +275,16 @@ describe('rings()', () => {
     const message = { kind: 'update/delta', version: 1, state: { s3: 1 }, clientToken: undefined } as const;
     expect(rings(message, new Map(), isOwnToken)).toBe(false);
   });
+
+  test('takes what equals the held value for news while the document is being read: the answer may change what is held', () => {
+    const held = new Map<string, JsonValue | undefined>([['s3', { hash: 'a' }]]);
+    const accepted = { kind: 'update/accepted', version: 6, clientToken: undefined } as const;
+    const same = { ...accepted, desired: { s3: { hash: 'a' } } };
+    expect(rings(same, held, isOwnToken, false)).toBe(false);
+    expect(rings(same, held, isOwnToken, true)).toBe(true);
+    expect(rings({ ...accepted, desired: { other: 1 } }, held, isOwnToken, true)).toBe(false);
+    expect(rings({ ...accepted, desired: undefined }, held, isOwnToken, true)).toBe(false);
+  });
 });
 
 describe('mergeReported()', () => {
@@ -354,9 +364,12 @@ describe('reportedPatch()', () => {
   // Few keys and few values, so that the two documents meet often.
   const key = fc.constantFrom('a', 'b', 'c', '__proto__', 'toString');
   const leaf: fc.Arbitrary<JsonValue> = fc.constantFrom(0, 1, '', 'x', true, false);
-  const list: fc.Arbitrary<JsonValue> = fc.array(fc.oneof(leaf, fc.constantFrom<JsonValue[]>(null, {}, [], { a: 1 })), {
-    maxLength: 2,
-  });
+  const list: fc.Arbitrary<JsonValue> = fc.array(
+    fc.oneof(leaf, fc.constantFrom<JsonValue[]>(null, {}, [], { a: 1 })),
+    {
+      maxLength: 2,
+    },
+  );
   const objectOf = (value: fc.Arbitrary<JsonValue>): fc.Arbitrary<JsonObject> =>
     fc.array(fc.tuple(key, value), { maxLength: 4 }).map((entries) => Object.fromEntries(entries));
   const tree = (depth: number, leaves: fc.Arbitrary<JsonValue>): fc.Arbitrary<JsonValue> =>
