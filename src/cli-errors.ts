@@ -14,8 +14,12 @@ function oneLine(text: string): string {
 /** Message and hint of whatever was thrown; what is no AgentError is a fault of the program. */
 export function describeError(error: unknown): { message: string; hint?: string } {
   if (error instanceof AgentError) {
-    const { code, message, hint } = error;
-    return { message: `${code}: ${message}`, ...(hint === undefined ? {} : { hint }) };
+    const { code, retry, message, hint } = error;
+    // What ends the program is told in words alone: its code is for the configuration's problems.
+    return {
+      message: retry === 'exit' ? message : `${code}: ${message}`,
+      ...(hint === undefined ? {} : { hint }),
+    };
   }
   const hint = 'this is a fault of the agent; --log-level debug shows where';
   if (!(error instanceof Error)) return { message: String(error), hint };

@@ -200,7 +200,7 @@ export class FileKeeper {
         seconds,
       });
       this.#target.installed(installed);
-      return { kind: 'installed', installed };
+      return { kind: 'installed', value, installed };
     } catch (error) {
       if (signal.aborted) {
         log.info('Update stopped', { file: this.property, hash: artifact.sha256 });
@@ -223,7 +223,9 @@ export class FileKeeper {
       retryAtMs === undefined ? undefined : Math.round((retryAtMs - clock.nowMs()) / 100) / 10;
     log.warning(message, { file: this.property, code, hint, attempt, retryInSeconds });
     const retryAtWallMs = retryAtMs === undefined ? undefined : clock.wallMs() + retryAtMs - clock.nowMs();
-    await this.#target.store({ failure: storable(failure, retryAtWallMs) });
+    const stored = storable(failure, retryAtWallMs);
+    if (stored !== undefined || this.#target.stored.failure !== undefined)
+      await this.#target.store({ failure: stored });
   }
 
   #loadFailure(): Snapshot {

@@ -24,13 +24,14 @@ async function main(argv: readonly string[]): Promise<number> {
 }
 
 async function run({ configPath, once, flags }: Extract<Invocation, { kind: 'run' }>): Promise<number> {
+  const signal = shutdownSignal();
   const loaded = await loadConfig({ configPath, flags, env: process.env, cwd: process.cwd() });
   if (!loaded.ok) {
     for (const { path, message, hint } of loaded.problems) await complain(`${path}: ${message}`, hint);
     return loaded.usage ? exit.usage : exit.config;
   }
   debug = loaded.config.log.level === 'debug';
-  return runAgent(loaded.config, loaded.identity, { once, signal: shutdownSignal(), version });
+  return runAgent(loaded.config, loaded.identity, { once, signal, version });
 }
 
 /** Aborts on the first SIGTERM or SIGINT; a second one ends the program where it stands. */

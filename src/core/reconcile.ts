@@ -34,6 +34,17 @@ export interface Snapshot {
   desired: Desired;
   installed?: Installed;
   failure?: Failure;
+  /** The last install of this run; another program that keeps changing the file must not make a loop of downloads. */
+  lastInstall?: LastInstall;
+}
+
+/** An install, and when the same desired value may be installed again. Times are monotonic ms. */
+export interface LastInstall {
+  value: JsonValue;
+  /** Installs of this value in a row, from 1. */
+  count: number;
+  atMs: number;
+  againAtMs: number;
 }
 
 export type Action =
@@ -43,7 +54,7 @@ export type Action =
 /** How an action ended. `superseded`: it was aborted, by a newer desired value or by shutdown. */
 export type Outcome =
   | { kind: 'waited' | 'superseded' }
-  | { kind: 'installed'; installed: Installed }
+  | { kind: 'installed'; value: JsonValue; installed: Installed }
   | {
       kind: 'failed';
       value: JsonValue;
@@ -62,6 +73,14 @@ export function decide(snapshot: Snapshot, nowMs: number): Action {
   if (failure?.retryAtMs !== undefined && failure.retryAtMs > nowMs) {
     return { do: 'wait', untilMs: failure.retryAtMs };
   }
+  const { lastInstall } = snapshot;
+  if (
+    lastInstall !== undefined &&
+    lastInstall.againAtMs > nowMs &&
+    jsonEqual(lastInstall.value, desired.value)
+  ) {
+    return { do: 'wait', untilMs: lastInstall.againAtMs };
+  }
   return { do: 'install', artifact: desired.artifact, value: desired.value };
 }
 
@@ -78,10 +97,34 @@ export function record(snapshot: Snapshot, outcome: Outcome, nowMs: number, rand
     case 'superseded':
       return snapshot;
     case 'installed':
-      return { desired: snapshot.desired, installed: outcome.installed };
+      return {
+        desired: snapshot.desired,
+        installed: outcome.installed,
+        lastInstall: nextInstall(snapshot, outcome.value, nowMs, random),
+      };
     case 'failed':
       return { ...snapshot, failure: nextFailure(snapshot, outcome, nowMs, random) };
   }
+}
+
+/** A file that was changed is repaired at once; if it is changed again, with growing waits, until two hours were quiet. */
+function nextInstall(
+  { lastInstall }: Snapshot,
+  value: JsonValue,
+  nowMs: number,
+  random: number,
+): LastInstall {
+  const isRepair =
+    lastInstall !== undefined &&
+    nowMs - lastInstall.atMs < soon.maxMs * 2 &&
+    jsonEqual(lastInstall.value, value);
+  const count = isRepair ? lastInstall.count + 1 : 1;
+  return {
+    value,
+    count,
+    atMs: nowMs,
+    againAtMs: nowMs + (isRepair ? backoffMs(soon, count - 1, random) : 0),
+  };
 }
 
 function nextFailure(

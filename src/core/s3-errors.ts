@@ -113,7 +113,7 @@ function redirectAddress(
   address: S3Address,
 ): Partial<S3Address> | undefined {
   if (location === null || !URL.canParse(location)) return undefined;
-  const { protocol, host, hostname } = new URL(location);
+  const { protocol, host } = new URL(location);
   if (protocol !== 'https:') return undefined;
   const isVirtual = host.startsWith(`${bucket}.`);
   const base = isVirtual ? host.slice(bucket.length + 1) : host;
@@ -121,8 +121,8 @@ function redirectAddress(
     return base === new URL(address.endpoint).host ? { pathStyle: !isVirtual } : undefined;
   }
   const suffix = `.${partitionSuffix(address.region)}`;
-  const service = hostname.endsWith(suffix) ? hostname.slice(0, -suffix.length) : '';
-  const match = /(?:^|\.)s3(?:\.dualstack)?(?:[.-]([a-z0-9-]+))?$/.exec(service);
+  const service = base.endsWith(suffix) ? base.slice(0, -suffix.length) : '';
+  const match = /^s3(?:-external-1|(?:\.dualstack)?(?:[.-]([a-z0-9-]+))?)$/.exec(service);
   if (match === null) return undefined;
   return { endpoint: `https://${base}`, pathStyle: !isVirtual, region: match[1] ?? address.region };
 }

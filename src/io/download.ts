@@ -199,9 +199,13 @@ class Transfer {
     const missing = size - this.#part.length;
     while ((await roomIn(dirname(path))) < missing) {
       if (await this.#job.makeRoom()) continue;
-      throw new AgentError('DISK_FULL', `No room for ${missing} bytes in ${dirname(path)}`, {
-        hint: 'free some room on the file system of the target',
-      });
+      throw new AgentError(
+        'DISK_FULL',
+        `No room for ${missing} bytes in ${dirname(path)}, where 16 MiB or 5 % stay in reserve`,
+        {
+          hint: 'free some room on the file system of the target',
+        },
+      );
     }
   }
 

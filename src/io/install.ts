@@ -93,13 +93,13 @@ async function dress(
 /** Gives the target a second name; false where it would have to be copied and there is no room. */
 async function keep(target: string, previousPath: string): Promise<boolean> {
   const staged = `${previousPath}.new`;
-  await mkdir(dirname(previousPath), { recursive: true, mode: 0o700 });
-  await remove(staged);
   try {
+    await mkdir(dirname(previousPath), { recursive: true, mode: 0o700 });
+    await remove(staged);
     await linkOrCopy(target, staged);
   } catch (error) {
-    await remove(staged);
-    if (!isNoRoom(error)) throw error;
+    await remove(staged).catch(() => undefined);
+    if (!isNoRoom(error)) throw diskError(error, `Cannot keep the previous file in ${dirname(previousPath)}`);
     await remove(previousPath);
     return false;
   }

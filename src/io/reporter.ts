@@ -3,6 +3,7 @@ import { isJsonObject, type JsonObject, type JsonValue, jsonEqual, member } from
 import type { FileStatus, Report } from '../core/reconcile.ts';
 import { mergeReported, reportedPatch } from '../core/shadow.ts';
 import type { Clock } from './clock.ts';
+import { Latest } from './latest.ts';
 import type { Logger } from './log.ts';
 import { ShadowRejection } from './shadow-client.ts';
 
@@ -40,6 +41,8 @@ export class Reporter {
   #failures = 0;
   #busy = false;
   #whenIdle: Array<() => void> = [];
+  /** Ends a wait when the link is another one. */
+  readonly #relinked = new Latest(undefined);
 
   constructor(options: ReporterOptions) {
     this.#options = options;
@@ -66,6 +69,7 @@ export class Reporter {
 
   /** Takes note of the reported section of a full document; undefined when the connection is lost. */
   see(reported: JsonObject | undefined): void {
+    if (reported === undefined) this.#relinked.set(undefined);
     this.#seen = reported;
     void this.#pump();
   }
@@ -118,7 +122,7 @@ export class Reporter {
     this.#failures += 1;
     const waitMs = backoffMs(error.retry === 'slow' ? slow : soon, this.#failures, random());
     log.warning(error.message, { code: error.code, retryInSeconds: Math.round(waitMs / 100) / 10 });
-    await clock.sleep(waitMs, signal);
+    await clock.sleep(waitMs, AbortSignal.any([signal, this.#relinked.replaced]));
     if (signal.aborted) this.#seen = undefined;
   }
 

@@ -158,7 +158,7 @@ async function load(path: string, log: Logger): Promise<Map<string, StoredFile>>
     return new Map(files.map((file) => [file.property, file]));
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return new Map();
-    await rename(path, `${path}.bad`);
+    await rename(path, `${path}.bad`).catch(() => undefined);
     log.warning('The state file is not readable and was set aside; starting anew from disk and shadow', {
       path: `${path}.bad`,
     });

@@ -24,6 +24,7 @@ export class Target {
   /** What the disk was last seen to hold; it spares hashing as long as the stamp stays. */
   #found: Inspected | undefined;
   #tidied: Desired | undefined;
+  #warnedOf: string | undefined;
 
   constructor(options: TargetOptions) {
     this.#options = options;
@@ -60,13 +61,11 @@ export class Target {
     const before = this.#found ?? stored;
     const found = await inspect(path, before, digest, signal);
     this.#found = found;
-    if (stored !== undefined && found?.sha256 !== stored.sha256 && found?.sha256 !== before?.sha256) {
-      log.warning('The file is not what was installed', {
-        file: property,
-        path,
-        found: found?.sha256 ?? 'nothing',
-      });
+    const holds = found?.sha256 ?? 'nothing';
+    if (stored !== undefined && holds !== stored.sha256 && holds !== this.#warnedOf) {
+      log.warning('The file is not what was installed', { file: property, path, found: holds });
     }
+    this.#warnedOf = holds;
     if (found === undefined) return undefined;
     const { sha256, stamp } = found;
     const asDesired = desired.kind === 'artifact' && desired.artifact.sha256 === sha256;

@@ -122,12 +122,13 @@ async function main(keep: boolean): Promise<number> {
     const startedMs = Date.now();
     await upload(sandbox, device, child, 'hoge');
     await upload(sandbox, device, child, 'fuga');
+    const seconds = (Date.now() - startedMs) / 1000;
+    const code = keep ? 0 : await stop(child);
     heading('Summary');
-    print(summary((Date.now() - startedMs) / 1000, executable));
-    if (keep) {
-      print(keepText);
-      await new Promise((resolve) => process.once('SIGINT', resolve));
-    }
+    print(summary(seconds, executable));
+    if (!keep) return code === 0 ? 0 : 1;
+    print(keepText);
+    await new Promise((resolve) => process.once('SIGINT', resolve));
     return (await stop(child)) === 0 ? 0 : 1;
   } finally {
     await stop(child);

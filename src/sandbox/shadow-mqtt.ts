@@ -61,7 +61,7 @@ export async function attachShadowService(
   const client = connect(url, { ...options, protocolVersion: 4 });
   // The client mends a lost connection by itself; an error that nobody listens to would end the process.
   client.on('error', () => undefined);
-  // Before CONNACK: what the broker has kept may come in the same packet.
+  // The handlers stand before CONNACK: what the broker has kept comes right behind it.
   const unlink = linkShadowService(
     shadows,
     {

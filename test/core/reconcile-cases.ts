@@ -95,8 +95,8 @@ function outcomesOf({ desired }: Snapshot): Outcome[] {
   const outcomes: Outcome[] = [
     { kind: 'waited' },
     { kind: 'superseded' },
-    { kind: 'installed', installed: { sha256: shaA, value: valueA } },
-    { kind: 'installed', installed: { sha256: shaB, value: valueB } },
+    { kind: 'installed', value: valueA, installed: { sha256: shaA, value: valueA } },
+    { kind: 'installed', value: valueB, installed: { sha256: shaB, value: valueB } },
   ];
   for (const value of [desiredValue(desired), valueOther]) {
     for (const retry of retries) {

@@ -1,53 +1,18 @@
-/** Starting, stopping, losing the link, and being wrongly set up. With the compiled executable. */
+/** Starting, stopping, and being wrongly set up. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
-import { createPki } from '../../src/sandbox/pki.ts';
-import { bucketName, scenario, sha256, until, type World } from '../support/world.ts';
+import { Relay } from '../support/relay.ts';
+import { bucketName, noise, scenario, sha256, until, type World } from '../support/world.ts';
 
 const hoge = sha256('hoge\n');
 
 function once(world: World): string[] {
   return ['--config', world.device.configPath, '--once'];
 }
-
-test('a broker that restarts is found again, and what was desired meanwhile is installed', () =>
-  scenario(async (world) => {
-    await world.start();
-    await world.put('test.txt', 'hoge\n');
-    await world.inSync(hoge);
-    await world.sandbox.restartBroker(async () => {
-      await world.put('test.txt', 'fuga\n');
-    });
-    await world.inSync(sha256('fuga\n'));
-    expect(world.file()).toBe('fuga\n');
-  }));
-
-test('with a wrong CA nothing is trusted, the log names it, and the agent goes on trying', () =>
-  scenario(async (world) => {
-    const { caCert } = await createPki();
-    await writeFile(join(world.device.dir, 'other-ca.pem'), caCert);
-    const run = await world.run(['--config', world.device.configPath, '--ca', 'other-ca.pem']);
-    await run.logged(/Cannot connect to the broker[^\n]*hint="[^\n]*check \\"endpoint\\" and \\"ca\\"/);
-    await until('another try', () => run.log.split('Cannot connect to the broker').length > 2);
-    expect(world.sandbox.broker.connects).toBe(0);
-    expect(await run.stop()).toBe(0);
-  }));
-
-test('started before its broker is there, it waits for it', () =>
-  scenario(async (world) => {
-    let run = await world.run(['--version']);
-    await world.sandbox.restartBroker(async () => {
-      run = await world.run();
-      await run.logged('Cannot connect to the broker');
-      await world.put('test.txt', 'hoge\n');
-    });
-    await world.inSync(hoge);
-    expect(run.child.exitCode).toBeNull();
-  }));
 
 test('--once brings the file up to date and ends with 0, also when nothing is desired', () =>
   scenario(async (world) => {
@@ -189,3 +154,32 @@ test('logs are JSON lines where asked for, and no secret of the run stands in lo
     },
     { config: { log: { level: 'debug', format: 'json' } } },
   ));
+
+test('SIGTERM ends it within 5 s, also when the link is half-open and a report is not acknowledged', () =>
+  scenario(async (world) => {
+    const relay = await Relay.to(world.sandbox.broker.port);
+    await relay.up();
+    try {
+      const endpoint = `127.0.0.1:${relay.port}`;
+      const run = await world.run(['--config', world.device.configPath, '--endpoint', endpoint]);
+      await until('the first report', () => world.reported('shadowAgent') !== undefined);
+      world.sandbox.faults.set('s3-slow', 200_000);
+      await world.put('big', noise(5_000_000));
+      await until('the first bytes', () => world.gets().some(({ bytesSent }) => bytesSent > 0));
+      relay.freeze();
+      const sentBefore = run.log.length;
+      // The report of the download is due after 2 s, and nobody acknowledges it.
+      await until('a report that is under way', () => bytesOnDisk(world) > 500_000);
+      const stoppedMs = Date.now();
+      expect(await run.stop('SIGTERM')).toBe(0);
+      expect(Date.now() - stoppedMs).toBeLessThan(5_000);
+      expect(run.log.slice(sentBefore)).toContain('shadow-agent ends');
+    } finally {
+      await relay.down();
+    }
+  }));
+
+function bytesOnDisk({ device }: World): number {
+  const parts = readdirSync(device.dir).filter((name) => name.endsWith('.part'));
+  return Math.max(0, ...parts.map((name) => statSync(join(device.dir, name)).size));
+}

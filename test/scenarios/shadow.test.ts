@@ -1,9 +1,10 @@
 /** What the shadow desires, and how the file and the reported state follow it. With the compiled executable. */
-import { expect, test } from 'bun:test';
+import { expect } from 'bun:test';
 import { writeFile } from 'node:fs/promises';
 import type { JsonObject } from '../../src/core/json.ts';
 import { roleAlias } from '../../src/sandbox/sandbox.ts';
-import { bucketName, noise, scenario, sha256, until, type World } from '../support/world.ts';
+import { onEachBroker } from '../support/brokers.ts';
+import { bucketName, noise, sha256, until, type World } from '../support/world.ts';
 
 const hoge = sha256('hoge\n');
 const fuga = sha256('fuga\n');
@@ -30,69 +31,68 @@ async function playTutorial(world: World): Promise<void> {
   expect(world.state('delta')).toEqual({});
 }
 
-test('the tutorial: two uploads under one key become the file, with agent.json', () =>
-  scenario(async (world) => {
-    const run = await world.start();
-    await playTutorial(world);
-    expect(world.file()).toBe('fuga\n');
-    expect(await run.stop()).toBe(0);
-    expect(run.output).toBe('');
-  }));
+onEachBroker('the tutorial: two uploads under one key become the file, with agent.json', async (world) => {
+  const run = await world.start();
+  await playTutorial(world);
+  expect(world.file()).toBe('fuga\n');
+  expect(await run.stop()).toBe(0);
+  expect(run.output).toBe('');
+});
 
-test("the tutorial, started with the sample's own flags", () =>
-  scenario(async (world) => {
-    const { sandbox, device } = world;
-    const credentials = `127.0.0.1:${sandbox.credentials.port}/role-aliases/${roleAlias}/credentials`;
-    const run = await world.run([
-      ...['--endpoint', `127.0.0.1:${sandbox.broker.port}`, '--client_id', 'test-thing'],
-      ...['--key', `${device.dir}/private.key`, '--cert', `${device.dir}/certificate.pem`],
-      ...['--ca_file', `${sandbox.dir}/ca.pem`, '--thing_name', 'test-thing', '--shadow_property', 's3'],
-      ...['--credential_endpoint', credentials, '--path', world.path()],
-      ...['--s3-endpoint', sandbox.s3.url, '--s3-region', 'us-east-1', '--s3-ca', `${sandbox.dir}/ca.pem`],
-    ]);
-    await run.logged('The thing has no shadow yet');
-    await playTutorial(world);
-    expect(world.file()).toBe('fuga\n');
-  }));
+onEachBroker("the tutorial, started with the sample's own flags", async (world) => {
+  const { sandbox, device } = world;
+  const credentials = `127.0.0.1:${sandbox.credentials.port}/role-aliases/${roleAlias}/credentials`;
+  const run = await world.run([
+    ...['--endpoint', `127.0.0.1:${sandbox.broker.port}`, '--client_id', 'test-thing'],
+    ...['--key', `${device.dir}/private.key`, '--cert', `${device.dir}/certificate.pem`],
+    ...['--ca_file', `${sandbox.dir}/ca.pem`, '--thing_name', 'test-thing', '--shadow_property', 's3'],
+    ...['--credential_endpoint', credentials, '--path', world.path()],
+    ...['--s3-endpoint', sandbox.s3.url, '--s3-region', 'us-east-1', '--s3-ca', `${sandbox.dir}/ca.pem`],
+  ]);
+  await run.logged('The thing has no shadow yet');
+  await playTutorial(world);
+  expect(world.file()).toBe('fuga\n');
+});
 
-test('a shadow that is absent at first is made by the report, and followed once something is desired', () =>
-  scenario(async (world) => {
+onEachBroker(
+  'a shadow that is absent at first is made by the report, and followed once something is desired',
+  async (world) => {
     const run = await world.start();
     expect(run.log).toContain('The thing has no shadow yet');
     expect(world.state('reported')).toEqual({ shadowAgent: { version: expect.any(String) } });
     await world.put('test.txt', 'hoge\n');
     await world.inSync(hoge);
     expect(world.file()).toBe('hoge\n');
-  }));
+  },
+);
 
-test('a shadow that is deleted is told again what is installed', () =>
-  scenario(async (world) => {
-    await world.put('test.txt', 'hoge\n');
-    const run = await world.start();
-    await world.inSync(hoge);
-    world.sandbox.shadows.delete('test-thing');
-    await run.stop();
-    await world.run();
-    await until('the report', () => world.reported('s3') !== undefined);
-    expect(world.reported('s3')).toEqual({ url, hash: hoge });
-    expect(world.status()).toEqual({ status: 'current', hash: hoge });
-    expect(world.file()).toBe('hoge\n');
-  }));
+onEachBroker('a shadow that is deleted is told again what is installed', async (world) => {
+  await world.put('test.txt', 'hoge\n');
+  const run = await world.start();
+  await world.inSync(hoge);
+  world.sandbox.shadows.delete('test-thing');
+  await run.stop();
+  await world.run();
+  await until('the report', () => world.reported('s3') !== undefined);
+  expect(world.reported('s3')).toEqual({ url, hash: hoge });
+  expect(world.status()).toEqual({ status: 'current', hash: hoge });
+  expect(world.file()).toBe('hoge\n');
+});
 
-test('what was desired while the agent was down is installed when it is up', () =>
-  scenario(async (world) => {
-    const run = await world.start();
-    await world.put('test.txt', 'hoge\n');
-    await world.inSync(hoge);
-    expect(await run.stop()).toBe(0);
-    await world.put('test.txt', 'fuga\n');
-    await world.start();
-    await world.inSync(fuga);
-    expect(world.file()).toBe('fuga\n');
-  }));
+onEachBroker('what was desired while the agent was down is installed when it is up', async (world) => {
+  const run = await world.start();
+  await world.put('test.txt', 'hoge\n');
+  await world.inSync(hoge);
+  expect(await run.stop()).toBe(0);
+  await world.put('test.txt', 'fuga\n');
+  await world.start();
+  await world.inSync(fuga);
+  expect(world.file()).toBe('fuga\n');
+});
 
-test('back to the value that is already reported, while a download of another runs: no delta tells, and it stops', () =>
-  scenario(async (world) => {
+onEachBroker(
+  'back to the value that is already reported, while a download of another runs: no delta tells, and it stops',
+  async (world) => {
     await world.put('test.txt', 'hoge\n');
     const run = await world.start();
     await world.inSync(hoge);
@@ -109,55 +109,53 @@ test('back to the value that is already reported, while a download of another ru
     world.sandbox.faults.clear();
     expect(world.file()).toBe('hoge\n');
     expect(run.log).not.toContain(`Installed file=s3 path=${world.path()} hash=${sha256(big)}`);
-  }));
+  },
+);
 
-test('twenty changes in two seconds end at the last one', () =>
-  scenario(async (world) => {
-    await world.start();
-    let last = '';
-    for (let index = 0; index < 20; index += 1) {
-      last = `version ${index}\n`;
-      await world.put(index % 3 === 0 ? 'other' : 'test.txt', last);
-      await new Promise((resolve) => setTimeout(resolve, 100));
-    }
-    await world.inSync(sha256(last));
-    expect(world.file()).toBe(last);
-    expect(world.published('get').length).toBeLessThan(30);
-    expect(world.published('update').length).toBeLessThan(45);
-  }));
+onEachBroker('twenty changes in two seconds end at the last one', async (world) => {
+  await world.start();
+  let last = '';
+  for (let index = 0; index < 20; index += 1) {
+    last = `version ${index}\n`;
+    await world.put(index % 3 === 0 ? 'other' : 'test.txt', last);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+  }
+  await world.inSync(sha256(last));
+  expect(world.file()).toBe(last);
+  expect(world.published('get').length).toBeLessThan(30);
+  expect(world.published('update').length).toBeLessThan(45);
+});
 
-test('a release that is withdrawn while it downloads is not installed', () =>
-  scenario(async (world) => {
-    await world.put('test.txt', 'hoge\n');
-    const run = await world.start();
-    await world.inSync(hoge);
-    world.sandbox.faults.set('s3-slow', 250_000);
-    await world.put('big', noise(3_500_000));
-    // Desired goes while the file comes; a deleted key causes no delta at all.
-    await until('the first bytes', () =>
-      world.gets().some(({ key, bytesSent }) => key === 'big' && bytesSent > 0),
-    );
-    world.desire({ s3: null });
-    await run.logged('Update stopped');
-    expect(world.status()).toEqual({ status: 'current', hash: hoge });
-    expect(world.file()).toBe('hoge\n');
-    expect(world.reported('s3')).toEqual({ url, hash: hoge });
-  }));
+onEachBroker('a release that is withdrawn while it downloads is not installed', async (world) => {
+  await world.put('test.txt', 'hoge\n');
+  const run = await world.start();
+  await world.inSync(hoge);
+  world.sandbox.faults.set('s3-slow', 250_000);
+  await world.put('big', noise(3_500_000));
+  // Desired goes while the file comes; a deleted key causes no delta at all.
+  await until('the first bytes', () =>
+    world.gets().some(({ key, bytesSent }) => key === 'big' && bytesSent > 0),
+  );
+  world.desire({ s3: null });
+  await run.logged('Update stopped');
+  expect(world.status()).toEqual({ status: 'current', hash: hoge });
+  expect(world.file()).toBe('hoge\n');
+  expect(world.reported('s3')).toEqual({ url, hash: hoge });
+});
 
-test('an absent desired value changes neither the file nor what is reported', () =>
-  scenario(async (world) => {
-    await world.put('test.txt', 'hoge\n');
-    const run = await world.start();
-    await world.inSync(hoge);
-    const before = world.state('reported');
-    world.desire({ s3: null, other: 1 });
-    await run.stop();
-    const gets = world.published('get').length;
-    await world.run();
-    await until('the get of the next run', () => world.published('get').length > gets);
-    expect(world.file()).toBe('hoge\n');
-    expect(world.state('reported')).toEqual(before);
-  }));
+onEachBroker('an absent desired value changes neither the file nor what is reported', async (world) => {
+  await world.put('test.txt', 'hoge\n');
+  const run = await world.start();
+  await world.inSync(hoge);
+  const before = world.state('reported');
+  world.desire({ s3: null, other: 1 });
+  await run.stop();
+  const gets = world.published('get').length;
+  await world.run();
+  await until('the get of the next run', () => world.published('get').length > gets);
+  expect(world.file()).toBe('hoge\n');
+  expect(world.state('reported')).toEqual(before);
+});
 
 const malformed: Array<[string, unknown]> = [
   ['a number', 7],
@@ -179,8 +177,9 @@ const malformed: Array<[string, unknown]> = [
   ['a versionId that is a number', { url, hash: hoge, versionId: 5 }],
 ];
 
-test('every malformed desired value is DESIRED_INVALID, touches nothing, and the next good one installs', () =>
-  scenario(async (world) => {
+onEachBroker(
+  'every malformed desired value is DESIRED_INVALID, touches nothing, and the next good one installs',
+  async (world) => {
     await world.put('test.txt', 'hoge\n');
     await world.start();
     await world.inSync(hoge);
@@ -202,53 +201,26 @@ test('every malformed desired value is DESIRED_INVALID, touches nothing, and the
     await world.put('test.txt', 'fuga\n');
     await world.inSync(fuga);
     expect(world.file()).toBe('fuga\n');
-  }));
+  },
+);
 
-test('garbage on any topic is logged and dropped', () =>
-  scenario(async (world) => {
-    const run = await world.start();
-    const prefix = '$aws/things/test-thing/shadow';
-    const garbage = [
-      '',
-      'no json',
-      '{"state":',
-      '[]',
-      '{"state":7}',
-      '"x"',
-      '{"code":"x"}',
-      '['.repeat(100_000),
-    ];
-    for (const topic of [
-      'get/accepted',
-      'get/rejected',
-      'update/accepted',
-      'update/rejected',
-      'update/delta',
-    ]) {
-      for (const payload of garbage) await world.sandbox.broker.publish(`${prefix}/${topic}`, payload);
-    }
-    await run.logged(/Dropped a message that is no shadow document topic="?\$aws[^\n]*update\/delta/);
+onEachBroker(
+  'a named shadow is followed, and the classic one is left alone',
+  async (world) => {
+    await world.run();
+    await until('the report', () => Object.keys(world.state('reported', 'files')).length > 0);
     await world.put('test.txt', 'hoge\n');
-    await world.inSync(hoge);
-    expect(run.child.exitCode).toBeNull();
-  }));
+    world.sandbox.desire('test-thing', { s3: { url, hash: hoge } }, 'files');
+    await until('the file', () => world.file() === 'hoge\n');
+    await until('the mirror', () => world.state('reported', 'files')['s3'] !== undefined);
+    expect(world.state('reported')).toEqual({});
+  },
+  { config: { shadowName: 'files' } },
+);
 
-test('a named shadow is followed, and the classic one is left alone', () =>
-  scenario(
-    async (world) => {
-      await world.run();
-      await until('the report', () => Object.keys(world.state('reported', 'files')).length > 0);
-      await world.put('test.txt', 'hoge\n');
-      world.sandbox.desire('test-thing', { s3: { url, hash: hoge } }, 'files');
-      await until('the file', () => world.file() === 'hoge\n');
-      await until('the mirror', () => world.state('reported', 'files')['s3'] !== undefined);
-      expect(world.state('reported')).toEqual({});
-    },
-    { config: { shadowName: 'files' } },
-  ));
-
-test('unknown keys of the desired value are mirrored at every depth, and dropped with it', () =>
-  scenario(async (world) => {
+onEachBroker(
+  'unknown keys of the desired value are mirrored at every depth, and dropped with it',
+  async (world) => {
     await world.put('test.txt', 'hoge\n');
     world.desire({ s3: { release: { name: 'r1', notes: [1, { a: 'b' }] }, size: 5 } });
     await world.start();
@@ -263,33 +235,24 @@ test('unknown keys of the desired value are mirrored at every depth, and dropped
       size: 5,
       release: { notes: [1, { a: 'b' }], train: 'b' },
     });
-  }));
+  },
+);
 
-test('what the sample left in reported is adopted, and desired is never written', () =>
-  scenario(async (world) => {
-    await writeFile(world.path(), 'hoge\n');
-    const reported = { s3: { url, hash: hoge }, other: { of: 'somebody else' } };
-    world.sandbox.shadows.update(
-      'test-thing',
-      undefined,
-      new TextEncoder().encode(JSON.stringify({ state: { reported } })),
-    );
-    await world.put('test.txt', 'hoge\n');
-    await until('desired', () => world.state('desired')['s3'] !== undefined);
-    const desired = world.state('desired');
-    await world.start();
-    await world.inSync(hoge);
-    expect(world.gets()).toEqual([]);
-    expect(world.reported('other')).toEqual({ of: 'somebody else' });
-    expect(world.state('desired')).toEqual(desired);
-    expect(world.published('update').every((payload) => !payload.includes('desired'))).toBe(true);
-  }));
-
-test('a rejected get is asked again, by its code', () =>
-  scenario(async (world) => {
-    await world.put('test.txt', 'hoge\n');
-    world.sandbox.faults.set('shadow-reject', 429, 2);
-    const run = await world.start();
-    await world.inSync(hoge);
-    expect(run.log).toContain('SHADOW_REJECTED');
-  }));
+onEachBroker('what the sample left in reported is adopted, and desired is never written', async (world) => {
+  await writeFile(world.path(), 'hoge\n');
+  const reported = { s3: { url, hash: hoge }, other: { of: 'somebody else' } };
+  world.sandbox.shadows.update(
+    'test-thing',
+    undefined,
+    new TextEncoder().encode(JSON.stringify({ state: { reported } })),
+  );
+  await world.put('test.txt', 'hoge\n');
+  await until('desired', () => world.state('desired')['s3'] !== undefined);
+  const desired = world.state('desired');
+  await world.start();
+  await world.inSync(hoge);
+  expect(world.gets()).toEqual([]);
+  expect(world.reported('other')).toEqual({ of: 'somebody else' });
+  expect(world.state('desired')).toEqual(desired);
+  expect(world.published('update').every((payload) => !payload.includes('desired'))).toBe(true);
+});

@@ -4,20 +4,11 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { appendFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { playOddKeys } from '../support/odd-keys.ts';
+import { halfWay, parts, playStopAndResume } from '../support/resume.ts';
 import { bucketName, noise, scenario, sha256, until, type World } from '../support/world.ts';
 
 const hoge = sha256('hoge\n');
-
-function parts(world: World): string[] {
-  return readdirSync(world.device.dir).filter((name) => name.endsWith('.part'));
-}
-
-async function halfWay(world: World, key: string, bytes: number): Promise<void> {
-  await until(`${bytes} bytes on disk`, () => {
-    const sizes = parts(world).map((name) => statSync(join(world.device.dir, name)).size);
-    return world.gets().some((get) => get.key === key) && sizes.some((size) => size >= bytes);
-  });
-}
 
 function bytesSent(world: World, key: string): number {
   return world.gets().reduce((sum, get) => (get.key === key ? sum + get.bytesSent : sum), 0);
@@ -25,31 +16,7 @@ function bytesSent(world: World, key: string): number {
 
 for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
   test(`${signal} in mid-download: the next start goes on where it ended, pinned to the ETag`, () =>
-    scenario(async (world) => {
-      const big = noise(6_000_000);
-      world.sandbox.faults.set('s3-slow', 3_000_000);
-      await world.put('big', big);
-      const run = await world.run();
-      await halfWay(world, 'big', 1_500_000);
-      const stoppedMs = Date.now();
-      const code = await run.stop(signal);
-      expect(code).toBe(signal === 'SIGTERM' ? 0 : null);
-      expect(Date.now() - stoppedMs).toBeLessThan(5_000);
-      expect(world.file()).toBeUndefined();
-      expect(parts(world).length).toBe(1);
-      world.sandbox.faults.clear();
-      await world.start();
-      await world.inSync(sha256(big));
-      const [first, second, ...rest] = world.gets();
-      expect(rest).toEqual([]);
-      expect(first?.range).toBeUndefined();
-      expect(second?.status).toBe(206);
-      expect(second?.ifMatch).toMatch(/^"[0-9a-f]{32}"$/);
-      const resumedAt = Number(/^bytes=(\d+)-$/.exec(second?.range ?? '')?.[1]);
-      expect(resumedAt).toBeGreaterThanOrEqual(1_500_000);
-      expect(second?.bytesSent).toBe(big.length - resumedAt);
-      expect(parts(world)).toEqual([]);
-    }));
+    scenario((world) => playStopAndResume(world, signal)));
 }
 
 test('a link that is cut every megabyte goes on where it was cut', () =>
@@ -93,35 +60,7 @@ test('a newer desired value ends the running download, and its part goes', () =>
     expect(bytesSent(world, 'big')).toBeLessThan(5_000_000);
   }));
 
-const oddKeys = [
-  'with space.txt',
-  'plus+plus.txt',
-  '100%.txt',
-  '%2e%2e/escaped',
-  'what?.txt',
-  'hash#tag.txt',
-  "quotes'()*!~.txt",
-  'back\\slash.txt',
-  'ünï/cödé/日本語/🙂.txt',
-  '/leading/slash',
-  '//two/leading',
-  'double//slash///inside',
-  'trailing/',
-  'a&b=c;d,e:f@g$h',
-  'tab\tkey',
-  '.hidden/..dots/...',
-];
-
-test('keys of every odd kind name exactly their object', () =>
-  scenario(async (world) => {
-    await world.start();
-    for (const key of oddKeys) {
-      await world.put(key, `content of ${key}`);
-      await world.inSync(sha256(`content of ${key}`));
-      expect(world.file()).toBe(`content of ${key}`);
-      expect(world.gets().at(-1)?.key).toBe(key);
-    }
-  }));
+test('keys of every odd kind name exactly their object', () => scenario(playOddKeys));
 
 test('an object that is stored compressed arrives as it is stored, whole and resumed', () =>
   scenario(async (world) => {

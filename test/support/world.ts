@@ -5,23 +5,30 @@ import { existsSync, readFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { buildTarget, hostTarget } from '../../build.ts';
+import { buildTarget, hostTarget, type Target } from '../../build.ts';
 import { isJsonObject, type JsonObject, type JsonValue, jsonEqual, member } from '../../src/core/json.ts';
 import type { PutOptions } from '../../src/sandbox/s3/store.ts';
-import { bucketName, type Device, type DeviceOptions, Sandbox } from '../../src/sandbox/sandbox.ts';
+import {
+  type BrokerFactory,
+  bucketName,
+  type Device,
+  type DeviceOptions,
+  Sandbox,
+} from '../../src/sandbox/sandbox.ts';
 
 export { bucketName };
 
-let built: Promise<string> | undefined;
+const built = new Map<Target, Promise<string>>();
 
-/** The executable for this machine, built once for all tests of the process. */
-export function executable(): Promise<string> {
-  built ??= buildTarget(hostTarget(), 'dist').then(({ path }) => path);
-  return built;
+/** The executable of a target, by default of this machine, built once for all tests of the process. */
+export function executable(target = hostTarget()): Promise<string> {
+  const path = built.get(target) ?? buildTarget(target, 'dist').then((result) => result.path);
+  built.set(target, path);
+  return path;
 }
 
 /** Waits until something is true; fails with its name. */
-export async function until(what: string, isTrue: () => boolean, timeoutMs = 20_000): Promise<void> {
+export async function until(what: string, isTrue: () => boolean, timeoutMs = 45_000): Promise<void> {
   const deadlineMs = Date.now() + timeoutMs;
   while (!isTrue()) {
     if (Date.now() > deadlineMs) throw new Error(`waited ${timeoutMs} ms in vain for: ${what}`);
@@ -70,24 +77,46 @@ export class Run {
   }
 }
 
+/** What runs on the device: a program and its first arguments. */
+export type Command = readonly [program: string, ...args: string[]];
+
+export interface WorldOptions extends DeviceOptions {
+  /** Default: the sandbox's own broker. */
+  startBroker?: BrokerFactory;
+  /** Default: the executable for this machine. */
+  command?: Command;
+}
+
 export class World {
   readonly sandbox: Sandbox;
   readonly device: Device;
   readonly runs: Run[] = [];
+  /** What the sandbox has logged. */
+  readonly log: readonly string[];
+  readonly #command: Command;
 
-  private constructor(sandbox: Sandbox, device: Device) {
+  private constructor(sandbox: Sandbox, device: Device, log: readonly string[], command: Command) {
     this.sandbox = sandbox;
     this.device = device;
+    this.log = log;
+    this.#command = command;
   }
 
-  static async create(options: DeviceOptions = {}): Promise<World> {
-    const sandbox = await Sandbox.start({ dir: await mkdtemp(join(tmpdir(), 'shadow-agent-')) });
-    return new World(sandbox, await sandbox.device('test-thing', options));
+  static async create({ startBroker, command, ...options }: WorldOptions = {}): Promise<World> {
+    const dir = await mkdtemp(join(tmpdir(), 'shadow-agent-'));
+    const lines: string[] = [];
+    const log = (line: string): void => {
+      lines.push(line);
+    };
+    const sandbox = await Sandbox.start({ dir, log, ...(startBroker === undefined ? {} : { startBroker }) });
+    const device = await sandbox.device('test-thing', options);
+    return new World(sandbox, device, lines, command ?? [await executable()]);
   }
 
   /** Starts the executable with the device's agent.json, or with other arguments. */
   async run(args: string[] = ['--config', this.device.configPath], cwd = this.device.dir): Promise<Run> {
-    const run = new Run(await executable(), args, cwd);
+    const [program, ...first] = this.#command;
+    const run = new Run(program, [...first, ...args], cwd);
     this.runs.push(run);
     return run;
   }
@@ -176,19 +205,16 @@ export class World {
   }
 }
 
-/** Plays one scenario; where it fails, the logs of the executable are part of the failure. */
-export async function scenario(
-  play: (world: World) => Promise<void>,
-  options?: DeviceOptions,
-): Promise<void> {
+/** Plays one scenario; where it fails, the logs of executable and sandbox are part of the failure. */
+export async function scenario(play: (world: World) => Promise<void>, options?: WorldOptions): Promise<void> {
   const world = await World.create(options);
   try {
     await play(world);
   } catch (error) {
     const logs = world.runs.map((run) => run.log).join('\n--- next run\n');
-    throw new Error(
-      `${error instanceof Error ? error.stack : String(error)}\n--- log of the device\n${logs}`,
-    );
+    const reason = error instanceof Error ? error.stack : String(error);
+    const told = `--- log of the device\n${logs}\n--- log of the sandbox\n${world.log.join('\n')}`;
+    throw new Error(`${reason}\n${told}`);
   } finally {
     await world.close();
   }

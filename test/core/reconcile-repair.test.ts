@@ -1,0 +1,53 @@
+import { expect, test } from 'bun:test';
+import { parseDesired } from '../../src/core/artifact.ts';
+import { decide, record, type Snapshot } from '../../src/core/reconcile.ts';
+
+const sha256 = 'ab'.repeat(32);
+const value = { url: 's3://bucket/key', hash: sha256 };
+const desired = parseDesired(value, {});
+const hourMs = 3_600_000;
+
+/** Installs, then another program changes the file at once. */
+function installAndSpoil(snapshot: Snapshot, nowMs: number): Snapshot {
+  const { installed: _, ...rest } = record(
+    snapshot,
+    { kind: 'installed', value, installed: { sha256, value } },
+    nowMs,
+    0.999,
+  );
+  return { ...rest, installed: { sha256: 'cd'.repeat(32) } };
+}
+
+test('a file that was changed after an install is repaired at once', () => {
+  expect(decide(installAndSpoil({ desired }, 1_000), 1_000)).toMatchObject({ do: 'install' });
+});
+
+test('a file that is changed again and again is repaired ever more seldom, but at least each hour', () => {
+  let snapshot = installAndSpoil({ desired }, 0);
+  let nowMs = 0;
+  const waits: number[] = [];
+  for (let repair = 0; repair < 16; repair += 1) {
+    snapshot = installAndSpoil(snapshot, nowMs);
+    const action = decide(snapshot, nowMs);
+    if (action.do !== 'wait' || action.untilMs === undefined)
+      throw new Error(`repair ${repair} does not wait`);
+    waits.push(action.untilMs - nowMs);
+    nowMs = action.untilMs;
+    expect(decide(snapshot, nowMs)).toMatchObject({ do: 'install' });
+  }
+  expect(
+    waits.every((wait, index) => index === 0 || wait >= (waits[index - 1] ?? 0) || wait > hourMs / 2),
+  ).toBe(true);
+  expect(waits[0]).toBeGreaterThanOrEqual(500);
+  expect(Math.max(...waits)).toBeLessThanOrEqual(hourMs);
+  expect(waits.at(-1)).toBeGreaterThan(hourMs / 2);
+});
+
+test('two quiet hours, or another desired value, makes the next repair immediate again', () => {
+  const spoiled = installAndSpoil(installAndSpoil({ desired }, 0), 0);
+  expect(decide(spoiled, 0)).toMatchObject({ do: 'wait' });
+  const later = installAndSpoil(spoiled, 3 * hourMs);
+  expect(decide(later, 3 * hourMs)).toMatchObject({ do: 'install' });
+  const other = parseDesired({ ...value, note: 'again' }, {});
+  expect(decide({ ...spoiled, desired: other }, 0)).toMatchObject({ do: 'install' });
+});
