@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { assertBunVersion, buildTarget, hostTarget, TARGETS } from '../build.ts';
 import pkg from '../package.json' with { type: 'json' };
+import { readElfNeeds } from './support/elf.ts';
 
 const PROJECT = join(import.meta.dirname, '..');
 const HOST = hostTarget();
@@ -120,7 +121,8 @@ describe('the build of the agent', () => {
       const targets = HOST.startsWith('linux') ? ['--target', HOST] : [];
       const built = await runBuild([...targets, '--outdir', again], { NODE_ENV: 'development' });
       expect(built.stderr).toBe('');
-      expect(built.stdout).toContain(HOST);
+      expect(built.stdout).toMatch(/^target +size +over Bun /);
+      expect(built.stdout).toMatch(new RegExp(`\n${HOST} +\\d+\\.\\d MB +\\+\\d\\.\\d MB `));
       expect(await sha256(join(again, name))).toBe(await sha256(join(outdir, name)));
       expect((await readdir(again)).sort()).toEqual(['SHA256SUMS', 'agent.schema.json', name]);
       expect(await readFile(join(again, 'SHA256SUMS'), 'utf8')).toBe(
@@ -132,6 +134,39 @@ describe('the build of the agent', () => {
       expect(JSON.parse(stdout)).toMatchObject({ type: 'object' });
     },
     BUILD_TIMEOUT_MS,
+  );
+});
+
+describe('the build for every Linux', () => {
+  let outdir: string;
+  beforeAll(async () => {
+    outdir = join(work, 'every');
+    for (const target of TARGETS) await buildTarget(target, outdir);
+  }, BUILD_TIMEOUT_MS);
+
+  test.each(TARGETS)(
+    '%s: a second build gives the same bytes',
+    async (target) => {
+      const again = await buildTarget(target, join(work, 'every-again'));
+      expect(again.sha256).toBe(await sha256(join(outdir, `shadow-agent-${target}`)));
+    },
+    BUILD_TIMEOUT_MS,
+  );
+
+  const glibc = ['libc.so.6', 'libdl.so.2', 'libm.so.6', 'libpthread.so.0'];
+  test.each([
+    ['linux-arm64', ['ld-linux-aarch64.so.1', ...glibc], '2.17'],
+    ['linux-x64', ['ld-linux-x86-64.so.2', ...glibc], '2.17'],
+    ['linux-arm64-musl', ['libc.musl-aarch64.so.1', 'libstdc++.so.6'], 'none'],
+    ['linux-x64-musl', ['libc.musl-x86_64.so.1', 'libstdc++.so.6'], 'none'],
+  ])(
+    '%s needs of its machine no library but %p, of glibc version %s',
+    async (target, libraries, glibcVersion) => {
+      const needs = await readElfNeeds(join(outdir, `shadow-agent-${target}`));
+      expect(needs.libraries.toSorted()).toEqual(libraries);
+      const versions = needs.versions.map((version) => version.replace('GLIBC_', ''));
+      expect(versions.toSorted(Bun.semver.order).at(-1) ?? 'none').toBe(glibcVersion);
+    },
   );
 });
 
