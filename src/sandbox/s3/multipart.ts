@@ -8,7 +8,7 @@ import { S3Error } from './errors.ts';
 import { isoTime, type OperationRequest, type Reply, versionHeader } from './operation.ts';
 import { parseRange } from './range.ts';
 import type { Part, Upload } from './uploads.ts';
-import { attributesOf, checkCopyConditions, copySource } from './write-objects.ts';
+import { attributesOf, checkCopyConditions, copySource, sourceVersionHeader } from './write-objects.ts';
 import { parseXml, repeated, writeXml, type XmlTree } from './xml.ts';
 
 /** CreateMultipartUpload. */
@@ -61,16 +61,17 @@ export async function uploadPart(request: OperationRequest): Promise<Reply> {
 }
 
 async function copyPart(request: OperationRequest, upload: Upload, partNumber: number): Promise<Reply> {
-  const { store, headers } = request;
+  const { store } = request;
   const source = copySource(request);
   const { object, file } = await store.get(source.bucket, source.key, source.versionId);
   try {
-    checkCopyConditions(headers, object);
-    const range = parseRange(first(headers['x-amz-copy-source-range']), object.size);
+    checkCopyConditions(request.headers, object);
+    const range = parseRange(first(request.headers['x-amz-copy-source-range']), object.size);
     const bytes: AsyncIterable<Uint8Array> = file.createReadStream({ autoClose: false, ...range });
     const part = await store.uploads.putPart(upload, partNumber, bytes, {});
     const result = { LastModified: isoTime(part.lastModifiedMs), ETag: quotedETag(part) };
-    return { status: 200, xml: writeXml('CopyPartResult', result) };
+    const headers = sourceVersionHeader(request, source.bucket, object);
+    return { status: 200, headers, xml: writeXml('CopyPartResult', result) };
   } finally {
     await file.close();
   }

@@ -65,7 +65,11 @@ async function copyObject(request: OperationRequest): Promise<Reply> {
     });
     return {
       status: 200,
-      headers: { 'x-amz-server-side-encryption': 'AES256', ...versionHeader(request, object) },
+      headers: {
+        'x-amz-server-side-encryption': 'AES256',
+        ...versionHeader(request, object),
+        ...sourceVersionHeader(request, source.bucket, original),
+      },
       xml: writeXml('CopyObjectResult', {
         LastModified: isoTime(object.lastModifiedMs),
         ETag: `"${object.eTag}"`,
@@ -88,6 +92,16 @@ export function copySource({ headers }: Pick<OperationRequest, 'headers'>) {
     });
   }
   return { bucket: match[1], key: match[2], versionId: version };
+}
+
+/** Names the version that was copied, where the source's bucket keeps versions. Source: S3 API, CopyObject. */
+export function sourceVersionHeader(
+  { store }: OperationRequest,
+  sourceBucket: string,
+  { versionId }: StoredObject,
+): Record<string, string> {
+  const versioned = store.bucket(sourceBucket).versioning !== undefined;
+  return versioned ? { 'x-amz-copy-source-version-id': versionId } : {};
 }
 
 /** The conditions on the source of a copy: all of them fail with 412. */
