@@ -110,6 +110,7 @@ class Agent {
       log,
       random,
       send: (patch) => this.#link.report(patch),
+      reread: () => this.#link.ring(),
       signal: this.#offline.signal,
     });
     this.#credentials = new CredentialsProvider({

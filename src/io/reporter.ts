@@ -15,6 +15,8 @@ export interface ReporterOptions {
   random: () => number;
   /** Sends one patch of the reported section; false while offline. */
   send: (patch: JsonObject) => Promise<boolean>;
+  /** Asks for the full document again. */
+  reread: () => void;
   /** Ends a wait when the agent stops. */
   signal: AbortSignal;
 }
@@ -103,13 +105,20 @@ export class Reporter {
     try {
       const sent = await this.#options.send(patch);
       if (!sent) this.#seen = undefined;
-      else if (this.#seen !== undefined) this.#seen = mergeReported(this.#seen, patch);
+      else if (this.#seen === before && before !== undefined) this.#seen = mergeReported(before, patch);
+      else this.#lookAgain();
       this.#failures = 0;
     } catch (error) {
       if (error instanceof ShadowRejection) await this.#rejected(error);
       // The connection is gone; the next document starts this again.
       else if (this.#seen === before) this.#seen = undefined;
     }
+  }
+
+  /** A document came while the update was under way: nobody can tell which of them is the newer. */
+  #lookAgain(): void {
+    this.#seen = undefined;
+    this.#options.reread();
   }
 
   async #rejected(error: ShadowRejection): Promise<void> {
@@ -177,7 +186,7 @@ const maxMessageBytes = 200;
 export function shadowText(message: string): string {
   const text = message
     .toWellFormed()
-    .replace(/[a-z0-9+.-]+:\/\/\S+/gi, '[url]')
+    .replace(/[a-z0-9+.-]{1,32}:\/\/\S+/gi, '[url]')
     .replace(/\p{Cc}+/gu, ' ');
   const bytes = new TextEncoder().encode(text);
   if (bytes.length <= maxMessageBytes) return text;

@@ -1,5 +1,9 @@
 import type { Clock } from './clock.ts';
 
+/** What lies outside is no time of a server, and could not even be written as one. */
+const earliestMs = Date.UTC(2020, 0);
+const latestMs = Date.UTC(2100, 0);
+
 /**
  * The time of AWS, as its own authenticated answers tell it. Signatures are made with it, so that a device whose clock
  * is wrong can fetch all the same; the system clock is never set.
@@ -23,6 +27,6 @@ export class ServerTime {
   /** Learns from the `Date` header or the `ServerTime` of an answer that came over TLS. */
   learn(text: string | null | undefined): void {
     const serverMs = Date.parse(text ?? '');
-    if (Number.isFinite(serverMs)) this.#originMs = serverMs - this.#clock.nowMs();
+    if (serverMs > earliestMs && serverMs < latestMs) this.#originMs = serverMs - this.#clock.nowMs();
   }
 }

@@ -192,3 +192,23 @@ describe('a connection that is lost', () => {
     expect(service.patches.length).toBe(1);
   });
 });
+
+describe('a document that comes while an update is under way', () => {
+  test('is not mended by a late acknowledgement: the document is asked for again', async () => {
+    const bench = new ReporterBench();
+    let acknowledge: () => void = () => undefined;
+    bench.service.script.push(() => new Promise((resolve) => (acknowledge = () => resolve(true))));
+    bench.reporter.see({});
+    bench.reporter.want('s3', { mirror: { hash: 'a' } });
+    await settle();
+    // Somebody takes the mirror back; the document that shows it overtakes the acknowledgement of our update.
+    bench.reporter.see({});
+    acknowledge();
+    await bench.reporter.idle();
+    expect(bench.rereads).toBe(1);
+    bench.service.reported = {};
+    bench.reporter.see({});
+    await bench.reporter.idle();
+    expect(bench.service.reported).toMatchObject({ s3: { hash: 'a' } });
+  });
+});

@@ -39,6 +39,8 @@ export class ReporterBench {
   readonly log = new RecordingLog();
   /** Aborted when the agent stops. */
   readonly stop = new AbortController();
+  /** How often the reporter asked for the document. */
+  rereads = 0;
   readonly reporter = this.create();
 
   create(): Reporter {
@@ -50,6 +52,9 @@ export class ReporterBench {
       log,
       random: () => 0.5,
       send: service.send,
+      reread: () => {
+        this.rereads += 1;
+      },
       signal: stop.signal,
     });
   }
