@@ -17,7 +17,10 @@ export class Throttle {
   async pass(bytes: number, signal: AbortSignal): Promise<void> {
     if (this.#bytesPerSecond === 0) return;
     const nowMs = this.#clock.nowMs();
-    this.#paidAtMs = Math.max(this.#paidAtMs, nowMs) + (bytes / this.#bytesPerSecond) * 1000;
-    await this.#clock.sleep(this.#paidAtMs - nowMs, signal);
+    const paidAtMs = Math.max(this.#paidAtMs, nowMs) + (bytes / this.#bytesPerSecond) * 1000;
+    this.#paidAtMs = paidAtMs;
+    await this.#clock.sleep(paidAtMs - nowMs, signal);
+    // What comes after an aborted transfer does not wait for it.
+    if (signal.aborted) this.#paidAtMs -= Math.max(0, paidAtMs - this.#clock.nowMs());
   }
 }

@@ -72,12 +72,19 @@ function handle(
   }
   if (faults.take('credentials-stall') !== undefined) return;
   const nowMs = Date.now() + (faults.take('credentials-skew') ?? 0) * 1000;
-  const answer =
-    faults.take('credentials-503') === undefined
-      ? answerTo(options, request, entry, nowMs)
-      : failure(503, 'ServiceUnavailableException', 'Service Unavailable');
+  const answer = refusal(faults) ?? answerTo(options, request, entry, nowMs);
   entry.status = answer.status;
   sendAnswer(response, answer, nowMs);
+}
+
+function refusal(faults: Faults): HttpAnswer | undefined {
+  if (faults.take('credentials-503') !== undefined) {
+    return failure(503, 'ServiceUnavailableException', 'Service Unavailable');
+  }
+  const status = faults.take('credentials-reject');
+  return status === undefined
+    ? undefined
+    : failure(status, 'InternalFailureException', 'Refused by the sandbox');
 }
 
 /** The order of the checks is AWS's: authorization is looked at before the alias is. */
@@ -107,9 +114,10 @@ function answerTo(
   }
 
   const livesSeconds = faults.take('credentials-expire') ?? durationSeconds;
-  const expiresAtMs = Math.floor(nowMs / 1000 + livesSeconds) * 1000;
-  const { accessKeyId, secretAccessKey, sessionToken } = sessions.issue(thingName, expiresAtMs);
-  const expiration = new Date(expiresAtMs).toISOString().replace('.000Z', 'Z');
+  const endAfter = (startMs: number) => Math.floor(startMs / 1000 + livesSeconds) * 1000;
+  // A shifted clock stands for a client whose clock is wrong: that does not make its session older.
+  const { accessKeyId, secretAccessKey, sessionToken } = sessions.issue(thingName, endAfter(Date.now()));
+  const expiration = new Date(endAfter(nowMs)).toISOString().replace('.000Z', 'Z');
   return { status: 200, body: { credentials: { accessKeyId, secretAccessKey, sessionToken, expiration } } };
 }
 

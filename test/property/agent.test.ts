@@ -113,7 +113,8 @@ function expectFewRequests(world: World, events: number): void {
   const { connects, faults } = world.broker.counts;
   const causes = 4 + events + connects + faults + world.bucket.counts.failures + world.hours;
   const { gets, updates, objects } = counts(world);
-  expect(gets).toBeLessThanOrEqual(2 * causes);
+  // A failed attempt rings and reports at once: what is read meanwhile is in doubt, and read once more.
+  expect(gets).toBeLessThanOrEqual(3 * causes);
   expect(updates).toBeLessThanOrEqual(2 * causes);
   expect(objects).toBeLessThanOrEqual(2 * causes);
   expect(world.broker.violations).toEqual([]);

@@ -67,6 +67,11 @@ const knownErrors = {
     'The request signature we calculated does not match the signature you provided. Check your key and signing method.',
   ],
   SlowDown: [503, 'Please reduce your request rate.'],
+  TemporaryRedirect: [
+    307,
+    'Please re-send this request to the specified temporary endpoint. Continue to use the original request endpoint for future requests.',
+  ],
+  TokenRefreshRequired: [400, 'The provided token must be refreshed.'],
   XAmzContentSHA256Mismatch: [
     400,
     "The provided 'x-amz-content-sha256' header does not match what was computed.",

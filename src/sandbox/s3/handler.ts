@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
 import type { Faults } from '../faults.ts';
 import { remember } from '../ring.ts';
 import type { Session, Sessions } from '../sessions.ts';
@@ -112,6 +112,7 @@ export class Handler {
     }
     const verifier = await this.#authenticate(exchange, address, authorization, session);
     if (exchange.device) this.#restrict(exchange, address, authorization);
+    const headers = exchange.device ? this.#misread(request.headers) : request.headers;
     this.#checkRegion(address, authorization);
     const operation = route(record.method, address);
     if (exchange.expectsContinue) {
@@ -121,7 +122,7 @@ export class Handler {
     return await operation({
       store,
       method: record.method,
-      headers: request.headers,
+      headers,
       query: address.query,
       bucket: address.bucket ?? '',
       key: address.key ?? '',
@@ -157,9 +158,23 @@ export class Handler {
     const { faults, store } = this.#options;
     if (faults.take('s3-503') !== undefined) throw new S3Error('SlowDown');
     if (faults.take('s3-expire') !== undefined) throw expiredToken(authorization.securityToken);
+    if (faults.take('s3-invalid-token') !== undefined) throw new S3Error('InvalidToken');
+    if (faults.take('s3-token-refresh') !== undefined) throw new S3Error('TokenRefreshRequired');
+    const port = faults.take('s3-redirect');
+    if (port !== undefined) throw temporaryRedirect(address, port);
     const path = `${address.bucket ?? ''}/${address.key ?? ''}`;
     const denied = [...store.denied].some((prefix) => path.startsWith(prefix));
     if (denied || !['GET', 'HEAD'].includes(record.method)) throw new S3Error('AccessDenied');
+  }
+
+  /** The headers as a server reads them that ignores a range, or sends another. */
+  #misread(headers: IncomingHttpHeaders): IncomingHttpHeaders {
+    const { faults } = this.#options;
+    const { range, ...rest } = headers;
+    if (range === undefined) return headers;
+    if (faults.take('s3-ignore-range') !== undefined) return rest;
+    const bytes = faults.take('s3-wrong-range') ?? 0;
+    return { ...rest, range: range.replace(/\d+/, (first) => String(Math.max(0, Number(first) - bytes))) };
   }
 
   #checkRegion({ bucket }: Address, authorization: Authorization): void {
@@ -246,6 +261,15 @@ export class Handler {
     remember(this.requests, record);
     return record;
   }
+}
+
+/** Source: S3 user guide, RESTRedirect. */
+function temporaryRedirect({ bucket = '', canonicalPath }: Address, port: number): S3Error {
+  const path = canonicalPath.startsWith(`/${bucket}/`) ? canonicalPath : `/${bucket}${canonicalPath}`;
+  return new S3Error('TemporaryRedirect', {
+    details: { Bucket: bucket, Endpoint: `localhost:${port}` },
+    headers: { Location: `https://localhost:${port}${path}` },
+  });
 }
 
 function errorTree(error: S3Error, { requestId }: Exchange) {

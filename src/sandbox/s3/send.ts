@@ -11,7 +11,7 @@ const writesPerSecond = 20;
 type FileBody = NonNullable<Reply['file']>;
 
 export interface SendOptions {
-  /** May slow the body (s3-slow), stop it (s3-stall) or cut the connection (s3-cut). */
+  /** The switches that slow the body, end it early in one of several ways, or make it too long. */
   faults: Faults | undefined;
   /** Aborts when the reader goes away, which is no error. */
   signal: AbortSignal;
@@ -29,18 +29,35 @@ export async function sendFile(
 ): Promise<void> {
   try {
     const { faults, signal } = options;
-    const cutBytes = faults?.take('s3-cut') ?? Number.POSITIVE_INFINITY;
-    const stallBytes = faults?.take('s3-stall') ?? Number.POSITIVE_INFINITY;
-    const limit = Math.min(file.length, cutBytes, stallBytes);
-    response.writeHead(status, headers);
+    const { bytes, fault } = endOf(file.length, faults);
+    const excess = faults?.take('s3-too-long') ?? 0;
+    // Where Content-Range promises the rest, Content-Length may tell the truth about what comes.
+    const length = fault === 's3-truncate' && status === 206 ? bytes : file.length + excess;
+    response.writeHead(status, { ...headers, 'Content-Length': String(length) });
     response.flushHeaders();
-    await sendBytes(response, file, limit, options);
-    if (limit === file.length) response.end();
-    else if (cutBytes <= stallBytes) response.socket?.destroy();
+    await sendBytes(response, file, bytes, options);
+    if (fault === 's3-cut') response.socket?.destroy();
+    else if (fault === 's3-truncate') response.socket?.end();
+    else if (fault === undefined) response.end(Buffer.alloc(excess));
     else if (!signal.aborted) await once(signal, 'abort');
   } finally {
     await file.handle.close();
   }
+}
+
+const earlyEnds = ['s3-cut', 's3-stall', 's3-truncate'] as const;
+
+/** How much of a body is sent, and the switch that ends it before its time. */
+function endOf(
+  length: number,
+  faults: Faults | undefined,
+): { bytes: number; fault?: (typeof earlyEnds)[number] } {
+  let end: ReturnType<typeof endOf> = { bytes: length };
+  for (const fault of earlyEnds) {
+    const bytes = faults?.take(fault);
+    if (bytes !== undefined && bytes < end.bytes) end = { bytes, fault };
+  }
+  return end;
 }
 
 async function sendBytes(

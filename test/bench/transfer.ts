@@ -1,0 +1,79 @@
+/** What a poor link costs: bytes that S3 has to send for one file, as a ratio to its size. */
+import type { JsonObject } from '../../src/core/json.ts';
+import { bytesFetched } from '../support/faults.ts';
+import { noise, scenario, sha256, until, type World } from '../support/world.ts';
+
+const sizeBytes = 100_000_000;
+const cutBytes = 7_000_000;
+const timeoutMs = 300_000;
+
+interface Play {
+  name: string;
+  /** Speed of the link; undefined: as fast as loopback carries it. */
+  linkBytesPerSecond?: number;
+  /** `s3.maxBytesPerSecond` of the device. */
+  maxBytesPerSecond?: number;
+  /** End the executable with SIGKILL at each cut and start it again. */
+  kill: boolean;
+  /** The ratio that is aimed at. */
+  aim: number;
+}
+
+// A kill loses what the kernel holds for the process: on a link that is slower than the device that is next to nothing,
+// on loopback it would be megabytes, and the figure one of the kernel.
+const plays: Play[] = [
+  { name: 'cut, link of 10 MB/s', linkBytesPerSecond: 10_000_000, kill: false, aim: 1.02 },
+  { name: 'cut and kill, link of 10 MB/s', linkBytesPerSecond: 10_000_000, kill: true, aim: 1.05 },
+  { name: 'cut, loopback', kill: false, aim: 1.02 },
+  { name: 'cut, loopback, device takes 10 MB/s', maxBytesPerSecond: 10_000_000, kill: false, aim: 1.02 },
+];
+
+/** A file of 100 MB over a link that is cut every 7 MB, with and without a SIGKILL at each cut. */
+export async function transfer(): Promise<JsonObject[]> {
+  const rows: JsonObject[] = [];
+  for (const play of plays) await scenario(async (world) => void rows.push(await measure(world, play)));
+  return rows;
+}
+
+async function measure(world: World, play: Play): Promise<JsonObject> {
+  const { name, linkBytesPerSecond, maxBytesPerSecond = 0, kill, aim } = play;
+  const { faults } = world.sandbox;
+  const body = noise(sizeBytes);
+  faults.set('s3-cut', cutBytes);
+  if (linkBytesPerSecond !== undefined) faults.set('s3-slow', linkBytesPerSecond);
+  const limit = ['--s3-max-bytes-per-second', String(maxBytesPerSecond)];
+  const args = ['--config', world.device.configPath, ...limit];
+  await world.put('big', body);
+  const startedMs = Date.now();
+  const done = world.inSync(sha256(body), 's3', timeoutMs);
+  await Promise.all([done, kill ? killAtEachCut(world) : world.run(args)]);
+  const fetched = bytesFetched(world);
+  return {
+    play: name,
+    aim,
+    ratio: Number((fetched / sizeBytes).toFixed(4)),
+    bytesFetched: fetched,
+    requests: world.gets().length,
+    starts: world.runs.length,
+    seconds: Math.round((Date.now() - startedMs) / 100) / 10,
+  };
+}
+
+/** Runs the executable until an answer comes that is sent whole. */
+async function killAtEachCut(world: World): Promise<void> {
+  for (let cuts = 1; ; cuts += 1) {
+    const run = await world.run();
+    const answer = () => world.gets()[cuts - 1];
+    await until(
+      'the cut or the end',
+      () => (answer()?.bytesSent ?? 0) >= cutBytes || isDone(world),
+      timeoutMs,
+    );
+    if (isDone(world)) return;
+    await run.stop('SIGKILL');
+  }
+}
+
+function isDone(world: World): boolean {
+  return world.status()['status'] === 'current';
+}

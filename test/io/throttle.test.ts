@@ -1,0 +1,95 @@
+import { expect, test } from 'bun:test';
+import { Throttle } from '../../src/io/throttle.ts';
+import { FakeClock } from '../support/io-fake-clock.ts';
+import { settle } from '../support/io-helpers.ts';
+
+const never = new AbortController().signal;
+
+test('0 is no limit: nobody sleeps', async () => {
+  const clock = new FakeClock();
+  const throttle = new Throttle(clock, 0);
+  for (let turn = 0; turn < 100; turn += 1) await throttle.pass(1_000_000, never);
+  expect(clock.sleeps).toEqual([]);
+});
+
+test('bytes are waited for as long as they take at the limit', async () => {
+  const clock = new FakeClock();
+  const throttle = new Throttle(clock, 1000);
+  const passed = throttle.pass(500, never);
+  expect(clock.sleeps).toEqual([500]);
+  clock.advance(499);
+  expect(await isSettled(passed)).toBe(false);
+  clock.advance(1);
+  expect(await isSettled(passed)).toBe(true);
+});
+
+test('several that take at the same time share the limit', async () => {
+  const clock = new FakeClock();
+  const throttle = new Throttle(clock, 1000);
+  const startedMs = clock.nowMs();
+  const ended: number[] = [];
+  const take = async (chunks: number) => {
+    for (let turn = 0; turn < chunks; turn += 1) await throttle.pass(100, never);
+    ended.push(clock.nowMs() - startedMs);
+  };
+  const all = Promise.all([take(10), take(10), take(5)]);
+  for (let turn = 0; turn < 400 && ended.length < 3; turn += 1) {
+    clock.advance(10);
+    await settle();
+  }
+  await all;
+  expect(Math.max(...ended)).toBe(2500);
+});
+
+test('time in which nothing came is not saved up', async () => {
+  const clock = new FakeClock();
+  const throttle = new Throttle(clock, 1000);
+  const first = throttle.pass(100, never);
+  clock.advance(60_000);
+  await first;
+  void throttle.pass(300, never);
+  expect(clock.sleeps).toEqual([100, 300]);
+});
+
+test('time that passed between two chunks is taken off the wait', async () => {
+  const clock = new FakeClock();
+  const throttle = new Throttle(clock, 1000);
+  void throttle.pass(500, never);
+  clock.advance(200);
+  void throttle.pass(500, never);
+  expect(clock.sleeps).toEqual([500, 800]);
+});
+
+test('an abort ends the wait, and what was left of it holds up nobody', async () => {
+  const clock = new FakeClock();
+  const throttle = new Throttle(clock, 1000);
+  const abort = new AbortController();
+  const passed = throttle.pass(10_000, abort.signal);
+  expect(await isSettled(passed)).toBe(false);
+  clock.advance(4_000);
+  abort.abort();
+  await passed;
+  void throttle.pass(100, never);
+  expect(clock.sleeps).toEqual([10_000, 100]);
+});
+
+test('an abort of one leaves the others what they have to wait', async () => {
+  const clock = new FakeClock();
+  const throttle = new Throttle(clock, 1000);
+  const abort = new AbortController();
+  const first = throttle.pass(3_000, abort.signal);
+  void throttle.pass(2_000, never);
+  abort.abort();
+  await first;
+  void throttle.pass(100, never);
+  expect(clock.sleeps).toEqual([3_000, 5_000, 2_100]);
+});
+
+async function isSettled(promise: Promise<void>): Promise<boolean> {
+  let settled = false;
+  void promise.then(() => {
+    settled = true;
+  });
+  await settle();
+  return settled;
+}

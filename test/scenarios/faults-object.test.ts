@@ -1,0 +1,222 @@
+/** S3 gives what was not asked for: another object, another range, another size. With the compiled executable. */
+import { expect } from 'bun:test';
+import { readFileSync } from 'node:fs';
+import { appendFile, open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { answers, anyBucket, bytesFetched, faultTest, quietBucket, sent, waits } from '../support/faults.ts';
+import { halfWay, parts } from '../support/resume.ts';
+import { bucketName, noise, type Run, sha256, type World, type WorldOptions } from '../support/world.ts';
+
+const size = 3_000_000;
+const old = noise(size);
+const fresh = noise(size);
+const url = `s3://${quietBucket}/big`;
+const impatient: WorldOptions = { ...anyBucket, config: { stallSeconds: 1 } };
+
+function put(world: World, body: Uint8Array | string, key = 'big') {
+  return world.sandbox.s3.store.put(quietBucket, key, body);
+}
+
+/** Desires the object, and lets its transfer stall after the first third. */
+async function stalled(world: World, wanted: Uint8Array): Promise<Run> {
+  world.sandbox.faults.set('s3-stall', size / 3, 1);
+  world.desire({ s3: { url, hash: sha256(wanted) } });
+  const run = await world.run();
+  await sent(world, size / 3);
+  return run;
+}
+
+async function arrives(world: World, body: Uint8Array): Promise<void> {
+  await world.inSync(sha256(body));
+  expect(readFileSync(world.path()).equals(Buffer.from(body))).toBe(true);
+  expect(parts(world)).toEqual([]);
+}
+
+function attempts(run: Run): number {
+  return run.log.split(' Updating ').length - 1;
+}
+
+faultTest(
+  'an object that is replaced in mid-download: 412, and started over in the same attempt',
+  async (world) => {
+    await put(world, old);
+    const run = await stalled(world, fresh);
+    await put(world, fresh);
+    await arrives(world, fresh);
+    expect(answers(world)).toEqual([200, 'PreconditionFailed', 200]);
+    expect(attempts(run)).toBe(2);
+    return size;
+  },
+  impatient,
+);
+
+faultTest(
+  '200 to a Range: taken from its start, nothing is asked for twice',
+  async (world) => {
+    await put(world, fresh);
+    await stalled(world, fresh);
+    world.sandbox.faults.set('s3-ignore-range', 1, 1);
+    await arrives(world, fresh);
+    expect(answers(world)).toEqual([200, 200]);
+    expect(world.gets()[1]?.range).toMatch(/^bytes=[1-9]/);
+    return size;
+  },
+  impatient,
+);
+
+faultTest(
+  '206 with another Content-Range: dropped, and the whole is asked for in the same attempt',
+  async (world) => {
+    await put(world, fresh);
+    const run = await stalled(world, fresh);
+    world.sandbox.faults.set('s3-wrong-range', 1_000, 1);
+    await arrives(world, fresh);
+    expect(answers(world)).toEqual([200, 206, 200]);
+    expect(attempts(run)).toBe(2);
+    return size;
+  },
+  impatient,
+);
+
+/** Ends the run in mid-download and changes its part. */
+async function spoil(world: World, change: (part: string) => Promise<void>): Promise<void> {
+  await put(world, fresh);
+  const run = await stalled(world, fresh);
+  await halfWay(world, 'big', 500_000);
+  await run.stop('SIGKILL');
+  await change(join(world.device.dir, parts(world)[0] ?? ''));
+}
+
+faultTest(
+  'a part that is longer than the object: 416, and the whole is asked for in the same attempt',
+  async (world) => {
+    await spoil(world, (part) => appendFile(part, noise(size)));
+    const run = await world.run();
+    await arrives(world, fresh);
+    expect(answers(world)).toEqual([200, 'InvalidRange', 200]);
+    expect(attempts(run)).toBe(1);
+    return size;
+  },
+  anyBucket,
+);
+
+faultTest(
+  'a part that is wrong on disk: fetched anew once, in the same attempt',
+  async (world) => {
+    await spoil(world, async (part) => {
+      const file = await open(part, 'r+');
+      await file.write(Buffer.from([(fresh[1000] ?? 0) ^ 1]), 0, 1, 1000);
+      await file.close();
+    });
+    const run = await world.run();
+    await arrives(world, fresh);
+    expect(answers(world)).toEqual([200, 206, 200]);
+    expect(attempts(run)).toBe(1);
+    expect(run.log).not.toContain('WARNING');
+    return size;
+  },
+  anyBucket,
+);
+
+faultTest(
+  'a wrong object is fetched once: as long as it stays, 304 answers, and the right one is taken',
+  async (world) => {
+    await put(world, old);
+    world.desire({ s3: { url, hash: sha256(fresh) } });
+    const run = await world.start();
+    await world.hasStatus({ status: 'failed', code: 'HASH_MISMATCH' });
+    expect(waits(run)[0]).toBeGreaterThanOrEqual(30);
+    world.desire({ s3: { note: 'try again' } });
+    await run.logged(/HASH_MISMATCH[\s\S]*HASH_MISMATCH/);
+    expect(answers(world)).toEqual([200, 304]);
+    expect(world.gets()[1]?.ifNoneMatch).toMatch(/^"[0-9a-f]{32}"$/);
+    await put(world, fresh);
+    world.desire({ s3: { note: 'uploaded' } });
+    await arrives(world, fresh);
+    expect(answers(world)).toEqual([200, 304, 200]);
+    return size * 2;
+  },
+  anyBucket,
+);
+
+faultTest(
+  'a "size" that is not the object\'s: refused before the body',
+  async (world) => {
+    await put(world, noise(20_000_000));
+    world.desire({ s3: { url, hash: sha256(fresh), size } });
+    const run = await world.start();
+    await world.hasStatus({ status: 'failed', code: 'HASH_MISMATCH' });
+    expect(run.log).toContain(`The object has 20000000 bytes, desired says ${size}`);
+    expect(waits(run)[0]).toBeGreaterThanOrEqual(30);
+    expect(bytesFetched(world)).toBeLessThan(15_000_000);
+    expect(parts(world)).toEqual([]);
+    return 0;
+  },
+  anyBucket,
+);
+
+faultTest(
+  'an object over maxBytes: refused before the body',
+  async (world) => {
+    await put(world, noise(20_000_000));
+    world.desire({ s3: { url, hash: sha256(fresh) } });
+    const run = await world.start();
+    await world.hasStatus({ status: 'failed', code: 'TOO_LARGE' });
+    expect(waits(run)[0]).toBeGreaterThanOrEqual(30);
+    expect(bytesFetched(world)).toBeLessThan(15_000_000);
+    expect(world.file()).toBeUndefined();
+    expect(parts(world)).toEqual([]);
+    return 0;
+  },
+  { files: [{ property: 's3', path: 'tmpfile', maxBytes: 1_000_000 }] },
+);
+
+faultTest(
+  'only the url changes: the bytes are kept, and the rest comes from the new place',
+  async (world) => {
+    await put(world, fresh);
+    await put(world, fresh, 'moved');
+    await stalled(world, fresh);
+    await halfWay(world, 'big', 500_000);
+    world.desire({ s3: { url: `s3://${quietBucket}/moved` } });
+    await arrives(world, fresh);
+    const [first, second] = world.gets();
+    expect([first?.key, second?.key]).toEqual(['big', 'moved']);
+    expect(second?.range).toMatch(/^bytes=[1-9]/);
+    expect(second?.ifMatch).toBeUndefined();
+    expect(answers(world)).toEqual([200, 206]);
+    return size;
+  },
+  anyBucket,
+);
+
+faultTest(
+  'a newer version is uploaded in mid-download: the versionId that is desired arrives',
+  async (world) => {
+    const { store } = world.sandbox.s3;
+    store.createBucket('versioned', { versioned: true });
+    const { versionId } = await store.put('versioned', 'big', fresh);
+    world.sandbox.faults.set('s3-stall', size / 3, 1);
+    world.desire({ s3: { url: 's3://versioned/big', hash: sha256(fresh), versionId } });
+    await world.run();
+    await sent(world, size / 3);
+    await store.put('versioned', 'big', old);
+    await arrives(world, fresh);
+    expect(answers(world)).toEqual([200, 206]);
+    expect(world.gets().map((get) => get.versionId)).toEqual([versionId, versionId]);
+    return size;
+  },
+  impatient,
+);
+
+faultTest('an object that is not there yet: NOT_FOUND, slowly, until it is uploaded', async (world) => {
+  world.desire({ s3: { url: `s3://${bucketName}/late`, hash: sha256(fresh) } });
+  const run = await world.start();
+  await world.hasStatus({ status: 'failed', code: 'S3_NOT_FOUND' });
+  expect(waits(run)[0]).toBeGreaterThanOrEqual(30);
+  expect(answers(world)).toEqual(['NoSuchKey']);
+  await world.put('late', fresh);
+  world.desire({ s3: { note: 'uploaded' } });
+  await arrives(world, fresh);
+  return size;
+});
