@@ -1,10 +1,10 @@
-import { link, lstat, mkdir, readdir } from 'node:fs/promises';
+import { link, lstat, readdir } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { AgentError } from '../core/errors.ts';
 import type { JsonValue } from '../core/json.ts';
-import { diskError, errnoOf, remove } from './disk.ts';
+import { diskError, errnoOf, makeDirectory, remove } from './disk.ts';
 
 const maxRequestBytes = 4096;
 const probeTimeoutMs = 2_000;
@@ -35,7 +35,7 @@ export async function takeControl(stateDir: string, status: () => JsonValue): Pr
     serve(socket, status);
   });
   try {
-    await mkdir(stateDir, { recursive: true, mode: 0o700 });
+    await makeDirectory(stateDir, 0o700);
     await remove(own);
     await listen(server, own);
     await claim(own, path);

@@ -1,6 +1,6 @@
 /** Small steps on the file system that several parts take, each in its safe order. */
 import { constants } from 'node:fs';
-import { type FileHandle, open, readFile, rename, rm, statfs } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readFile, rename, rm, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import { createDigest, type DigestEngine } from './digest.ts';
@@ -48,6 +48,13 @@ export async function syncDirectory(directory: string): Promise<void> {
   } finally {
     await handle.close();
   }
+}
+
+/** Makes a directory and what is missing above it, so that a power cut does not take them away. */
+export async function makeDirectory(path: string, mode = 0o777): Promise<void> {
+  const first = await mkdir(path, { recursive: true, mode });
+  if (first === undefined) return;
+  for (let made = path; made.length >= first.length; made = dirname(made)) await syncDirectory(dirname(made));
 }
 
 /** Replaces a small file: at every instant it holds the old text or the new one. */

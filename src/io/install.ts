@@ -6,11 +6,11 @@
  */
 import type { BigIntStats, Stats } from 'node:fs';
 import { constants } from 'node:fs';
-import { copyFile, type FileHandle, link, lstat, mkdir, open, rename } from 'node:fs/promises';
+import { copyFile, type FileHandle, link, lstat, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import type { DigestEngine } from './digest.ts';
-import { diskError, errnoOf, hashFile, isNoRoom, remove, syncDirectory } from './disk.ts';
+import { diskError, errnoOf, hashFile, isNoRoom, makeDirectory, remove, syncDirectory } from './disk.ts';
 import type { Part } from './part.ts';
 import type { FileStamp } from './state.ts';
 
@@ -94,18 +94,20 @@ async function dress(
 async function keep(target: string, previousPath: string): Promise<boolean> {
   const staged = `${previousPath}.new`;
   try {
-    await mkdir(dirname(previousPath), { recursive: true, mode: 0o700 });
+    await makeDirectory(dirname(previousPath), 0o700);
     await remove(staged);
     await linkOrCopy(target, staged);
+    await rename(staged, previousPath);
+    // Between two names of one file rename(2) does nothing.
+    await remove(staged);
+    await syncDirectory(dirname(previousPath));
+    return true;
   } catch (error) {
     await remove(staged).catch(() => undefined);
     if (!isNoRoom(error)) throw diskError(error, `Cannot keep the previous file in ${dirname(previousPath)}`);
     await remove(previousPath);
     return false;
   }
-  await rename(staged, previousPath);
-  await syncDirectory(dirname(previousPath));
-  return true;
 }
 
 async function linkOrCopy(from: string, to: string): Promise<void> {

@@ -1,10 +1,10 @@
 import { createHash } from 'node:crypto';
 import { constants, type Stats } from 'node:fs';
-import { chmod, type FileHandle, lstat, mkdir, open, readdir } from 'node:fs/promises';
+import { chmod, type FileHandle, lstat, open, readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import { createDigest, type Digest, type DigestEngine } from './digest.ts';
-import { diskError, errnoOf, readThrough, remove } from './disk.ts';
+import { diskError, errnoOf, makeDirectory, readThrough, remove } from './disk.ts';
 
 /** 16 hex digits that name a file's parts and its previous version. */
 export function fileId(property: string, target: string): string {
@@ -83,7 +83,7 @@ export class Part {
   ): Promise<Part> {
     const { uids = [], bytes = Number.POSITIVE_INFINITY } = trust;
     try {
-      await mkdir(dirname(path), { recursive: true });
+      await makeDirectory(dirname(path));
       const part = new Part(path, await openOrMake(path), engine);
       try {
         const { size } = await part.#check([process.geteuid?.(), ...uids]);

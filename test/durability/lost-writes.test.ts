@@ -1,0 +1,149 @@
+import { afterAll, beforeAll, expect } from 'bun:test';
+import { dirname } from 'node:path';
+import { type Bench, linux } from '../support/durability-bench.ts';
+import { type Loss, losses, type Recording, record, reportIn } from '../support/durability-power.ts';
+import { benchAt, copied, first, next, type Start, update } from '../support/durability-starts.ts';
+import type { TracedCall } from '../support/durability-syscalls.ts';
+import { toolTest } from '../support/tools.ts';
+import { World } from '../support/world.ts';
+
+const starts = [first, update, copied];
+
+let world: World;
+const benches = new Map<Start, Bench>();
+const recordings = new Map<Start, Recording>();
+
+beforeAll(async () => {
+  world = await World.create();
+  if (!linux.found) return;
+  for (const [index, start] of starts.entries()) {
+    const bench = await benchAt(start, world, `thing-${index}`);
+    benches.set(start, bench);
+    recordings.set(start, await record(bench, next));
+  }
+}, 60_000);
+afterAll(async () => {
+  for (const bench of benches.values()) bench.close();
+  await world.close();
+});
+
+function of<T>(found: Map<Start, T>, start: Start): T {
+  const one = found.get(start);
+  if (one === undefined) throw new Error(`nothing was recorded of: ${start.name}`);
+  return one;
+}
+
+function broken(promise: Loss['promise'], found: Loss[]): string[] {
+  return [...new Set(found.filter((loss) => loss.promise === promise).map(({ what }) => what))];
+}
+
+for (const start of starts) {
+  toolTest([linux], `${start.name}: a power cut after any call leaves the target as it was or new`, () => {
+    const recording = of(recordings, start);
+    const files = recording.calls.filter(({ call }) => call !== 'send').length;
+    process.stdout.write(`${start.name}: power cut at ${files} points\n`);
+    expect(files).toBeGreaterThan(20);
+    expect(broken('target', losses(recording))).toEqual([]);
+  });
+
+  toolTest([linux], `${start.name}: a power cut after any call leaves the state file whole`, () => {
+    expect(broken('state', losses(of(recordings, start)))).toEqual([]);
+  });
+
+  toolTest([linux], `${start.name}: no power cut undoes what is reported`, () => {
+    expect(broken('reported', losses(of(recordings, start)))).toEqual([]);
+  });
+
+  toolTest([linux], `${start.name}: the previous file is safe before the target can be new`, () => {
+    expect(broken('previous', losses(of(recordings, start)))).toEqual([]);
+  });
+}
+
+toolTest([linux], 'what a killed run renamed is synced by the next one before that reports it', async () => {
+  const bench = of(benches, update);
+  const { calls: _, ...recording } = of(recordings, update);
+  bench.restore();
+  const killBefore = { step: `sync ${bench.dataDir}`, nth: 1 };
+  const killed = await bench.traced({ killBefore, dataBytes: next.length });
+  expect(killed.calls.at(-1)?.to).toBe(bench.target);
+  const second = await bench.traced({ dataBytes: next.length });
+  expect(second.run.child.exitCode).toBe(0);
+  const both = [...killed.calls, ...second.calls];
+  const report = reportIn(bench, second.calls, next);
+  expect(broken('reported', losses({ ...recording, calls: both, report }))).toEqual([]);
+});
+
+interface Spoilt {
+  what: string;
+  breaks: Loss['promise'];
+  /** The recorded calls with this mistake in them. */
+  calls: (recording: Recording, bench: Bench) => TracedCall[];
+}
+
+const syncs = ['sync', 'datasync'];
+
+function without(calls: TracedCall[], kinds: string[], path: string): TracedCall[] {
+  return calls.filter((call) => !kinds.includes(call.call) || call.path !== path);
+}
+
+/** The calls with one put right before the first of others. */
+function before(calls: TracedCall[], added: TracedCall, isIt: (call: TracedCall) => boolean): TracedCall[] {
+  const rest = calls.filter((call) => call !== added);
+  return rest.toSpliced(rest.findIndex(isIt), 0, added);
+}
+
+const spoilt: Spoilt[] = [
+  {
+    what: 'the part is not synced before the rename',
+    breaks: 'target',
+    calls: ({ calls }, bench) => without(calls, syncs, bench.partOf(next)),
+  },
+  {
+    what: 'the mode is set after the last sync of the part',
+    breaks: 'target',
+    calls: ({ calls, target }, bench) => {
+      const part = bench.partOf(next);
+      const late = calls.filter(({ call, path }) => call === 'chmod' && path === part);
+      return late.reduce(
+        (all, chmod) => before(all, chmod, ({ call, to }) => call === 'rename' && to === target),
+        calls,
+      );
+    },
+  },
+  {
+    what: 'the target is removed before the rename',
+    breaks: 'target',
+    calls: ({ calls, target }) =>
+      before(calls, { call: 'unlink', path: target, result: 0 }, ({ to }) => to === target),
+  },
+  {
+    what: 'the state file is not synced before its rename',
+    breaks: 'state',
+    calls: ({ calls, stateFile }) => without(calls, syncs, `${stateFile}.new`),
+  },
+  {
+    what: 'the directory of the target is not synced',
+    breaks: 'reported',
+    calls: ({ calls }, bench) => without(calls, syncs, bench.dataDir),
+  },
+  {
+    what: 'the report goes out before the directory is synced',
+    breaks: 'reported',
+    calls: ({ calls, report }, bench) =>
+      before(calls, report, ({ call, path }) => call === 'sync' && path === bench.dataDir),
+  },
+  {
+    what: 'the directory of the previous file is not synced',
+    breaks: 'previous',
+    calls: ({ calls, previous }) => without(calls, syncs, dirname(previous)),
+  },
+];
+
+for (const { what, breaks, calls } of spoilt) {
+  toolTest([linux], `the model tells when ${what}`, () => {
+    const recording = of(recordings, update);
+    const wrong = calls(recording, of(benches, update));
+    expect(wrong).not.toEqual(recording.calls);
+    expect(broken(breaks, losses(recording, wrong))).not.toEqual([]);
+  });
+}
