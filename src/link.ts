@@ -116,6 +116,9 @@ export class ShadowLink {
     const link = await connect(signal);
     const lost = new AbortController();
     link.closed.then((reason) => lost.abort(reason));
+    // Whatever is being waited for ends with the connection.
+    const stop = () => void link.end();
+    signal.addEventListener('abort', stop);
     try {
       const client = await ShadowClient.open(link, prefix, log, (change) => this.#onChange(change));
       this.#client = client;
@@ -127,6 +130,7 @@ export class ShadowLink {
     } finally {
       if (this.#client !== undefined) onDown();
       this.#client = undefined;
+      signal.removeEventListener('abort', stop);
       await link.end();
     }
   }

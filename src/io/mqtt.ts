@@ -92,6 +92,7 @@ class ClientLink implements MqttLink {
   readonly closed: Promise<AgentError>;
   #close: (reason: AgentError) => void = () => undefined;
   #reason: AgentError | undefined;
+  #ending: Promise<void> | undefined;
 
   constructor(client: MqttClient, where: string) {
     this.#client = client;
@@ -131,7 +132,12 @@ class ClientLink implements MqttLink {
     this.#client.on('message', handler);
   }
 
-  async end(): Promise<void> {
+  end(): Promise<void> {
+    this.#ending ??= this.#disconnect();
+    return this.#ending;
+  }
+
+  async #disconnect(): Promise<void> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise((resolve) => {
       timer = setTimeout(resolve, endTimeoutMs);

@@ -47,7 +47,7 @@ export class ShadowClient {
    * Subscribes to all that the agent listens to. Answers are not retained, so this comes before every request.
    * Source: AWS IoT developer guide, device-shadow-comms-device.
    *
-   * @throws AgentError MQTT
+   * @throws AgentError MQTT, TIMEOUT
    */
   static async open(
     link: MqttLink,
@@ -57,7 +57,7 @@ export class ShadowClient {
   ): Promise<ShadowClient> {
     const client = new ShadowClient(link, prefix, log, onChange);
     link.onMessage((topic, payload) => client.#receive(topic, payload));
-    await link.subscribe(shadowTopics(prefix));
+    await client.#orDeaf('the subscription', link.subscribe(shadowTopics(prefix)));
     return client;
   }
 
@@ -88,30 +88,35 @@ export class ShadowClient {
     tokenCount += 1;
     const clientToken = `${tokenPrefix}${tokenCount}`;
     const answer = new Promise<Answer>((resolve) => this.#waiting.set(clientToken, resolve));
-    let timer: ReturnType<typeof setTimeout> | undefined;
-    const late = new Promise<never>((_, reject) => {
-      timer = setTimeout(() => reject(this.#deaf(verb)), answerTimeoutMs);
-    });
-    const lost = this.#link.whileUp(answer);
+    const answered = this.#link.whileUp(answer);
+    // The connection may end while the request is still being sent.
+    answered.catch(() => undefined);
     try {
-      const sent = this.#link.publish(`${this.#prefix}/${verb}`, JSON.stringify({ ...body, clientToken }));
-      await Promise.race([sent, late]);
-      return await Promise.race([lost, late]);
+      const request = JSON.stringify({ ...body, clientToken });
+      await this.#orDeaf(`"${verb}"`, this.#link.publish(`${this.#prefix}/${verb}`, request));
+      return await this.#orDeaf(`"${verb}"`, answered);
     } finally {
-      clearTimeout(timer);
       this.#waiting.delete(clientToken);
-      late.catch(() => undefined);
-      lost.catch(() => undefined);
     }
   }
 
-  /** A connection on which the service does not answer is no better than none. */
-  #deaf(verb: string): AgentError {
-    const error = new AgentError('TIMEOUT', `The shadow service did not answer "${verb}"`, {
-      hint: "allow iot:Publish and iot:Receive on the shadow topics of this thing in the certificate's policy",
+  /** A connection on which nothing is answered is no better than none. */
+  async #orDeaf<T>(what: string, answer: Promise<T>): Promise<T> {
+    let timer: ReturnType<typeof setTimeout> | undefined;
+    const late = new Promise<never>((_, reject) => {
+      timer = setTimeout(() => {
+        const error = new AgentError('TIMEOUT', `The shadow service did not answer ${what}`, {
+          hint: "allow iot:Publish and iot:Receive on the shadow topics of this thing in the certificate's policy",
+        });
+        reject(error);
+        this.#link.drop(error);
+      }, answerTimeoutMs);
     });
-    this.#link.drop(error);
-    return error;
+    try {
+      return await Promise.race([answer, late]);
+    } finally {
+      clearTimeout(timer);
+    }
   }
 
   #receive(topic: string, payload: Uint8Array): void {

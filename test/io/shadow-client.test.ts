@@ -241,6 +241,15 @@ describe('a service that does not answer', () => {
     expect((await asked).code).toBe('TIMEOUT');
   });
 
+  test('a subscription that is never acknowledged is the same: the link would be deaf', async () => {
+    const deaf = new FakeLink();
+    deaf.subscribeNever = true;
+    const opened = caught(ShadowClient.open(deaf, prefix, new RecordingLog(), () => undefined));
+    jest.advanceTimersByTime(21_000);
+    expect((await opened).code).toBe('TIMEOUT');
+    expect(deaf.dropped?.code).toBe('TIMEOUT');
+  });
+
   test('leaves no timer behind once it has answered', async () => {
     link.answer = ({ clientToken }) => link.receive('get/accepted', { ...emptyDocument, clientToken });
     await client.get();

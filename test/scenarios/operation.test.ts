@@ -179,6 +179,17 @@ test('SIGTERM ends it within 5 s, also when the link is half-open and a report i
     }
   }));
 
+test('SIGTERM ends it within 5 s, also while the shadow service does not answer', () =>
+  scenario(async (world) => {
+    world.sandbox.faults.set('shadow-drop', 1);
+    const run = await world.run();
+    await run.logged('Connected to AWS IoT');
+    await until('the get', () => world.published('get').length > 0);
+    const stoppedMs = Date.now();
+    expect(await run.stop('SIGTERM')).toBe(0);
+    expect(Date.now() - stoppedMs).toBeLessThan(5_000);
+  }));
+
 function bytesOnDisk({ device }: World): number {
   const parts = readdirSync(device.dir).filter((name) => name.endsWith('.part'));
   return Math.max(0, ...parts.map((name) => statSync(join(device.dir, name)).size));

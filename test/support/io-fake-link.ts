@@ -15,6 +15,8 @@ export class FakeLink implements MqttLink {
   listenedBeforeSubscribe = false;
   subscribeError: AgentError | undefined;
   publishError: AgentError | undefined;
+  /** The SUBACK never comes. */
+  subscribeNever = false;
   /** The broker never acknowledges. */
   publishNever = false;
   /** Answers a request as soon as it is published. */
@@ -43,6 +45,7 @@ export class FakeLink implements MqttLink {
   async subscribe(topics: string[]): Promise<void> {
     this.listenedBeforeSubscribe = this.#handler !== undefined;
     if (this.subscribeError !== undefined) throw this.subscribeError;
+    if (this.subscribeNever) await this.whileUp(new Promise(() => undefined));
     this.subscribed.push(...topics);
   }
 
