@@ -45,6 +45,7 @@ export interface KeeperOptions {
   throttle: Throttle;
 }
 
+const noAnswer = { code: 'TIMEOUT', message: 'The shadow service did not answer' } as const;
 const hourMs = 3_600_000;
 const onceRetryMs = 60_000;
 // Before the rename the answer that desired this must be this young; a poor link has this long to give another.
@@ -243,10 +244,10 @@ export class FileKeeper {
     if (end === 'done') return 'done';
     if (end !== 'pending') return this.#reason(end);
     const trouble = this.#snapshot.desired.kind === 'unknown' ? link.state.lastError : this.#snapshot.failure;
-    if (trouble === undefined) return undefined;
+    const isLate = clock.nowMs() >= this.#onceUntilMs;
+    if (trouble === undefined) return isLate ? this.#reason(noAnswer) : undefined;
     this.#onceUntilMs = Math.min(this.#onceUntilMs, clock.nowMs() + onceRetryMs);
-    const over = trouble.retry !== 'soon' || clock.nowMs() >= this.#onceUntilMs;
-    return over ? this.#reason(trouble) : undefined;
+    return isLate || trouble.retry !== 'soon' ? this.#reason(trouble) : undefined;
   }
 
   #reason({ code, message, hint }: Pick<Failure, 'code' | 'message' | 'hint'>): AgentError {

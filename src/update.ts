@@ -116,5 +116,6 @@ async function dropPrevious(job: UpdateJob): Promise<boolean> {
   if (job.target.stored.previous === undefined) return false;
   await job.target.store({ previous: undefined });
   await remove(previousPathOf(job));
+  await remove(`${previousPathOf(job)}.new`);
   return true;
 }

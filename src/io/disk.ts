@@ -26,7 +26,7 @@ export function diskError(error: unknown, what: string): unknown {
     });
   }
   const hints: Record<string, string> = {
-    EACCES: 'give the user of the agent write access to the directory',
+    EACCES: 'give the user of the agent access to the file and write access to its directory',
     EPERM: 'run the agent as the owner of the file or as root',
     EROFS: 'the file system is mounted read-only',
     EISDIR: 'a directory stands in the way: move it, or set another "path"',

@@ -48,6 +48,7 @@ export async function install({
     await dress(part.handle, old, mode, owner);
     await part.handle.sync();
     const before = stampOf(await part.handle.stat({ bigint: true }));
+    await assertNamed(part);
     await rename(part.path, target);
     await syncDirectory(dirname(target));
     const after = stampOf(await part.handle.stat({ bigint: true }));
@@ -59,6 +60,15 @@ export async function install({
   } finally {
     await part.close();
   }
+}
+
+/** The name must still be that of the file that was verified, not of another that was put in its place. */
+async function assertNamed({ handle, path }: Part): Promise<void> {
+  const [named, verified] = await Promise.all([lstat(path, { bigint: true }), handle.stat({ bigint: true })]);
+  if (named.dev === verified.dev && named.ino === verified.ino) return;
+  throw new AgentError('INSTALL', `${path} is no longer the file that was downloaded`, {
+    hint: 'find out who replaced it, and remove it',
+  });
 }
 
 async function lookAt(path: string): Promise<Stats | undefined> {

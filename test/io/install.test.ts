@@ -315,4 +315,18 @@ describe('what happens to the file while it is installed', () => {
     expect((await stat(partPath('s3', target(), sha256Of('new')))).mode & 0o777).toBe(0o600);
     expect(await readFile(target(), 'utf8')).toBe('old');
   });
+
+  test('a part whose name stands for another file by then is not installed', async () => {
+    await put('old');
+    const part = await stage('new');
+    await rm(part.path);
+    await writeFile(join(dir(), 'foreign'), 'foreign');
+    await symlink(join(dir(), 'foreign'), part.path);
+    const failed = await caught(
+      install({ part, target: target(), mode: undefined, owner: undefined, previousPath: undefined }),
+    );
+    expect(failed).toMatchObject({ code: 'INSTALL' });
+    expect((await lstat(target())).isSymbolicLink()).toBe(false);
+    expect(await readFile(target(), 'utf8')).toBe('old');
+  });
 });

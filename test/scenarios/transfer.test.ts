@@ -1,12 +1,13 @@
 /** How bytes come, and how they become the file. With the compiled executable. */
-import { expect, test } from 'bun:test';
+import { expect } from 'bun:test';
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { appendFile, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
+import { onEachBroker } from '../support/brokers.ts';
 import { playOddKeys } from '../support/odd-keys.ts';
 import { halfWay, parts, playStopAndResume } from '../support/resume.ts';
-import { bucketName, noise, scenario, sha256, until, type World } from '../support/world.ts';
+import { bucketName, noise, sha256, until, type World } from '../support/world.ts';
 
 const hoge = sha256('hoge\n');
 
@@ -15,55 +16,55 @@ function bytesSent(world: World, key: string): number {
 }
 
 for (const signal of ['SIGKILL', 'SIGTERM'] as const) {
-  test(`${signal} in mid-download: the next start goes on where it ended, pinned to the ETag`, () =>
-    scenario((world) => playStopAndResume(world, signal)));
+  onEachBroker(
+    `${signal} in mid-download: the next start goes on where it ended, pinned to the ETag`,
+    (world) => playStopAndResume(world, signal),
+  );
 }
 
-test('a link that is cut every megabyte goes on where it was cut', () =>
-  scenario(async (world) => {
-    const big = noise(5_500_000);
-    world.sandbox.faults.set('s3-cut', 1_000_000);
-    await world.put('big', big);
-    await world.start();
-    await world.inSync(sha256(big));
-    // What the runtime had received but not handed over when the link was cut comes again.
-    expect(bytesSent(world, 'big')).toBeLessThan(big.length * 1.25);
-  }));
+onEachBroker('a link that is cut every megabyte goes on where it was cut', async (world) => {
+  const big = noise(5_500_000);
+  world.sandbox.faults.set('s3-cut', 1_000_000);
+  await world.put('big', big);
+  await world.start();
+  await world.inSync(sha256(big));
+  // What the runtime had received but not handed over when the link was cut comes again.
+  expect(bytesSent(world, 'big')).toBeLessThan(big.length * 1.25);
+});
 
-test('an object that is replaced in mid-download is started over, never mixed', () =>
-  scenario(async (world) => {
-    world.sandbox.faults.set('s3-cut', 700_000, 1);
-    const [old, fresh] = [noise(2_000_000), noise(2_000_000)];
-    await world.put('big', fresh);
-    await world.sandbox.s3.store.put(bucketName, 'other', old);
-    await world.start();
-    await world.inSync(sha256(old));
-    world.sandbox.faults.set('s3-cut', 700_000, 1);
-    // The shadow still wants the new bytes, S3 has the old ones first.
-    await world.put('big', fresh);
-    await world.inSync(sha256(fresh));
-    expect(readFileSync(world.path()).equals(fresh)).toBe(true);
-  }));
+onEachBroker('an object that is replaced in mid-download is started over, never mixed', async (world) => {
+  world.sandbox.faults.set('s3-cut', 700_000, 1);
+  const [old, fresh] = [noise(2_000_000), noise(2_000_000)];
+  await world.put('big', fresh);
+  await world.sandbox.s3.store.put(bucketName, 'other', old);
+  await world.start();
+  await world.inSync(sha256(old));
+  world.sandbox.faults.set('s3-cut', 700_000, 1);
+  // The shadow still wants the new bytes, S3 has the old ones first.
+  await world.put('big', fresh);
+  await world.inSync(sha256(fresh));
+  expect(readFileSync(world.path()).equals(fresh)).toBe(true);
+});
 
-test('a newer desired value ends the running download, and its part goes', () =>
-  scenario(async (world) => {
-    world.sandbox.faults.set('s3-slow', 200_000);
-    await world.put('big', noise(20_000_000));
-    const run = await world.start();
-    await halfWay(world, 'big', 100_000);
-    world.sandbox.faults.clear();
-    await world.put('test.txt', 'hoge\n');
-    await world.inSync(hoge);
-    expect(run.log).toContain('Update stopped');
-    expect(world.file()).toBe('hoge\n');
-    expect(parts(world)).toEqual([]);
-    expect(bytesSent(world, 'big')).toBeLessThan(5_000_000);
-  }));
+onEachBroker('a newer desired value ends the running download, and its part goes', async (world) => {
+  world.sandbox.faults.set('s3-slow', 200_000);
+  await world.put('big', noise(20_000_000));
+  const run = await world.start();
+  await halfWay(world, 'big', 100_000);
+  world.sandbox.faults.clear();
+  await world.put('test.txt', 'hoge\n');
+  await world.inSync(hoge);
+  expect(run.log).toContain('Update stopped');
+  expect(world.file()).toBe('hoge\n');
+  expect(parts(world)).toEqual([]);
+  expect(bytesSent(world, 'big')).toBeLessThan(5_000_000);
+});
 
-test('keys of every odd kind name exactly their object', () => scenario(playOddKeys));
+onEachBroker('keys of every odd kind name exactly their object', playOddKeys);
 
-test('an object that is stored compressed arrives as it is stored, whole and resumed', () =>
-  scenario(async (world) => {
+onEachBroker(
+  'an object that is stored compressed arrives as it is stored, whole and resumed',
+  async (world) => {
     const packed = gzipSync(noise(800_000));
     world.sandbox.faults.set('s3-cut', 300_000, 1);
     await world.put('packed.gz', packed, {
@@ -73,10 +74,12 @@ test('an object that is stored compressed arrives as it is stored, whole and res
     await world.inSync(sha256(packed));
     expect(readFileSync(world.path()).equals(packed)).toBe(true);
     expect(world.gets().map(({ status }) => status)).toEqual([200, 206]);
-  }));
+  },
+);
 
-test('credentials that S3 calls expired are replaced once, and the transfer goes on', () =>
-  scenario(async (world) => {
+onEachBroker(
+  'credentials that S3 calls expired are replaced once, and the transfer goes on',
+  async (world) => {
     const run = await world.start();
     await world.put('test.txt', 'hoge\n');
     await world.inSync(hoge);
@@ -86,10 +89,12 @@ test('credentials that S3 calls expired are replaced once, and the transfer goes
     expect(world.gets().map(({ code, status }) => code ?? status)).toEqual([200, 'ExpiredToken', 200]);
     expect(world.sandbox.credentials.requests.length).toBe(2);
     expect(run.log).not.toContain('WARNING');
-  }));
+  },
+);
 
-test('S3 that is not available for a moment is asked again, and a wrong object is told with both hashes', () =>
-  scenario(async (world) => {
+onEachBroker(
+  'S3 that is not available for a moment is asked again, and a wrong object is told with both hashes',
+  async (world) => {
     world.sandbox.faults.set('s3-503', 1, 2);
     await world.put('test.txt', 'hoge\n');
     const run = await world.start();
@@ -102,82 +107,82 @@ test('S3 that is not available for a moment is asked again, and a wrong object i
     expect(world.status()['retryAt']).toMatch(/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ$/);
     expect(world.file()).toBe('hoge\n');
     expect(parts(world)).toEqual([]);
-  }));
+  },
+);
 
-test('a url that "allow" does not cover is refused before any request', () =>
-  scenario(async (world) => {
-    world.sandbox.s3.store.createBucket('another-bucket');
-    await world.sandbox.s3.store.put('another-bucket', 'x', 'hoge\n');
+onEachBroker('a url that "allow" does not cover is refused before any request', async (world) => {
+  world.sandbox.s3.store.createBucket('another-bucket');
+  await world.sandbox.s3.store.put('another-bucket', 'x', 'hoge\n');
+  const run = await world.start();
+  const credentials = world.sandbox.credentials.requests.length;
+  world.desire({ s3: { url: 's3://another-bucket/x', hash: hoge } });
+  await world.hasStatus({ status: 'failed', code: 'NOT_ALLOWED' });
+  expect(world.gets()).toEqual([]);
+  expect(world.sandbox.credentials.requests.length - credentials).toBeLessThanOrEqual(1);
+  expect(world.file()).toBeUndefined();
+  expect(run.child.exitCode).toBeNull();
+});
+
+onEachBroker(
+  'of two files of which one always fails, the other follows every change',
+  async (world) => {
+    const { store } = world.sandbox.s3;
+    world.sandbox.trigger.route({
+      bucket: bucketName,
+      prefix: 'good/',
+      thingName: 'test-thing',
+      property: 'good',
+    });
+    await world.start();
+    world.desire({ bad: { url: `s3://${bucketName}/missing`, hash: hoge } });
+    await world.hasStatus({ status: 'failed', code: 'S3_NOT_FOUND' }, 'bad');
+    for (const text of ['one', 'two', 'three']) {
+      await store.put(bucketName, 'good/file', text);
+      await world.inSync(sha256(text), 'good');
+      expect(world.file('good.txt')).toBe(text);
+    }
+    expect(world.file('bad.txt')).toBeUndefined();
+    expect(world.status('bad')['code']).toBe('S3_NOT_FOUND');
+  },
+  {
+    files: [
+      { property: 'bad', path: 'bad.txt' },
+      { property: 'good', path: 'good.txt' },
+    ],
+  },
+);
+
+onEachBroker(
+  'a file that was changed or deleted on the device is repaired',
+  async (world) => {
+    await world.put('test.txt', 'hoge\n');
     const run = await world.start();
-    const credentials = world.sandbox.credentials.requests.length;
-    world.desire({ s3: { url: 's3://another-bucket/x', hash: hoge } });
-    await world.hasStatus({ status: 'failed', code: 'NOT_ALLOWED' });
-    expect(world.gets()).toEqual([]);
-    expect(world.sandbox.credentials.requests.length - credentials).toBeLessThanOrEqual(1);
-    expect(world.file()).toBeUndefined();
-    expect(run.child.exitCode).toBeNull();
-  }));
+    await world.inSync(hoge);
+    await writeFile(world.path(), 'tampered');
+    await until('the repair', () => world.file() === 'hoge\n');
+    expect(run.log).toContain('The file is not what was installed');
+    await rm(world.path());
+    await until('the second repair', () => world.file() === 'hoge\n');
+    await run.stop();
+    await appendFile(world.path(), 'more');
+    await world.run();
+    await until('the repair after a restart', () => world.file() === 'hoge\n');
+  },
+  { config: { resyncSeconds: 1 } },
+);
 
-test('of two files of which one always fails, the other follows every change', () =>
-  scenario(
-    async (world) => {
-      const { store } = world.sandbox.s3;
-      world.sandbox.trigger.route({
-        bucket: bucketName,
-        prefix: 'good/',
-        thingName: 'test-thing',
-        property: 'good',
-      });
-      await world.start();
-      world.desire({ bad: { url: `s3://${bucketName}/missing`, hash: hoge } });
-      await world.hasStatus({ status: 'failed', code: 'S3_NOT_FOUND' }, 'bad');
-      for (const text of ['one', 'two', 'three']) {
-        await store.put(bucketName, 'good/file', text);
-        await world.inSync(sha256(text), 'good');
-        expect(world.file('good.txt')).toBe(text);
-      }
-      expect(world.file('bad.txt')).toBeUndefined();
-      expect(world.status('bad')['code']).toBe('S3_NOT_FOUND');
-    },
-    {
-      files: [
-        { property: 'bad', path: 'bad.txt' },
-        { property: 'good', path: 'good.txt' },
-      ],
-    },
-  ));
-
-test('a file that was changed or deleted on the device is repaired', () =>
-  scenario(
-    async (world) => {
-      await world.put('test.txt', 'hoge\n');
-      const run = await world.start();
-      await world.inSync(hoge);
-      await writeFile(world.path(), 'tampered');
-      await until('the repair', () => world.file() === 'hoge\n');
-      expect(run.log).toContain('The file is not what was installed');
-      await rm(world.path());
-      await until('the second repair', () => world.file() === 'hoge\n');
-      await run.stop();
-      await appendFile(world.path(), 'more');
-      await world.run();
-      await until('the repair after a restart', () => world.file() === 'hoge\n');
-    },
-    { config: { resyncSeconds: 1 } },
-  ));
-
-test('mode is set before the file is there, and the file that it replaces is kept', () =>
-  scenario(
-    async (world) => {
-      await world.start();
-      await world.put('test.txt', 'hoge\n');
-      await world.inSync(hoge);
-      expect(statSync(world.path('bin/tool')).mode & 0o7777).toBe(0o750);
-      await world.put('test.txt', 'fuga\n');
-      await world.inSync(sha256('fuga\n'));
-      const kept = readdirSync(join(world.device.dir, 'state', 'previous'));
-      expect(kept.length).toBe(1);
-      expect(world.file(join('state', 'previous', kept[0] ?? ''))).toBe('hoge\n');
-    },
-    { files: [{ property: 's3', path: 'bin/tool', mode: '0750' }] },
-  ));
+onEachBroker(
+  'mode is set before the file is there, and the file that it replaces is kept',
+  async (world) => {
+    await world.start();
+    await world.put('test.txt', 'hoge\n');
+    await world.inSync(hoge);
+    expect(statSync(world.path('bin/tool')).mode & 0o7777).toBe(0o750);
+    await world.put('test.txt', 'fuga\n');
+    await world.inSync(sha256('fuga\n'));
+    const kept = readdirSync(join(world.device.dir, 'state', 'previous'));
+    expect(kept.length).toBe(1);
+    expect(world.file(join('state', 'previous', kept[0] ?? ''))).toBe('hoge\n');
+  },
+  { files: [{ property: 's3', path: 'bin/tool', mode: '0750' }] },
+);

@@ -231,7 +231,10 @@ export async function happen(world: World, one: Event): Promise<void> {
   if (one.thenMs !== undefined) await world.advance(one.thenMs);
 }
 
-/** What the last word on a file amounts to, told without the agent's parser. */
+/**
+ * What the last word on a file amounts to, told without the agent's parser. `foreign`: well formed, but of a content
+ * that no upload had, as when somebody desires what was reported of a file that was tampered with.
+ */
 export function desiredOf(world: World, property: string) {
   const value = member(world.section('desired'), property);
   if (value === undefined) return { kind: 'absent' } as const;
@@ -241,5 +244,8 @@ export function desiredOf(world: World, property: string) {
     : -1;
   const isGood =
     content >= 0 && key >= 0 && isJsonObject(value) && !('size' in value) && !('versionId' in value);
-  return isGood ? ({ kind: 'good', value, content, key } as const) : ({ kind: 'malformed' } as const);
+  if (isGood) return { kind: 'good', value, content, key } as const;
+  const isForeign =
+    key >= 0 && isJsonObject(value) && /^[0-9a-f]{64}$/.test(String(value['hash'])) && content < 0;
+  return { kind: isForeign ? 'foreign' : 'malformed' } as const;
 }
