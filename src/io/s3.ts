@@ -6,11 +6,11 @@ import { type Remedy, refuse, type S3Refusal } from '../core/s3-errors.ts';
 import { objectUrl, parseContentRange, parseS3Error, type S3Address } from '../core/s3-request.ts';
 import type { Clock } from './clock.ts';
 import type { CredentialsProvider } from './credentials-provider.ts';
+import { AnswerDeadline, type AnswerLimits } from './deadline.ts';
 import { networkError, readText } from './http.ts';
 import type { Fetch } from './runtime.ts';
 import { ServerTime } from './server-time.ts';
 
-const headerTimeoutMs = 30_000;
 const maxErrorBytes = 16 * 1024;
 
 /** A GET of one object: from `offset` on, only if it still is (`ifMatch`) or no longer is (`ifNoneMatch`) that ETag. */
@@ -44,6 +44,8 @@ export interface S3Options {
   fetch: Fetch;
   clock: Clock;
   serverTime?: ServerTime;
+  /** How long S3 may take to answer. */
+  limits?: AnswerLimits;
 }
 
 /**
@@ -64,7 +66,7 @@ export function createGetObject(options: S3Options): GetObject {
       const region = regions.get(bucket) ?? address.region;
       const used = await credentials.get(signal);
       const attempt = { ...request, address: { ...address, region, ...redirect } };
-      const answer = await send(options.fetch, serverTime, attempt, used, signal);
+      const answer = await send(options.fetch, serverTime, options.limits, attempt, used, signal);
       if (!('error' in answer)) return answer;
       const { remedy } = answer;
       if (remedy === undefined || mended.has(remedy.mend)) throw answer.error;
@@ -82,25 +84,26 @@ type Attempt = ObjectRequest & { address: S3Address };
 async function send(
   fetch: Fetch,
   serverTime: ServerTime,
+  limits: AnswerLimits | undefined,
   attempt: Attempt,
   credentials: Credentials,
   signal: AbortSignal,
 ): Promise<ObjectAnswer | S3Refusal> {
   const what = `Cannot get the object of bucket ${attempt.artifact.bucket}`;
-  const late = new AbortController();
-  const timer = setTimeout(() => late.abort(), headerTimeoutMs);
+  const { url, headers } = await sign(attempt, credentials, serverTime.nowMs());
+  const deadline = new AnswerDeadline(url, limits);
   try {
-    const { url, headers } = await sign(attempt, credentials, serverTime.nowMs());
-    const response = await fetch(url, { headers, signal: AbortSignal.any([signal, late.signal]) });
+    const both = AbortSignal.any([signal, deadline.signal]);
+    const response = await fetch(url.href, { headers, signal: both });
     serverTime.learn(response.headers.get('date'));
     return answerOf(response) ?? (await refusalOf(response, attempt, what));
   } catch (error) {
-    if (late.signal.aborted && !signal.aborted) {
-      throw new AgentError('TIMEOUT', `${what}: no answer in ${headerTimeoutMs / 1000} s`, { cause: error });
+    if (deadline.reason !== undefined && !signal.aborted) {
+      throw new AgentError('TIMEOUT', `${what}: ${deadline.reason}`, { cause: error });
     }
     throw networkError(error, what, signal);
   } finally {
-    clearTimeout(timer);
+    deadline.clear();
   }
 }
 
@@ -108,7 +111,7 @@ async function sign(
   { artifact, address, offset, ifMatch, ifNoneMatch }: Attempt,
   credentials: Credentials,
   nowMs: number,
-): Promise<{ url: string; headers: Headers }> {
+): Promise<{ url: URL; headers: Headers }> {
   const headers = new Headers();
   if (offset > 0) headers.set('range', `bytes=${offset}-`);
   if (ifMatch !== undefined) headers.set('if-match', ifMatch);
@@ -123,7 +126,7 @@ async function sign(
     region: address.region,
     datetime: new Date(nowMs).toISOString().replace(/[-:]|\.\d{3}/g, ''),
   }).sign();
-  return { url: signed.url.href, headers: signed.headers };
+  return { url: signed.url, headers: signed.headers };
 }
 
 async function refusalOf(
