@@ -1,5 +1,5 @@
 import { AgentError, type AgentErrorOptions, type ErrorCode } from './errors.ts';
-import { partitionSuffix, type S3Address, type S3ErrorBody } from './s3-request.ts';
+import { partitionOf, partitionSuffix, type S3Address, type S3ErrorBody } from './s3-request.ts';
 
 /** What an error answer of S3 itself tells how to mend, once for a request. */
 export type Remedy =
@@ -98,7 +98,7 @@ function elsewhere({ status, body, bucketRegion, location, bucket, address }: Re
   }
   const region = regionName(bucketRegion) ?? body.region;
   if (region === undefined || region === address.region) return slowS3('check "s3.region"', undefined);
-  const isNear = partitionSuffix(region) === partitionSuffix(address.region);
+  const isNear = partitionOf(region) === partitionOf(address.region);
   return slowS3(`set "s3.region" to "${region}"`, isNear ? { mend: 'region', region } : undefined);
 }
 
@@ -123,6 +123,7 @@ function redirectAddress(
   const suffix = `.${partitionSuffix(address.region)}`;
   const service = base.endsWith(suffix) ? base.slice(0, -suffix.length) : '';
   const match = /^s3(?:-external-1|(?:\.dualstack)?(?:[.-]([a-z0-9-]+))?)$/.exec(service);
-  if (match === null) return undefined;
-  return { endpoint: `https://${base}`, pathStyle: !isVirtual, region: match[1] ?? address.region };
+  const region = match?.[1] ?? address.region;
+  if (match === null || partitionOf(region) !== partitionOf(address.region)) return undefined;
+  return { endpoint: `https://${base}`, pathStyle: !isVirtual, region };
 }

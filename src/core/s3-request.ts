@@ -24,6 +24,13 @@ function encodeSegment(text: string): string {
   );
 }
 
+/** The part of AWS that a region is in; credentials of one are worth nothing in another. Source: botocore, partitions.json. */
+export function partitionOf(region: string): 'aws' | 'aws-cn' | 'aws-us-gov' | 'aws-eusc' {
+  if (region.startsWith('cn-')) return 'aws-cn';
+  if (region.startsWith('us-gov-')) return 'aws-us-gov';
+  return region.startsWith('eusc-') ? 'aws-eusc' : 'aws';
+}
+
 /** Domain of AWS in a region's partition. Source: botocore, partitions.json. */
 export function partitionSuffix(region: string): string {
   if (region.startsWith('cn-')) return 'amazonaws.com.cn';

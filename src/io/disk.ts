@@ -60,14 +60,19 @@ export async function makeDirectory(path: string, mode = 0o777): Promise<void> {
 /** Replaces a small file: at every instant it holds the old text or the new one. */
 export async function writeFileAtomic(path: string, text: string, mode: number): Promise<void> {
   const staged = `${path}.new`;
-  const handle = await open(staged, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, mode);
   try {
-    await handle.writeFile(text);
-    await handle.sync();
-  } finally {
-    await handle.close();
+    const handle = await open(staged, constants.O_WRONLY | constants.O_CREAT | constants.O_TRUNC, mode);
+    try {
+      await handle.writeFile(text);
+      await handle.sync();
+    } finally {
+      await handle.close();
+    }
+    await rename(staged, path);
+  } catch (error) {
+    await remove(staged).catch(() => undefined);
+    throw error;
   }
-  await rename(staged, path);
   await syncDirectory(dirname(path));
 }
 

@@ -81,20 +81,26 @@ class Transfer {
   readonly #source: string;
   /** What is known of the object that the part's bytes came from. */
   #record: PartRecord | undefined;
+  /** A mismatch is no longer the part's fault: every byte of it came after one. */
+  #anew: boolean;
 
   constructor(job: DownloadJob, part: Part) {
     this.#job = job;
     this.#part = part;
     const { url, versionId, sha256 } = job.artifact;
     this.#source = versionId === undefined ? url : `${url}?versionId=${versionId}`;
-    // Another source of the same bytes: these are kept, its ETag says nothing.
     const { record } = job;
-    this.#record = record?.sha256 === sha256 && record.source === this.#source ? record : undefined;
+    const isOurs = record?.sha256 === sha256;
+    this.#anew = isOurs && record.anew === true;
+    // Another source of the same bytes: these are kept, and are as safe as before; its ETag says nothing.
+    const { syncedBytes } = record ?? {};
+    if (isOurs && record.source === this.#source) this.#record = record;
+    else if (isOurs) this.#record = partRecord({ sha256, source: this.#source, syncedBytes });
   }
 
   async run(): Promise<void> {
     const { sha256, size } = this.#job.artifact;
-    let resumed = this.#part.length > 0;
+    let resumed = this.#part.length > 0 && !this.#anew;
     while (this.#part.hex() !== sha256) {
       const body = await this.#ask();
       if (this.#part.length === 0) resumed = false;
@@ -103,6 +109,7 @@ class Transfer {
       if (!resumed) await this.#mismatch();
       // The part was wrong on disk: once more from the start, at once.
       await this.#restart();
+      this.#anew = true;
       resumed = false;
     }
     if (size !== undefined && size !== this.#part.length) {
@@ -219,6 +226,8 @@ class Transfer {
 
   async #mismatch(): Promise<never> {
     const actual = this.#part.hex();
+    // The next object under this name is another one.
+    this.#anew = false;
     await this.#remember({ ...this.#record, wrongSha256: actual });
     throw mismatch(this.#job.artifact, actual);
   }
@@ -228,9 +237,17 @@ class Transfer {
     this.#record = undefined;
   }
 
-  async #remember(facts: Partial<Record<keyof PartRecord, string | number | undefined>>): Promise<void> {
+  async #remember(
+    facts: Partial<Record<keyof PartRecord, string | number | boolean | undefined>>,
+  ): Promise<void> {
     const { artifact, bootId, saveRecord } = this.#job;
-    const record = partRecord({ ...facts, bootId, sha256: artifact.sha256, source: this.#source });
+    const record = partRecord({
+      ...facts,
+      anew: this.#anew || undefined,
+      bootId,
+      sha256: artifact.sha256,
+      source: this.#source,
+    });
     this.#record = record;
     await saveRecord(record);
   }

@@ -4,7 +4,7 @@ import { chmod, type FileHandle, lstat, open, readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import { createDigest, type Digest, type DigestEngine } from './digest.ts';
-import { diskError, errnoOf, makeDirectory, readThrough, remove } from './disk.ts';
+import { diskError, errnoOf, makeDirectory, readThrough, remove, syncDirectory } from './disk.ts';
 
 /** 16 hex digits that name a file's parts and its previous version. */
 export function fileId(property: string, target: string): string {
@@ -140,6 +140,7 @@ export class Part {
   async sync(): Promise<void> {
     try {
       await this.handle.datasync();
+      await syncDirectory(dirname(this.path));
     } catch (error) {
       throw diskError(error, `Cannot write to ${dirname(this.path)}`);
     }

@@ -31,6 +31,8 @@ const partSchema = v.object({
   /** Bytes that are known to outlast a power cut, and the boot that wrote more. */
   syncedBytes: v.optional(v.number()),
   bootId: v.optional(v.string()),
+  /** The part was begun anew because its first bytes did not hash to what is desired. */
+  anew: v.optional(v.boolean()),
   /** The object of this ETag hashed to this, which is not what is desired. */
   wrongSha256: v.optional(sha256),
 });

@@ -182,6 +182,7 @@ describe('a temporary redirect', () => {
     'https://user@evil.example#.s3.amazonaws.com/key',
     'http://examplebucket.s3.eu-west-1.amazonaws.com/key',
     'https://examplebucket.s3.cn-north-1.amazonaws.com.cn/key',
+    'https://examplebucket.s3.us-gov-west-1.amazonaws.com/key',
     'https://s3.us-east-1.amazonaws.com:8443/examplebucket/key',
     'https://otherbucket.s3.eu-west-1.amazonaws.com/examplebucket/key',
     'ftp://s3.amazonaws.com/key',

@@ -186,3 +186,17 @@ onEachBroker(
   },
   { files: [{ property: 's3', path: 'bin/tool', mode: '0750' }] },
 );
+
+onEachBroker(
+  'a wrong object over a link that cuts each answer is told as wrong, not fetched for ever',
+  async (world) => {
+    world.sandbox.s3.store.createBucket('wrong-objects');
+    await world.sandbox.s3.store.put('wrong-objects', 'key', noise(200_000));
+    world.sandbox.faults.set('s3-cut', 150_000);
+    await world.start();
+    world.desire({ s3: { url: 's3://wrong-objects/key', hash: 'ab'.repeat(32) } });
+    await world.hasStatus({ status: 'failed', code: 'HASH_MISMATCH' });
+    expect(world.status()['message']).toContain(`desired is ${'ab'.repeat(32)}`);
+  },
+  { files: [{ property: 's3', path: 'tmpfile' }] },
+);

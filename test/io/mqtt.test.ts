@@ -1,0 +1,220 @@
+import { afterEach, beforeAll, describe, expect, test } from 'bun:test';
+import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
+import tls, { createServer, type TlsOptions, connect as tlsConnect } from 'node:tls';
+import { connectMqtt, type MqttLink } from '../../src/io/mqtt.ts';
+import { createPki, type KeyPair, type Pki } from '../../src/sandbox/pki.ts';
+import { caught } from '../support/io-helpers.ts';
+
+const mqttPort = 443;
+const alpnName = 'x-amzn-mqtt-ca';
+
+let pki: Pki;
+let device: KeyPair;
+const open: Array<() => Promise<void>> = [];
+
+beforeAll(async () => {
+  pki = await createPki();
+  device = await pki.issueDevice('test-thing');
+});
+
+afterEach(async () => {
+  for (const close of open.splice(0).reverse()) await close();
+});
+
+/** What a broker has seen of one connection. */
+interface Seen {
+  servername: string | false | null;
+  alpnProtocol: string | false | null;
+  /** The whole CONNECT packet. */
+  connect: Buffer;
+}
+
+interface Broker {
+  port: number;
+  seen: Seen[];
+}
+
+interface BrokerOptions {
+  port?: number;
+  /** The return code of the CONNACK; without one, the connection is closed instead. */
+  returnCode?: number;
+  versions?: Pick<TlsOptions, 'minVersion' | 'maxVersion'>;
+}
+
+/** A server that answers each CONNECT and keeps what it was told. */
+async function startBroker({ port = 0, returnCode, versions = {} }: BrokerOptions): Promise<Broker> {
+  const seen: Seen[] = [];
+  const sockets = new Set<Socket>();
+  const options: TlsOptions = {
+    ...pki.server,
+    ca: pki.caCert,
+    requestCert: true,
+    rejectUnauthorized: true,
+    ALPNProtocols: [alpnName],
+    ...versions,
+  };
+  const server = createServer(options, (socket) => {
+    sockets.add(socket);
+    socket.on('error', () => undefined);
+    socket.once('data', (connect: Buffer) => {
+      const { servername, alpnProtocol } = socket;
+      seen.push({ servername, alpnProtocol, connect });
+      if (returnCode === undefined) socket.end();
+      else socket.write(Buffer.from([0x20, 2, 0, returnCode]));
+    });
+  });
+  server.on('tlsClientError', () => undefined);
+  open.push(async () => {
+    for (const socket of sockets) socket.destroy();
+    await new Promise((resolve) => server.close(resolve));
+  });
+  return { port: await listen(server, port), seen };
+}
+
+function listen(server: Server, port: number): Promise<number> {
+  return new Promise((resolve, reject) => {
+    server.once('error', reject);
+    server.listen(port, '127.0.0.1', () => resolve(portOf(server.address())));
+  });
+}
+
+function portOf(address: AddressInfo | string | null): number {
+  if (address === null || typeof address === 'string') throw new Error('The server listens on no TCP port');
+  return address.port;
+}
+
+async function connectTo(port: number, host = 'localhost', keepAliveSeconds = 1200): Promise<MqttLink> {
+  const { cert, key } = device;
+  const options = { host, port, clientId: 'test-thing', keepAliveSeconds, cert, key, ca: pki.caCert };
+  const link = await connectMqtt(options, new AbortController().signal);
+  open.push(() => link.end());
+  return link;
+}
+
+/** Why the port cannot be bound here; undefined where it can. */
+async function whyNoPort(port: number): Promise<string | undefined> {
+  const server = createTcpServer();
+  try {
+    await listen(server, port);
+    await new Promise((resolve) => server.close(resolve));
+    return undefined;
+  } catch (error) {
+    return error instanceof Error && 'code' in error ? String(error.code) : String(error);
+  }
+}
+
+/** A test on the real port. Where it cannot be bound the name says so; with CI=true it fails then. */
+async function testOnPort(port: number, name: string, play: () => Promise<void>): Promise<void> {
+  const why = await whyNoPort(port);
+  const reason = `needs port ${port} of 127.0.0.1, ${why}: run it as root`;
+  if (why === undefined) {
+    test(name, play);
+  } else if (process.env['CI'] === 'true') {
+    test(name, () => {
+      throw new Error(`this test ${reason}`);
+    });
+  } else {
+    test.skipIf(true)(`${name} (${reason})`, play);
+  }
+}
+
+describe('a connection to the broker', () => {
+  for (const keepAliveSeconds of [30, 1200]) {
+    test(`asks for MQTT 3.1.1, a clean session and a keep-alive of ${keepAliveSeconds} s`, async () => {
+      const broker = await startBroker({ returnCode: 0 });
+      await connectTo(broker.port, 'localhost', keepAliveSeconds);
+      expect(broker.seen.length).toBe(1);
+      const packet = broker.seen[0]?.connect ?? Buffer.alloc(0);
+      expect(packet.subarray(0, 1).toString('hex')).toBe('10');
+      expect(packet.subarray(2, 8).toString('latin1')).toBe('\0\x04MQTT');
+      expect(packet.readUInt8(8)).toBe(4);
+      // Clean session and nothing else: no will, no user name, no password.
+      expect(packet.readUInt8(9)).toBe(0b10);
+      expect(packet.readUInt16BE(10)).toBe(keepAliveSeconds);
+      expect(packet.subarray(14).toString()).toBe('test-thing');
+    });
+  }
+
+  test('names a host by SNI and offers no protocol by ALPN on another port than 443', async () => {
+    const broker = await startBroker({ returnCode: 0 });
+    await connectTo(broker.port);
+    expect(broker.seen[0]?.servername).toBe('localhost');
+    expect(broker.seen[0]?.alpnProtocol).toBe(false);
+  });
+
+  test('does not name an address by SNI', async () => {
+    const broker = await startBroker({ returnCode: 0 });
+    await connectTo(broker.port, '127.0.0.1');
+    expect(broker.seen.length).toBe(1);
+    expect(broker.seen[0]?.servername || '').toBe('');
+  });
+
+  test('is not made with TLS 1.1, also where the default of the runtime would', async () => {
+    const broker = await startBroker({
+      returnCode: 0,
+      versions: { minVersion: 'TLSv1', maxVersion: 'TLSv1.1' },
+    });
+    const usual = tls.DEFAULT_MIN_VERSION;
+    tls.DEFAULT_MIN_VERSION = 'TLSv1';
+    try {
+      expect(await protocolOfLaxClient(broker.port)).toBe('TLSv1.1');
+      const error = await caught(connectTo(broker.port));
+      expect(error.code).toBe('NETWORK');
+      expect(error.message).toContain(`Cannot connect to the broker localhost:${broker.port}`);
+      expect(broker.seen).toEqual([]);
+    } finally {
+      tls.DEFAULT_MIN_VERSION = usual;
+    }
+  });
+
+  test('is made with TLS 1.2', async () => {
+    const broker = await startBroker({ returnCode: 0, versions: { maxVersion: 'TLSv1.2' } });
+    await connectTo(broker.port);
+    expect(broker.seen.length).toBe(1);
+  });
+
+  const refusals: Array<[number, string]> = [
+    [1, 'it does not speak MQTT 3.1.1'],
+    [2, 'it refuses the client id'],
+    [3, 'it is not available'],
+    [4, 'bad user name or password'],
+    [5, 'not authorised'],
+  ];
+  for (const [returnCode, reason] of refusals) {
+    test(`that is refused with CONNACK ${returnCode} tells "${reason}" and what to allow`, async () => {
+      const broker = await startBroker({ returnCode });
+      const error = await caught(connectTo(broker.port));
+      expect(error.code).toBe('MQTT');
+      expect(error.message).toBe(`The broker localhost:${broker.port} refuses the connection: ${reason}`);
+      expect(error.hint).toContain('allow iot:Connect for this client id');
+    });
+  }
+
+  test('that is closed before its CONNACK hints at certificate and policy', async () => {
+    const broker = await startBroker({});
+    const error = await caught(connectTo(broker.port));
+    expect(error.code).toBe('NETWORK');
+    expect(error.message).toContain('closed the connection before its CONNACK');
+    expect(error.hint).toContain('allows iot:Connect');
+  });
+});
+
+await testOnPort(mqttPort, `on port 443 the protocol is asked for by ALPN ${alpnName}`, async () => {
+  const broker = await startBroker({ port: mqttPort, returnCode: 0 });
+  await connectTo(broker.port);
+  expect(broker.seen[0]?.alpnProtocol).toBe(alpnName);
+  expect(broker.seen[0]?.servername).toBe('localhost');
+});
+
+/** Connects with any version of TLS that the runtime allows, and tells which it became. */
+function protocolOfLaxClient(port: number): Promise<string | null> {
+  const { cert, key } = device;
+  return new Promise((resolve, reject) => {
+    const options = { host: 'localhost', port, cert, key, ca: pki.caCert };
+    const socket = tlsConnect(options, () => {
+      resolve(socket.getProtocol());
+      socket.destroy();
+    });
+    socket.on('error', reject);
+  });
+}

@@ -1,0 +1,366 @@
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import { AgentError } from '../src/core/errors.ts';
+import type { JsonObject } from '../src/core/json.ts';
+import { type ShadowDocument, shadowPrefix } from '../src/core/shadow.ts';
+import { ShadowLink } from '../src/link.ts';
+import { FakeClock } from './support/io-fake-clock.ts';
+import { FakeLink } from './support/io-fake-link.ts';
+import { RecordingLog, settle } from './support/io-helpers.ts';
+
+const minuteMs = 60_000;
+const hourMs = 60 * minuteMs;
+const resyncSeconds = 4 * 3600;
+
+/** A link on brokers that the test plays. Unless told otherwise, they take each connection and answer each get. */
+class Play {
+  readonly clock = new FakeClock();
+  readonly log = new RecordingLog();
+  /** When each connect began. */
+  readonly connectsAtMs: number[] = [];
+  /** When each get was published. */
+  readonly getsAtMs: number[] = [];
+  readonly links: FakeLink[] = [];
+  readonly documents: Array<ShadowDocument | undefined> = [];
+  news = 0;
+  ups = 0;
+  downs = 0;
+  troubles = 0;
+  /** Connects fail. */
+  isDown = false;
+  /** What a connect takes until it stands or fails. */
+  connectMs = 0;
+  /** Gets stay without an answer. */
+  isDeaf = false;
+  /** The codes that the next gets are rejected with. */
+  rejections: number[] = [];
+  /** What `random` gives. */
+  chance = 0.75;
+  readonly stop = new AbortController();
+  readonly link: ShadowLink;
+  #ended: Promise<void> | undefined;
+
+  constructor() {
+    this.link = new ShadowLink({
+      connect: () => this.#connect(),
+      prefix: shadowPrefix('test-thing'),
+      resyncSeconds,
+      clock: this.clock,
+      log: this.log,
+      random: () => this.chance,
+      held: () => new Map([['s3', undefined]]),
+      onUp: () => {
+        this.ups += 1;
+      },
+      onDown: () => {
+        this.downs += 1;
+      },
+      onTrouble: () => {
+        this.troubles += 1;
+      },
+      onNews: () => {
+        this.news += 1;
+      },
+      onDocument: (document) => void this.documents.push(document),
+    });
+  }
+
+  async start(): Promise<void> {
+    this.#ended = this.link.run(this.stop.signal);
+    await settle();
+  }
+
+  /** Ends the link; resolves when `run` has. */
+  async end(): Promise<void> {
+    this.stop.abort();
+    this.links.at(-1)?.drop(new AgentError('MQTT', 'ended'));
+    await this.#ended;
+  }
+
+  async #connect(): Promise<FakeLink> {
+    this.connectsAtMs.push(this.clock.nowMs());
+    if (this.connectMs > 0) this.clock.advance(this.connectMs);
+    if (this.isDown) throw new AgentError('NETWORK', 'no network');
+    const link = new FakeLink();
+    link.answer = (request) => {
+      this.getsAtMs.push(this.clock.nowMs());
+      if (!this.isDeaf) this.#answer(link, request);
+    };
+    this.links.push(link);
+    return link;
+  }
+
+  #answer(link: FakeLink, { clientToken }: JsonObject): void {
+    const code = this.rejections.shift();
+    const accepted = { state: { desired: { s3: 'x' } }, metadata: {}, version: 1, timestamp: 1, clientToken };
+    if (code === undefined) link.receive('get/accepted', accepted);
+    else link.receive('get/rejected', { code, message: 'no', timestamp: 1, clientToken });
+  }
+
+  get current(): FakeLink {
+    const link = this.links.at(-1);
+    if (link === undefined) throw new Error('there was no connection yet');
+    return link;
+  }
+
+  /** Answers the get that a deaf service has left. */
+  async answerLate(): Promise<void> {
+    this.isDeaf = false;
+    this.#answer(this.current, { clientToken: this.current.lastToken });
+    await settle();
+  }
+
+  async pass(ms: number): Promise<void> {
+    this.clock.advance(ms);
+    await settle();
+  }
+
+  async lose(): Promise<void> {
+    this.current.drop(new AgentError('MQTT', 'lost'));
+    await settle();
+  }
+
+  /** Checks that the next entry of a list comes after exactly so many ms of waiting. */
+  async comesAfter(list: readonly number[], ms: number): Promise<void> {
+    const before = list.length;
+    await this.pass(ms - 1);
+    expect(list.length, `too early, within ${ms - 1} ms`).toBe(before);
+    await this.pass(1);
+    expect(list.length, `after ${ms} ms`).toBe(before + 1);
+  }
+}
+
+let play: Play;
+
+beforeEach(() => {
+  play = new Play();
+});
+
+afterEach(() => play.end());
+
+describe('the wait before the next connect', () => {
+  test('grows up to two minutes while there is no network', async () => {
+    play.isDown = true;
+    await play.start();
+    for (const ms of [1_000, 1_500, 3_000, 6_000, 12_000, 24_000, 48_000, 90_000, 90_000]) {
+      await play.comesAfter(play.connectsAtMs, ms);
+    }
+    expect(play.ups).toBe(0);
+    expect(play.link.state.connected).toBe(false);
+    expect(play.link.state.lastError?.code).toBe('NETWORK');
+    expect(play.troubles).toBe(10);
+  });
+
+  test('grows on where a connection did not stand for a minute, and starts anew where it did', async () => {
+    await play.start();
+    await play.lose();
+    await play.comesAfter(play.connectsAtMs, 1_000);
+    await play.lose();
+    await play.comesAfter(play.connectsAtMs, 1_500);
+    await play.pass(minuteMs - 1);
+    await play.lose();
+    await play.comesAfter(play.connectsAtMs, 3_000);
+    await play.pass(minuteMs);
+    await play.lose();
+    await play.comesAfter(play.connectsAtMs, 750);
+    await play.lose();
+    await play.comesAfter(play.connectsAtMs, 1_500);
+    expect([play.ups, play.downs]).toEqual([6, 5]);
+  });
+
+  test('grows from one failed connect to the next also after a connection that stood for long', async () => {
+    await play.start();
+    await play.pass(hourMs);
+    play.isDown = true;
+    await play.lose();
+    for (const ms of [750, 1_500, 3_000, 6_000]) await play.comesAfter(play.connectsAtMs, ms);
+  });
+
+  test('does not take the time that a connect took for that of a connection', async () => {
+    play.connectMs = 2 * minuteMs;
+    await play.start();
+    for (const ms of [750, 1_500, 3_000]) {
+      await play.lose();
+      await play.comesAfter(play.connectsAtMs, ms);
+    }
+  });
+
+  test('keeps a second from one connect to the next, whatever the jitter', async () => {
+    play.chance = 0;
+    play.isDown = true;
+    await play.start();
+    await play.comesAfter(play.connectsAtMs, 1_000);
+    play.connectMs = 300;
+    await play.comesAfter(play.connectsAtMs, 1_000);
+    await play.comesAfter(play.connectsAtMs, 700);
+    play.connectMs = 0;
+    await play.comesAfter(play.connectsAtMs, 700);
+    await play.comesAfter(play.connectsAtMs, 1_000);
+  });
+});
+
+describe('the document', () => {
+  test('is read once as soon as there is a connection, also where it was asked for before', async () => {
+    play.isDown = true;
+    await play.start();
+    play.link.ring();
+    await settle();
+    expect(play.getsAtMs).toEqual([]);
+    play.isDown = false;
+    await play.pass(1_000);
+    expect(play.getsAtMs.length).toBe(1);
+    expect(play.documents).toEqual([{ desired: { s3: 'x' }, reported: {} }]);
+    expect(play.link.state).toEqual({ connected: true });
+  });
+
+  test('that was asked for on a connection that is lost is read on the next', async () => {
+    await play.start();
+    play.isDeaf = true;
+    play.link.ring();
+    await settle();
+    expect(play.documents.length).toBe(1);
+    await play.lose();
+    play.isDeaf = false;
+    await play.pass(1_000);
+    expect(play.documents.length).toBe(2);
+  });
+
+  test('is read on a ring, and once more for any number of rings while it is being read', async () => {
+    await play.start();
+    play.isDeaf = true;
+    play.link.ring();
+    await settle();
+    expect(play.getsAtMs.length).toBe(2);
+    play.link.ring();
+    play.link.ring();
+    await settle();
+    expect(play.getsAtMs.length).toBe(2);
+    await play.answerLate();
+    expect(play.getsAtMs.length).toBe(3);
+  });
+
+  test('is read once for the accepted update and the delta of one change', async () => {
+    await play.start();
+    const change = { version: 7, timestamp: 1 };
+    play.isDeaf = true;
+    play.current.receive('update/accepted', { ...change, state: { desired: { s3: 'y' } }, metadata: {} });
+    play.current.receive('update/delta', { ...change, state: { s3: 'y' }, metadata: {} });
+    await settle();
+    expect(play.news).toBe(1);
+    expect(play.getsAtMs.length).toBe(2);
+  });
+
+  for (const [chance, ms] of [
+    [0, 3 * hourMs],
+    [0.8, 3.8 * hourMs],
+  ] as const) {
+    test(`is read again every ${ms / hourMs} of 4 h of resync where the jitter is ${chance}`, async () => {
+      play.chance = chance;
+      await play.start();
+      for (let turn = 0; turn < 3; turn += 1) await play.comesAfter(play.getsAtMs, ms);
+      expect(play.news).toBe(0);
+    });
+  }
+
+  test('is asked for again after a 403 by a wait from a minute on, and a ring does not shorten it', async () => {
+    play.rejections = [403, 403];
+    await play.start();
+    expect(play.link.state.lastError?.code).toBe('SHADOW_REJECTED');
+    expect(play.troubles).toBe(1);
+    play.link.ring();
+    await settle();
+    await play.comesAfter(play.getsAtMs, 45_000);
+    await play.comesAfter(play.getsAtMs, 90_000);
+    expect(play.documents.length).toBe(1);
+    expect(play.connectsAtMs.length).toBe(1);
+  });
+
+  test('is asked for again after a 429 by a wait from a second on, which an answer starts anew', async () => {
+    play.rejections = [429, 429, 429];
+    await play.start();
+    for (const ms of [750, 1_500, 3_000]) await play.comesAfter(play.getsAtMs, ms);
+    expect(play.documents.length).toBe(1);
+    play.rejections = [429];
+    play.link.ring();
+    await settle();
+    await play.comesAfter(play.getsAtMs, 750);
+    expect(play.documents.length).toBe(2);
+  });
+
+  test('that does not exist (404) is told as such, and is no trouble', async () => {
+    play.rejections = [404];
+    await play.start();
+    expect(play.documents).toEqual([undefined]);
+    expect(play.troubles).toBe(0);
+  });
+});
+
+describe('waiting for a fresh answer', () => {
+  const never = new AbortController().signal;
+
+  /** Whether the wait is over. */
+  function waiting(signal = never): { isOver: boolean } {
+    const wait = { isOver: false };
+    play.link.fresh(10_000, 5_000, signal).then(() => {
+      wait.isOver = true;
+    });
+    return wait;
+  }
+
+  test('ends at once where the last one is young enough, and asks for none', async () => {
+    await play.start();
+    await play.pass(10_000);
+    const wait = waiting();
+    await settle();
+    expect(wait.isOver).toBe(true);
+    expect(play.getsAtMs.length).toBe(1);
+  });
+
+  test('asks for one where the last is too old, and ends with it', async () => {
+    await play.start();
+    await play.pass(10_001);
+    play.isDeaf = true;
+    const wait = waiting();
+    await settle();
+    expect(play.getsAtMs.length).toBe(2);
+    await play.pass(4_999);
+    expect(wait.isOver).toBe(false);
+    await play.answerLate();
+    expect(wait.isOver).toBe(true);
+    expect(play.documents.length).toBe(2);
+  });
+
+  test('ends after its time where none comes', async () => {
+    await play.start();
+    await play.pass(10_001);
+    play.isDeaf = true;
+    const wait = waiting();
+    await settle();
+    await play.pass(4_999);
+    expect(wait.isOver).toBe(false);
+    await play.pass(1);
+    expect(wait.isOver).toBe(true);
+  });
+
+  test('ends when its signal is aborted', async () => {
+    await play.start();
+    await play.pass(10_001);
+    play.isDeaf = true;
+    const newer = new AbortController();
+    const wait = waiting(newer.signal);
+    await settle();
+    expect(wait.isOver).toBe(false);
+    newer.abort();
+    await settle();
+    expect(wait.isOver).toBe(true);
+  });
+
+  test('ends at once while offline', async () => {
+    await play.start();
+    await play.pass(10_001);
+    play.isDown = true;
+    await play.lose();
+    const wait = waiting();
+    await settle();
+    expect(wait.isOver).toBe(true);
+  });
+});
