@@ -122,10 +122,10 @@ test('of two files of which one always fails, the other follows every change', (
   scenario(
     async (world) => {
       const { store } = world.sandbox.s3;
-      world.sandbox.trigger.route({
+      world.sandbox.lambdas.route({
         bucket: bucketName,
         prefix: 'good/',
-        thingName: 'test-thing',
+        target: 'things/test-thing',
         property: 'good',
       });
       await world.start();
