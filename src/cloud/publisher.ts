@@ -42,7 +42,8 @@ export function createPublisher(
   return async (event) => {
     const failures: unknown[] = [];
     for (const upload of uploadsOf(event)) {
-      const name = `s3://${upload.bucket}/${upload.key}`;
+      // A key may hold line breaks, with which it would write lines of its own.
+      const name = `s3://${upload.bucket}/${upload.key}`.replace(/\p{Cc}/gu, '?');
       try {
         log(`${name}: ${await publish(settings, clients, upload)}`);
       } catch (error) {

@@ -1,11 +1,12 @@
 /** The AWS CLI, unchanged, with nothing but the shell variables that the sandbox writes. */
 import { afterAll, beforeAll, expect } from 'bun:test';
 import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { bucketName } from '../../src/sandbox/sandbox.ts';
 import { pythonClients } from '../support/clients-python.ts';
 import { ClientsSandbox } from '../support/clients-sandbox.ts';
 import { toolTest } from '../support/tools.ts';
-import { noise, sha256 } from '../support/world.ts';
+import { executable, noise, Run, sha256 } from '../support/world.ts';
 
 const tools = await pythonClients();
 let clients: ClientsSandbox;
@@ -42,6 +43,22 @@ cliTest('aws s3 cp uploads a small file, which the shadow follows, and brings it
     desired: { s3: { url: url('odd key+é/hoge.txt'), hash: sha256('hoge\n') } },
   });
   expect(await output('s3', 'cp', url('odd key+é/hoge.txt'), '-')).toBe('hoge\n');
+});
+
+cliTest('the tutorial: two times aws s3 cp, and the executable has the file', async () => {
+  const device = await clients.sandbox.device('test-thing');
+  const run = new Run(await executable(), ['--config', device.configPath], device.dir);
+  try {
+    for (const content of ['hoge\n', 'fuga\n']) {
+      await writeFile(clients.path('test.txt'), content);
+      await output('s3', 'cp', clients.path('test.txt'), url('test.txt'));
+      await run.logged(`hash=${sha256(content)} bytes=5`);
+      expect(await readFile(join(device.dir, 'tmpfile'), 'utf8')).toBe(content);
+    }
+    expect(await run.stop()).toBe(0);
+  } finally {
+    await run.stop('SIGKILL');
+  }
 });
 
 cliTest('aws s3 cp uploads 20 MB in parts and downloads them in ranges', async () => {

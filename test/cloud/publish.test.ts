@@ -209,6 +209,26 @@ describe('one thing', () => {
     expect(hashOf()).toBe(sha256('late'));
   });
 
+  test('of several records in an event a failing one holds up no other, and the event comes again', async () => {
+    const [good, bad] = await eventsOf([
+      ['things/good/x', 'one'],
+      ['groups/none/x', 'two'],
+    ]);
+    const records = [bad, good].flatMap((event) =>
+      Array.isArray(event?.['Records']) ? event['Records'] : [],
+    );
+    await deliver([{ Records: records }], { ...thing, target: 'key' });
+    expect(hashOf('good')).toBe(sha256('one'));
+    expect(sandbox.lambdas.deadLetters).toEqual([{ Records: records }]);
+    expect(log.filter((line) => line.includes('groups/none/x: failed')).length).toBe(3);
+  });
+
+  test('a line break in a key makes no line of its own in the log', async () => {
+    await put('a\nb', 'odd');
+    await sandbox.lambdas.idle();
+    expect(log).toContain(`s3://${bucketName}/a?b: thing test-thing written`);
+  });
+
   test('an event that fails three times goes to the dead letters whole', async () => {
     const event = { Records: 'nonsense' };
     await deliver([event]);
