@@ -257,6 +257,17 @@ describe('the resources', () => {
     ]);
   });
 
+  test('at the least rate a batch fits into half of the timeout, also where no thing has a shadow yet', () => {
+    const read = JSON.parse(JSON.stringify(template));
+    const { Writer, WriterSource, Pages } = read.Resources;
+    // Pages of 25 things; four requests make and write a shadow.
+    const requests = WriterSource.Properties.BatchSize * 25 * 4;
+    const seconds = requests / read.Parameters.RequestsPerSecond.MinValue;
+    expect(seconds).toBeLessThanOrEqual(Writer.Properties.Timeout / 2);
+    // Lambda developer guide, with-sqs: the queue hides messages for six times the timeout.
+    expect(Pages.Properties.VisibilityTimeout).toBe(6 * Writer.Properties.Timeout);
+  });
+
   test('the writers run two at a time, and return what failed by message', () => {
     const { Writer, WriterSource } = stack('group');
     expect(Writer).toMatchObject({ Properties: { ReservedConcurrentExecutions: 2 } });
