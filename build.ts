@@ -1,5 +1,5 @@
 /**
- * Builds the executables, the configuration's JSON Schema and the checksums into dist/.
+ * Builds the executables, the publisher Lambda, the configuration's JSON Schema and the checksums into dist/.
  *
  *   bun run build [--target linux-x64]... [--outdir DIR] [--cachedir DIR]
  *
@@ -9,15 +9,17 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import pkg from './package.json' with { type: 'json' };
+import { zip } from './src/cloud/zip.ts';
 import { configJsonSchema } from './src/config.ts';
 
 const PROJECT = import.meta.dirname;
 const PINNED_BUN = pkg.packageManager.slice('bun@'.length);
 const SCHEMA_NAME = 'agent.schema.json';
+const PUBLISHER_NAME = 'publisher.zip';
 const CACHE = join(PROJECT, 'node_modules/.cache/shadow-agent');
 
 /** The targets of a release, in the order in which they are built. */
@@ -126,6 +128,30 @@ export async function buildTarget(
   };
 }
 
+/**
+ * Builds `<outdir>/publisher.zip`: one module with the handlers `index.publish` and `index.write`. AWS's clients are
+ * in Lambda's runtime. The same sources give the same bytes.
+ * @returns its path
+ * @throws BuildError when the running Bun is not the pinned one, or the sources do not bundle
+ */
+export async function buildPublisher(outdir: string): Promise<string> {
+  assertBunVersion();
+  await mkdir(outdir, { recursive: true });
+  const scratch = await mkdtemp(join(outdir, '.publisher-'));
+  try {
+    const module = join(scratch, 'index.mjs');
+    const args = ['build', '--target=node', '--format=esm', '--external=@aws-sdk/*', `--outfile=${module}`];
+    const failure = await runBun([...args, join(PROJECT, 'src/cloud/lambda.ts')], PROJECT);
+    if (failure !== undefined)
+      throw new BuildError(`Cannot bundle the publisher: ${failure}`, 'bun run check');
+    const path = resolve(outdir, PUBLISHER_NAME);
+    await writeFile(path, zip([{ name: 'index.mjs', content: await readFile(module) }]));
+    return path;
+  } finally {
+    await rm(scratch, { recursive: true, force: true });
+  }
+}
+
 /** @throws BuildError unless `running` is the Bun that package.json pins: another one gives other bytes. */
 export function assertBunVersion(running: string = Bun.version): void {
   if (running === PINNED_BUN) return;
@@ -229,7 +255,9 @@ async function sha256Of(path: string): Promise<string> {
 
 /** Lists, for `sha256sum -c`, every artefact of ours that is in `outdir`, those of earlier runs too. */
 async function writeSums(outdir: string): Promise<void> {
-  const names = [...TARGETS.map(artefactName), SCHEMA_NAME].filter((name) => existsSync(join(outdir, name)));
+  const names = [...TARGETS.map(artefactName), PUBLISHER_NAME, SCHEMA_NAME].filter((name) =>
+    existsSync(join(outdir, name)),
+  );
   const lines = await Promise.all(
     names.sort().map(async (name) => `${await sha256Of(join(outdir, name))}  ${name}\n`),
   );
@@ -272,6 +300,7 @@ async function main(argv: string[]): Promise<void> {
   const targets = new Set((flags.target ?? TARGETS).map(parseTarget));
   const built: Built[] = [];
   for (const target of targets) built.push(await buildTarget(target, outdir, { cacheDir }));
+  await buildPublisher(outdir);
   await writeFile(join(outdir, SCHEMA_NAME), `${JSON.stringify(configJsonSchema(), null, 2)}\n`);
   await writeSums(outdir);
   process.stdout.write(tableOf(built));

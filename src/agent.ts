@@ -89,6 +89,7 @@ class Agent {
       connect: (signal) => connectMqtt(this.#broker(identity), signal),
       prefix: shadowPrefix(config.thingName, config.shadowName),
       resyncSeconds: config.resyncSeconds,
+      jitterSeconds: config.jitterSeconds,
       clock,
       log,
       random,

@@ -30,6 +30,7 @@ export interface AgentConfig {
   files: FileConfig[];
   keepAliveSeconds: number;
   resyncSeconds: number;
+  jitterSeconds: number;
   stallSeconds: number;
   digest: 'native' | 'noble';
   log: { level: 'debug' | 'info' | 'warning' | 'error'; format: 'text' | 'json' };

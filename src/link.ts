@@ -21,6 +21,8 @@ export interface LinkOptions {
   connect: (signal: AbortSignal) => Promise<MqttLink>;
   prefix: string;
   resyncSeconds: number;
+  /** News by a message wait a random part of this before they ring. */
+  jitterSeconds: number;
   clock: Clock;
   log: Logger;
   /** From 0 to under 1. */
@@ -51,6 +53,7 @@ export class ShadowLink {
   #rung = false;
   #newsVersion: number | undefined;
   #isReading = false;
+  #isHearing = false;
   #client: ShadowClient | undefined;
   #connectedAtMs: number | undefined;
   #lastError: AgentError | undefined;
@@ -120,13 +123,14 @@ export class ShadowLink {
     const stop = () => void link.end();
     signal.addEventListener('abort', stop);
     try {
-      const client = await ShadowClient.open(link, prefix, log, (change) => this.#onChange(change));
+      const ended = AbortSignal.any([signal, lost.signal]);
+      const client = await ShadowClient.open(link, prefix, log, (change) => this.#onChange(change, ended));
       this.#client = client;
       this.#connectedAtMs = clock.nowMs();
       this.#lastError = undefined;
       log.info('Connected to AWS IoT');
       onUp();
-      await this.#watch(client, AbortSignal.any([signal, lost.signal]));
+      await this.#watch(client, ended);
     } finally {
       if (this.#client !== undefined) onDown();
       this.#client = undefined;
@@ -140,12 +144,27 @@ export class ShadowLink {
     this.#options.onTrouble();
   }
 
-  #onChange(change: Change): void {
-    const { held, onNews } = this.#options;
+  #onChange(change: Change, ended: AbortSignal): void {
+    const { held } = this.#options;
     if (!rings(change, held(), isOwnToken, this.#isReading)) return;
     // Accepted and delta of one update bear the same version: the second one is no further news.
     if (change.version !== undefined && change.version === this.#newsVersion) return;
     this.#newsVersion = change.version;
+    if (!this.#isHearing) void this.#hear(ended);
+  }
+
+  /**
+   * Acts on news, after the jitter: a fleet that hears of a release at one moment asks for it over many. What comes
+   * meanwhile is read with it, and a new connection reads the document anyway.
+   */
+  async #hear(ended: AbortSignal): Promise<void> {
+    const { clock, jitterSeconds, random, onNews } = this.#options;
+    if (jitterSeconds > 0) {
+      this.#isHearing = true;
+      await clock.sleep(random() * jitterSeconds * 1000, ended);
+      this.#isHearing = false;
+      if (ended.aborted) return;
+    }
     onNews();
     this.ring();
   }

@@ -124,9 +124,15 @@ describe('the build of the agent', () => {
       expect(built.stdout).toMatch(/^target +size +over Bun /);
       expect(built.stdout).toMatch(new RegExp(`\n${HOST} +\\d+\\.\\d MB +\\+\\d\\.\\d MB `));
       expect(await sha256(join(again, name))).toBe(await sha256(join(outdir, name)));
-      expect((await readdir(again)).sort()).toEqual(['SHA256SUMS', 'agent.schema.json', name]);
+      expect((await readdir(again)).sort()).toEqual([
+        'SHA256SUMS',
+        'agent.schema.json',
+        'publisher.zip',
+        name,
+      ]);
       expect(await readFile(join(again, 'SHA256SUMS'), 'utf8')).toBe(
         `${await sha256(join(again, 'agent.schema.json'))}  agent.schema.json\n` +
+          `${await sha256(join(again, 'publisher.zip'))}  publisher.zip\n` +
           `${await sha256(join(again, name))}  ${name}\n`,
       );
       const { stdout } = await run(join(again, name), ['schema'], work);

@@ -41,6 +41,7 @@ describe('a sound configuration', () => {
       files: [{ property: 's3', path: join(at.dir, 'tmpfile'), keepPrevious: true }],
       keepAliveSeconds: 1200,
       resyncSeconds: 3600,
+      jitterSeconds: 0,
       stallSeconds: 30,
       digest: 'native',
       log: { level: 'info', format: 'text' },

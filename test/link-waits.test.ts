@@ -43,6 +43,7 @@ class Play {
     this.link = new ShadowLink({
       connect: () => this.#connect(),
       prefix: shadowPrefix('test-thing'),
+      jitterSeconds: 0,
       resyncSeconds,
       clock: this.clock,
       log: this.log,

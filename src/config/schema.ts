@@ -175,6 +175,10 @@ export const entries = {
     integer('How often shadow and files are looked at without a cause', 3600, 1, 604_800),
     3600,
   ),
+  jitterSeconds: v.optional(
+    integer('Random delay, of at most so long, before what a delta started', 0, 0, 86_400),
+    0,
+  ),
   stallSeconds: v.optional(
     integer('How long a download may bring no byte before it is started again', 30, 1, 3600),
     30,

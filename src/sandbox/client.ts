@@ -18,6 +18,7 @@ import { bucketName, region, type Sandbox } from './sandbox.ts';
 const noteSchema = v.object({
   s3: v.string(),
   dataPlane: v.string(),
+  controlPlane: v.string(),
   accessKeyId: v.string(),
   secretAccessKey: v.string(),
 });
@@ -42,8 +43,7 @@ function socketPath(dir: string): string {
 export async function openToClients(sandbox: Sandbox): Promise<Server> {
   const { dir, operator } = sandbox;
   const note: Note = {
-    s3: sandbox.s3.url,
-    dataPlane: `https://127.0.0.1:${sandbox.dataPlane.port}`,
+    ...sandbox.endpoints,
     accessKeyId: operator.accessKeyId,
     secretAccessKey: operator.secretAccessKey,
   };
@@ -72,6 +72,8 @@ function shellVariables(dir: string, note: Note): string {
     AWS_CA_BUNDLE: join(dir, 'ca.pem'),
     AWS_ENDPOINT_URL_S3: note.s3,
     AWS_ENDPOINT_URL_IOT_DATA_PLANE: note.dataPlane,
+    AWS_ENDPOINT_URL_IOT: note.controlPlane,
+    AWS_ENDPOINT_URL_SQS: note.controlPlane,
   };
   return Object.entries(variables)
     .map(([name, value]) => `export ${name}='${value}'\n`)

@@ -26,6 +26,7 @@ export const faultNames = {
   'mqtt-refuse': 'close each connection before its CONNACK (value: any number)',
   'mqtt-kick': 'close each session this many milliseconds after its CONNACK',
   'shadow-drop': 'lose shadow requests: no answer at all (value: any number)',
+  'data-plane-429': 'throttle requests to the data plane (value: any number)',
   'shadow-reject': 'reject shadow requests with this code (409, 429, 500, ...)',
 } as const;
 

@@ -8,7 +8,7 @@ import { bucketName, Sandbox } from './sandbox.ts';
 
 let dir = resolve('.sandbox');
 // Fixed, so that agent.json and the shell variables stay good over a restart.
-const ports = { mqtt: 18883, credentials: 18443, s3: 19000, dataPlane: 18444 };
+const ports = { mqtt: 18883, credentials: 18443, s3: 19000, dataPlane: 18444, controlPlane: 18445 };
 
 const usage = `Usage: bun run sandbox [--dir DIR] [COMMAND]
 

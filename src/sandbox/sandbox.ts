@@ -2,6 +2,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join, relative } from 'node:path';
 import type { JsonObject } from '../core/json.ts';
 import { type Broker, type BrokerOptions, startBroker } from './broker.ts';
+import { startControlPlane } from './control-plane.ts';
 import {
   type CredentialsProvider,
   type RoleAlias,
@@ -9,12 +10,14 @@ import {
 } from './credentials-provider.ts';
 import { type DataPlane, startDataPlane } from './data-plane.ts';
 import { Faults } from './faults.ts';
+import { Lambdas } from './lambdas.ts';
 import { openPki, type Pki } from './pki.ts';
 import { type S3Server, startS3 } from './s3/server.ts';
 import { type Session, Sessions } from './sessions.ts';
 import { ShadowService } from './shadow-service.ts';
+import { ThingGroups } from './thing-groups.ts';
 import { type DeviceCertificate, Things } from './things.ts';
-import { type Route, Trigger } from './trigger.ts';
+import type { TlsListener } from './tls-listener.ts';
 
 export const region = 'us-east-1';
 export const bucketName = '123456789012-iot-test-files';
@@ -24,13 +27,19 @@ const operator = {
   accessKeyId: 'AKIASANDBOXOPERATOR0',
   secretAccessKey: 'sandbox-operator-secret-key-not-secret00',
 };
+/** The role of the functions. */
+const lambda = {
+  accessKeyId: 'AKIASANDBOXLAMBDA000',
+  secretAccessKey: 'sandbox-lambda-secret-key-not-secret0000',
+};
 
-/** The ports of the four services; 0 takes a free one. */
+/** The ports of the services; 0 takes a free one. */
 export interface Ports {
   mqtt: number;
   credentials: number;
   s3: number;
   dataPlane: number;
+  controlPlane: number;
 }
 
 /** Starts a broker with the shadow service behind it; `dir` may keep what a restart of the broker must not lose. */
@@ -61,8 +70,8 @@ export interface Device {
 }
 
 /**
- * AWS on loopback: broker with Device Shadow service, credentials provider, S3 and the IoT data plane, all in this
- * process. An upload to the bucket is written into the desired state of the thing that its route names.
+ * AWS on loopback: broker with Device Shadow service, credentials provider, S3, the IoT data plane, and the functions
+ * of src/cloud, all in this process. An upload to the bucket is published as its route says.
  */
 export class Sandbox {
   readonly dir: string;
@@ -72,7 +81,8 @@ export class Sandbox {
   readonly things = new Things();
   readonly shadows = new ShadowService();
   readonly roleAliases = new Map<string, RoleAlias>([[roleAlias, {}]]);
-  readonly trigger: Trigger;
+  readonly groups = new ThingGroups();
+  readonly lambdas: Lambdas;
   readonly operator: Session;
   readonly #log: (line: string) => void;
   readonly #startBroker: BrokerFactory;
@@ -80,6 +90,7 @@ export class Sandbox {
   #credentials: CredentialsProvider | undefined;
   #s3: S3Server | undefined;
   #dataPlane: DataPlane | undefined;
+  #controlPlane: TlsListener | undefined;
 
   private constructor(options: SandboxOptions, pki: Pki) {
     this.dir = options.dir;
@@ -87,15 +98,20 @@ export class Sandbox {
     this.#log = options.log ?? (() => undefined);
     this.#startBroker = options.startBroker ?? startBroker;
     this.operator = this.sessions.addLongTerm(operator.accessKeyId, operator.secretAccessKey);
-    const routes: Route[] = [{ bucket: bucketName, prefix: '', thingName: 'test-thing', property: 's3' }];
-    this.trigger = new Trigger(this.shadows, routes, () => this.s3.store);
+    this.lambdas = new Lambdas({
+      region,
+      session: this.sessions.addLongTerm(lambda.accessKeyId, lambda.secretAccessKey),
+      ca: pki.caCert,
+      routes: [{ bucket: bucketName, prefix: '', target: 'things/test-thing', property: 's3' }],
+      log: this.#log,
+    });
   }
 
   /** Starts all services. Certificates that are already in the directory are used again. */
   static async start(options: SandboxOptions): Promise<Sandbox> {
     const sandbox = new Sandbox(options, await openPki(options.dir));
-    const { pki, faults, sessions, things, shadows, roleAliases } = sandbox;
-    const ports = options.ports ?? { mqtt: 0, credentials: 0, s3: 0, dataPlane: 0 };
+    const { pki, faults, sessions, things, shadows, roleAliases, groups, lambdas } = sandbox;
+    const ports = options.ports ?? { mqtt: 0, credentials: 0, s3: 0, dataPlane: 0, controlPlane: 0 };
     const log = sandbox.#log;
     try {
       await sandbox.#openBroker(ports.mqtt);
@@ -115,9 +131,17 @@ export class Sandbox {
         dir: join(options.dir, 's3'),
         port: ports.s3,
         log,
-        onObjectCreated: (event) => sandbox.trigger.handle(event),
+        onObjectCreated: (event) => lambdas.handle(event),
       });
-      sandbox.#dataPlane = await startDataPlane({ pki, shadows, sessions, port: ports.dataPlane });
+      sandbox.#dataPlane = await startDataPlane({ pki, shadows, sessions, faults, port: ports.dataPlane });
+      sandbox.#controlPlane = await startControlPlane({
+        pki,
+        sessions,
+        groups,
+        queue: lambdas.queue,
+        port: ports.controlPlane,
+      });
+      lambdas.connect(sandbox.endpoints);
     } catch (error) {
       await sandbox.close();
       throw error;
@@ -137,6 +161,13 @@ export class Sandbox {
   }
   get dataPlane(): DataPlane {
     return started(this.#dataPlane);
+  }
+
+  /** Origins of the services that are reached with AWS's clients. */
+  get endpoints() {
+    const at = (port: number) => `https://127.0.0.1:${port}`;
+    const controlPlane = started(this.#controlPlane);
+    return { s3: this.s3.url, dataPlane: at(this.dataPlane.port), controlPlane: at(controlPlane.port) };
   }
 
   /** Registers a thing with a certificate of its own, and writes its `agent.json`. */
@@ -196,8 +227,11 @@ export class Sandbox {
 
   /** Ends all services and drops their connections. */
   async close(): Promise<void> {
+    await this.lambdas.close();
     await Promise.all(
-      [this.#broker, this.#credentials, this.#s3, this.#dataPlane].map((one) => one?.close()),
+      [this.#controlPlane, this.#broker, this.#credentials, this.#s3, this.#dataPlane].map((one) =>
+        one?.close(),
+      ),
     );
   }
 }

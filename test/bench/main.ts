@@ -2,12 +2,13 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
+import { fleet } from './fleet.ts';
 import { transfer } from './transfer.ts';
 
 /** A bench gives back its figures, one object for each row of the table. */
 export type Bench = () => Promise<JsonObject[]>;
 
-const benches: Record<string, Bench> = { transfer };
+const benches: Record<string, Bench> = { fleet, transfer };
 
 async function main(name = ''): Promise<number> {
   const bench = Object.hasOwn(benches, name) ? benches[name] : undefined;

@@ -1,11 +1,12 @@
 /** The AWS CLI, unchanged, with nothing but the shell variables that the sandbox writes. */
 import { afterAll, beforeAll, expect } from 'bun:test';
 import { readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
 import { bucketName } from '../../src/sandbox/sandbox.ts';
 import { pythonClients } from '../support/clients-python.ts';
 import { ClientsSandbox } from '../support/clients-sandbox.ts';
 import { toolTest } from '../support/tools.ts';
-import { noise, sha256 } from '../support/world.ts';
+import { executable, noise, Run, sha256 } from '../support/world.ts';
 
 const tools = await pythonClients();
 let clients: ClientsSandbox;
@@ -37,16 +38,34 @@ const url = (key: string) => `s3://${bucketName}/${key}`;
 cliTest('aws s3 cp uploads a small file, which the shadow follows, and brings it back', async () => {
   await writeFile(clients.path('hoge.txt'), 'hoge\n');
   await output('s3', 'cp', clients.path('hoge.txt'), url('odd key+é/hoge.txt'));
+  await clients.sandbox.lambdas.idle();
   expect(clients.sandbox.shadow('test-thing')?.['state']).toMatchObject({
     desired: { s3: { url: url('odd key+é/hoge.txt'), hash: sha256('hoge\n') } },
   });
   expect(await output('s3', 'cp', url('odd key+é/hoge.txt'), '-')).toBe('hoge\n');
 });
 
+cliTest('the tutorial: two times aws s3 cp, and the executable has the file', async () => {
+  const device = await clients.sandbox.device('test-thing');
+  const run = new Run(await executable(), ['--config', device.configPath], device.dir);
+  try {
+    for (const content of ['hoge\n', 'fuga\n']) {
+      await writeFile(clients.path('test.txt'), content);
+      await output('s3', 'cp', clients.path('test.txt'), url('test.txt'));
+      await run.logged(`hash=${sha256(content)} bytes=5`);
+      expect(await readFile(join(device.dir, 'tmpfile'), 'utf8')).toBe(content);
+    }
+    expect(await run.stop()).toBe(0);
+  } finally {
+    await run.stop('SIGKILL');
+  }
+});
+
 cliTest('aws s3 cp uploads 20 MB in parts and downloads them in ranges', async () => {
   const content = noise(20_000_000);
   await writeFile(clients.path('large'), content);
   await output('s3', 'cp', '--no-progress', clients.path('large'), url('large'));
+  await clients.sandbox.lambdas.idle();
   const { eTag, size } = clients.sandbox.s3.store.head(bucketName, 'large');
   expect([eTag.replaceAll('"', '').slice(32), size]).toEqual(['-3', 20_000_000]);
   expect(clients.sandbox.shadow('test-thing')?.['state']).toMatchObject({
@@ -55,7 +74,11 @@ cliTest('aws s3 cp uploads 20 MB in parts and downloads them in ranges', async (
 
   await output('s3', 'cp', '--no-progress', url('large'), clients.path('again'));
   expect(sha256(await readFile(clients.path('again')))).toBe(sha256(content));
-  const gets = clients.sandbox.s3.requests.filter(({ method, key }) => method === 'GET' && key === 'large');
+  const { requests } = clients.sandbox.s3;
+  const gets = requests.filter(
+    ({ method, key, accessKeyId }) =>
+      method === 'GET' && key === 'large' && accessKeyId === clients.sandbox.operator.accessKeyId,
+  );
   expect(gets.map(({ status }) => status)).toEqual([206, 206, 206]);
 });
 

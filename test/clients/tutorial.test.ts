@@ -84,7 +84,7 @@ function valueIn(world: World, section: string): JsonObject | undefined {
 toolTest(tools, "the tutorial's program and the executable follow the same uploads side by side", () =>
   scenario(async (world) => {
     const { sandbox } = world;
-    sandbox.trigger.route({ bucket: bucketName, prefix, thingName, property: 's3' });
+    sandbox.lambdas.route({ bucket: bucketName, prefix, target: `things/${thingName}`, property: 's3' });
     const registered = await sandbox.device(thingName);
     const tutorial = new TutorialDevice(world, registered);
     try {

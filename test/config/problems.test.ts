@@ -115,6 +115,7 @@ describe('one wrong key is one problem that names it', () => {
     ['a keep-alive of 1201', { keepAliveSeconds: 1201 }, 'keepAliveSeconds', 'from 30 to 1200: 1201'],
     ['a broken number', { stallSeconds: 1.5 }, 'stallSeconds', 'must be a whole number'],
     ['a resync of 0', { resyncSeconds: 0 }, 'resyncSeconds', 'must be a whole number'],
+    ['a jitter below 0', { jitterSeconds: -1 }, 'jitterSeconds', 'must be a whole number'],
     ['another digest', { digest: 'md5' }, 'digest', 'must be "native" or "noble", not "md5"'],
     ['another log level', { log: { level: 'loud' } }, 'log.level', 'must be "debug" or "info" or'],
     ['no property', { files: [{ path: 'x' }] }, 'files[0].property', 'is missing'],

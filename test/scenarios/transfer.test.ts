@@ -127,10 +127,10 @@ onEachBroker(
   'of two files of which one always fails, the other follows every change',
   async (world) => {
     const { store } = world.sandbox.s3;
-    world.sandbox.trigger.route({
+    world.sandbox.lambdas.route({
       bucket: bucketName,
       prefix: 'good/',
-      thingName: 'test-thing',
+      target: 'things/test-thing',
       property: 'good',
     });
     await world.start();

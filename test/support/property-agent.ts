@@ -17,6 +17,8 @@ export interface AgentParts {
   stateDir: string;
   files: FileConfig[];
   resyncSeconds: number;
+  /** Default: 0. */
+  jitterSeconds?: number;
   /** By which files and link wait. */
   clock: Clock;
   /** By which the reporter waits. */
@@ -39,11 +41,12 @@ export class TestAgent {
   running: number;
 
   private constructor(parts: AgentParts, state: State) {
-    const { clock, reporterClock, log, random, resyncSeconds } = parts;
+    const { clock, reporterClock, log, random, resyncSeconds, jitterSeconds = 0 } = parts;
     this.#link = new ShadowLink({
       connect: parts.connect,
       prefix: shadowPrefix(parts.thing),
       resyncSeconds,
+      jitterSeconds,
       clock,
       log,
       random,

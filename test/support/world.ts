@@ -131,9 +131,10 @@ export class World {
     return run;
   }
 
-  /** Uploads an object; the trigger then writes the desired state. */
-  put(key: string, body: Uint8Array | string, options?: PutOptions): Promise<unknown> {
-    return this.sandbox.s3.store.put(bucketName, key, body, options);
+  /** Uploads an object and waits until the publisher has written the desired state. */
+  async put(key: string, body: Uint8Array | string, options?: PutOptions): Promise<void> {
+    await this.sandbox.s3.store.put(bucketName, key, body, options);
+    await this.sandbox.lambdas.idle();
   }
 
   desire(desired: JsonObject): void {
@@ -186,9 +187,13 @@ export class World {
     return existsSync(this.path(name)) ? readFileSync(this.path(name), 'utf8') : undefined;
   }
 
-  /** GETs of objects that S3 has answered or cut. */
+  /** GETs of objects by things that S3 has answered or cut. */
   gets() {
-    return this.sandbox.s3.requests.filter(({ method, key }) => method === 'GET' && key !== undefined);
+    const { s3, sessions } = this.sandbox;
+    return s3.requests.filter(
+      ({ method, key, accessKeyId }) =>
+        method === 'GET' && key !== undefined && sessions.find(accessKeyId ?? '')?.thingName !== undefined,
+    );
   }
 
   /** Shadow requests that the device has published. */

@@ -1,0 +1,65 @@
+#!/bin/sh
+# Makes a thing with a certificate of its own, and the directory with which a device is that thing: agent.json,
+# certificate, private key, and the root that AWS IoT is trusted by.
+#
+#   src/cloud/provision.sh STACK THING DIR [GROUP]
+#
+# STACK is the stack of template.yaml; with GROUP the thing joins a thing group, which is made where it is not there.
+# FILE in the environment says where the device keeps the file, /tmp/tmpfile unless told. Needs the AWS CLI and curl.
+set -eu
+umask 077
+
+fail() {
+  printf 'error: %s\nhint: %s\n' "$1" "$2" >&2
+  exit 1
+}
+
+[ $# -eq 3 ] || [ $# -eq 4 ] || fail "wrong number of arguments" "src/cloud/provision.sh STACK THING DIR [GROUP]"
+stack=$1 thing=$2 dir=$3 group=${4-} file=${FILE:-/tmp/tmpfile}
+case $thing$group in *[!a-zA-Z0-9:_-]*) fail "no name for a thing or a group" "use a-z A-Z 0-9 : _ -" ;; esac
+case $file in *[\"\\]*) fail "FILE has a quote or a backslash" "choose another path" ;; esac
+# A key exists once: it must not be lost to a second run.
+[ ! -e "$dir/private.key" ] || fail "$dir/private.key is there already" "choose another directory"
+
+output() {
+  aws cloudformation describe-stacks --stack-name "$stack" --output text \
+    --query "Stacks[0].Outputs[?OutputKey=='$1'].OutputValue"
+}
+endpoint() {
+  aws iot describe-endpoint --endpoint-type "$1" --query endpointAddress --output text
+}
+
+bucket=$(output Bucket)
+policy=$(output DevicePolicy)
+alias=$(output RoleAlias)
+property=$(output Property)
+shadow=$(output ShadowName)
+data=$(endpoint iot:Data-ATS)
+credentials=$(endpoint iot:CredentialProvider)
+[ -n "$bucket" ] && [ -n "$policy" ] && [ -n "$alias" ] || fail "the stack $stack has no outputs" "deploy src/cloud/template.yaml"
+
+mkdir -p "$dir"
+curl -fsS https://www.amazontrust.com/repository/AmazonRootCA1.pem -o "$dir/AmazonRootCA1.pem"
+aws iot create-thing --thing-name "$thing" >/dev/null
+certificate=$(aws iot create-keys-and-certificate --set-as-active --query certificateArn --output text \
+  --certificate-pem-outfile "$dir/certificate.pem" --private-key-outfile "$dir/private.key")
+aws iot attach-policy --policy-name "$policy" --target "$certificate"
+aws iot attach-thing-principal --thing-name "$thing" --principal "$certificate"
+if [ -n "$group" ]; then
+  aws iot create-thing-group --thing-group-name "$group" >/dev/null
+  aws iot add-thing-to-thing-group --thing-group-name "$group" --thing-name "$thing"
+fi
+
+cat >"$dir/agent.json" <<END
+{
+  "thingName": "$thing",
+  "endpoint": "$data",
+  "credentialEndpoint": "$credentials/role-aliases/$alias/credentials",
+  "cert": "certificate.pem",
+  "key": "private.key",
+  "ca": "AmazonRootCA1.pem",${shadow:+
+  \"shadowName\": \"$shadow\",}
+  "files": [{ "property": "$property", "path": "$file", "allow": ["s3://$bucket/"] }]
+}
+END
+echo "$dir is ready: copy it to the device, and run there: shadow-agent --config agent.json"

@@ -1,0 +1,166 @@
+/** What the publisher reads out of events, who gets it, and which release is newer. */
+import { expect, test } from 'bun:test';
+import { uploadsOf } from '../../src/cloud/events.ts';
+import { compareSequencers, formatPage, isNewer, parsePage, type Release } from '../../src/cloud/release.ts';
+import { targetOf } from '../../src/cloud/target.ts';
+import type { JsonObject } from '../../src/core/json.ts';
+import { oddKeys } from '../support/odd-keys.ts';
+
+/** A record as the S3 user guide shows it (notification-content-structure). */
+function record(object: JsonObject, eventName = 'ObjectCreated:Put'): JsonObject {
+  return {
+    eventVersion: '2.1',
+    eventSource: 'aws:s3',
+    awsRegion: 'us-east-1',
+    eventTime: '2019-09-03T19:37:27.192Z',
+    eventName,
+    userIdentity: { principalId: 'AWS:AIDAINPONIXQXHT3IKHL2' },
+    s3: {
+      s3SchemaVersion: '1.0',
+      configurationId: '828aa6fc-f7b5-4305-8584-487c791949c1',
+      bucket: { name: 'bucket', arn: 'arn:aws:s3:::bucket' },
+      object: { key: 'key', size: 11, eTag: 'b21b84d6', sequencer: '0055AED6DCD90281E5', ...object },
+    },
+  };
+}
+
+/** The event that the S3 user guide shows for EventBridge (ev-events). */
+function bridged(object: JsonObject, detailType = 'Object Created'): JsonObject {
+  return {
+    version: '0',
+    source: 'aws.s3',
+    'detail-type': detailType,
+    time: '2021-11-12T00:00:00Z',
+    detail: {
+      version: '0',
+      bucket: { name: 'bucket' },
+      object: { key: 'key', size: 5, etag: 'b1946ac9', sequencer: '00617F08299329D189', ...object },
+      reason: 'PutObject',
+    },
+  };
+}
+
+test('an S3 notification tells of its object, with the version where there is one', () => {
+  const upload = {
+    bucket: 'bucket',
+    key: 'key',
+    versionId: null,
+    sequencer: '0055AED6DCD90281E5',
+    uploadedAt: '2019-09-03T19:37:27.192Z',
+  };
+  expect(uploadsOf({ Records: [record({})] })).toEqual([upload]);
+  expect(uploadsOf({ Records: [record({ versionId: 'v1' }, 'ObjectCreated:Copy'), record({})] })).toEqual([
+    { ...upload, versionId: 'v1' },
+    upload,
+  ]);
+});
+
+test('an event through EventBridge tells the same in its own names', () => {
+  expect(uploadsOf(bridged({ 'version-id': 'v1' }))).toEqual([
+    {
+      bucket: 'bucket',
+      key: 'key',
+      versionId: 'v1',
+      sequencer: '00617F08299329D189',
+      uploadedAt: '2021-11-12T00:00:00.000Z',
+    },
+  ]);
+});
+
+test.each(oddKeys)('the key %j comes back from either form', (key) => {
+  const encoded = encodeURIComponent(key).replaceAll('%20', '+').replaceAll('%2F', '/');
+  expect(uploadsOf({ Records: [record({ key: encoded })] })[0]?.key).toBe(key);
+  expect(uploadsOf(bridged({ key }))[0]?.key).toBe(key);
+});
+
+test.each([
+  ['the test event', { Service: 'Amazon S3', Event: 's3:TestEvent', Bucket: 'bucket' }],
+  ['a deletion', { Records: [record({}, 'ObjectRemoved:Delete')] }],
+  ['a delete marker', { Records: [record({}, 'ObjectRemoved:DeleteMarkerCreated')] }],
+  ['a deletion through EventBridge', bridged({}, 'Object Deleted')],
+  ['tags', { Records: [record({}, 'ObjectTagging:Put')] }],
+])('%s is no upload', (_name, event) => {
+  expect(uploadsOf(event)).toEqual([]);
+});
+
+test.each([
+  ['nothing', null],
+  ['another source', { source: 'aws.ec2' }],
+  ['a message of SQS', { Records: [{ eventSource: 'aws:sqs', body: '' }] }],
+  ['a key that is not encoded', { Records: [record({ key: '100%' })] }],
+  ['no key', { Records: [record({ key: '' })] }],
+  ['no sequencer', bridged({ sequencer: null })],
+  ['a sequencer that is no number', { Records: [record({ sequencer: 'xyz' })] }],
+])('%s is an error', (_name, event) => {
+  expect(() => uploadsOf(event)).toThrow('The event');
+});
+
+test('a rule names one thing, one group, or leaves it to the key', () => {
+  expect(targetOf('things/a:b_c-d', 'any/key')).toEqual({ kind: 'thing', name: 'a:b_c-d' });
+  expect(targetOf('groups/fleet', 'things/a/file')).toEqual({ kind: 'group', name: 'fleet' });
+  expect(targetOf('key', 'things/board-1/model.bin')).toEqual({ kind: 'thing', name: 'board-1' });
+  expect(targetOf('key', 'groups/fleet/a/b\nc')).toEqual({ kind: 'group', name: 'fleet' });
+});
+
+test.each([
+  '',
+  'file',
+  'things/',
+  'things/a',
+  'things/a/',
+  'things//x',
+  'things/a b/x',
+  'other/a/x',
+  '/things/a/x',
+])('the key %j names no target', (key) => {
+  expect(targetOf('key', key)).toBeUndefined();
+});
+
+test.each(['', 'thing/a', 'things/a/', 'things/a/b', 'groups/ä', 'Key'])('the rule %j is refused', (rule) => {
+  expect(() => targetOf(rule, 'things/a/x')).toThrow('is none');
+});
+
+test('sequencers compare with the shorter one padded on the right', () => {
+  expect(compareSequencers('0055AED6DCD90281E5', '0055AED6DCD90281E6')).toBeLessThan(0);
+  expect(compareSequencers('0055AED6DCD90281E5', '0055aed6dcd90281e5')).toBe(0);
+  expect(compareSequencers('0055', '005500')).toBe(0);
+  expect(compareSequencers('0056', '0055FF')).toBeGreaterThan(0);
+});
+
+const release: Release = {
+  url: 's3://bucket/key',
+  hash: 'ab'.repeat(32),
+  size: 5,
+  versionId: null,
+  sequencer: '0055AED6DCD90281E5',
+  uploadedAt: '2019-09-03T19:37:27.192Z',
+};
+
+test('of two uploads the later one is newer, whichever came first', () => {
+  const laterKey = { ...release, sequencer: '0055AED6DCD90281E6' };
+  const otherKey = {
+    ...release,
+    url: 's3://bucket/other',
+    sequencer: '00',
+    uploadedAt: '2020-01-01T00:00:00.000Z',
+  };
+  const sameTime = { ...release, url: 's3://bucket/other', sequencer: '0055AED6DCD90281E6' };
+  for (const later of [laterKey, otherKey, sameTime]) {
+    expect(isNewer(later, { ...release })).toBe(true);
+    expect(isNewer(release, { ...later })).toBe(false);
+  }
+  expect(isNewer(release, { ...release })).toBe(false);
+});
+
+test('a value that somebody else wrote, and none, are older', () => {
+  for (const other of [undefined, null, 'text', [], {}, { url: 's3://bucket/key', hash: 'x' }]) {
+    expect(isNewer(release, other)).toBe(true);
+  }
+});
+
+test('a page goes through the queue as it is, and anything else is refused', () => {
+  const page = { property: 's3', shadowName: 'files', release, things: ['a', 'b'] };
+  expect(parsePage(formatPage(page))).toEqual(page);
+  const broken = [{}, { ...page, things: [1] }, { ...page, release: { ...release, size: 'x' } }, [], null];
+  for (const other of broken) expect(() => parsePage(JSON.stringify(other))).toThrow('The message');
+});
