@@ -91,7 +91,7 @@ class Transfer {
     this.#source = versionId === undefined ? url : `${url}?versionId=${versionId}`;
     const { record } = job;
     const isOurs = record?.sha256 === sha256;
-    this.#anew = isOurs && record.anew === true;
+    this.#anew = isOurs && record.source === this.#source && record.anew === true;
     // Another source of the same bytes: these are kept, and are as safe as before; its ETag says nothing.
     const { syncedBytes } = record ?? {};
     if (isOurs && record.source === this.#source) this.#record = record;
