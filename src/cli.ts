@@ -1,34 +1,29 @@
 import { type CAC, cac } from 'cac';
 import pkg from '../package.json' with { type: 'json' };
-import { helpText } from './cli-help.ts';
-import type { Flags, FlagValue } from './config/flags.ts';
-import { configKeys } from './config/keys.ts';
+import {
+  type Command,
+  type Configured,
+  commandOf,
+  commands,
+  type Invocation,
+  type Option,
+  optionsOf,
+} from './cli/commands.ts';
+import { helpText } from './cli/help.ts';
+import type { FlagValue } from './config/flags.ts';
 import { nearest } from './core/nearest.ts';
 
-/** What the command line asks for. */
-export type Invocation =
-  | { kind: 'run'; configPath?: string; once: boolean; flags: Flags }
-  | { kind: 'schema' }
-  | { kind: 'help'; text: string }
-  | { kind: 'version'; text: string }
-  | { kind: 'usage-error'; message: string; hint: string };
+export type { Invocation } from './cli/commands.ts';
 
 export const version = pkg.version;
 
-interface Option {
-  flag: string;
-  type: 'text' | 'integer' | 'boolean' | 'list';
-  /** The key of the configuration that it gives; absent for options of the command line alone. */
-  path?: string;
-}
-
-const options: readonly Option[] = [
-  { flag: 'config', type: 'text' },
-  { flag: 'once', type: 'boolean' },
+const general: readonly Option[] = [
   { flag: 'help', type: 'boolean' },
   { flag: 'version', type: 'boolean' },
-  ...configKeys,
 ];
+
+/** Every option of every command; one that two commands take is of one type. */
+const options: readonly Option[] = [...general, ...commands.flatMap(optionsOf)];
 
 /** Each way to write an option, without its dashes; `ca-file` is the sample's name. */
 const names = new Map<string, Option>(options.map((option) => [option.flag, option]));
@@ -66,9 +61,10 @@ export function parseCli(argv: readonly string[]): Invocation {
 
 function commandLine(): CAC {
   const parser = cac('shadow-agent');
-  const run = parser.command('');
-  for (const { flag } of options) run.option(`--${flag} <value>`, '');
-  parser.command('schema');
+  for (const { name } of commands) {
+    const command = parser.command(name);
+    for (const { flag } of options) command.option(`--${flag} <value>`, '');
+  }
   return parser;
 }
 
@@ -134,34 +130,41 @@ function toInvocation(parser: CAC): Invocation {
       value,
     ]),
   );
-  if (given.has('help')) return { kind: 'help', text: helpText(version) };
+  const command = commandOf(parser.matchedCommandName ?? '');
+  if (command === undefined) throw new UsageError('no command', seeHelp);
+  if (given.has('help')) return { kind: 'help', text: helpText(command, version) };
   if (given.has('version')) return { kind: 'version', text: `shadow-agent ${version}` };
-  const command = parser.matchedCommandName ?? '';
-  refuseStray(command, positionals(parser));
-  return command === 'schema' ? schemaInvocation(given) : runInvocation(given);
-}
-
-function schemaInvocation(given: ReadonlyMap<string, unknown>): Invocation {
-  const stray = options.find(({ flag }) => given.has(flag));
-  if (stray === undefined) return { kind: 'schema' };
-  throw new UsageError(`schema takes no option --${stray.flag}`, 'write: shadow-agent schema');
-}
-
-function runInvocation(given: ReadonlyMap<string, unknown>): Invocation {
-  const values = new Map<string, FlagValue>();
-  for (const option of options) {
-    const value = given.get(option.flag);
-    if (value !== undefined) values.set(option.path ?? option.flag, flagValue(option, value));
+  const [argument, ...stray] = takeArguments(command, positionals(parser));
+  refuseStray(command, stray);
+  const stranger = options.find(({ flag }) => given.has(flag) && !takes(command, flag));
+  if (stranger !== undefined) {
+    throw new UsageError(`${command.name} takes no option --${stranger.flag}`, write(command));
   }
-  const configPath = values.get('config');
-  const once = values.has('once');
-  values.delete('config');
-  values.delete('once');
+  return command.invocation({ argument, ...valuesOf(command, given) });
+}
+
+function takes(command: Command, flag: string): boolean {
+  return optionsOf(command).some((option) => option.flag === flag);
+}
+
+function valuesOf(
+  command: Command,
+  given: ReadonlyMap<string, unknown>,
+): Configured & { options: Map<string, FlagValue> } {
+  const flags = new Map<string, FlagValue>();
+  const own = new Map<string, FlagValue>();
+  for (const option of optionsOf(command)) {
+    const value = given.get(option.flag);
+    if (value === undefined) continue;
+    if (option.path === undefined) own.set(option.flag, flagValue(option, value));
+    else flags.set(option.path, flagValue(option, value));
+  }
+  const configPath = own.get('config');
+  own.delete('config');
   return {
-    kind: 'run',
     ...(configPath === undefined ? {} : { configPath: String(configPath) }),
-    once,
-    flags: Object.fromEntries(values),
+    flags: Object.fromEntries(flags),
+    options: own,
   };
 }
 
@@ -170,11 +173,25 @@ function positionals(parser: CAC): string[] {
   return [...parser.args, ...(Array.isArray(behindDashes) ? behindDashes : [])].map(String);
 }
 
-function refuseStray(command: string, [first]: string[]): void {
+/** The argument that the command takes comes first; undefined where it takes none. */
+function takeArguments(command: Command, given: string[]): [string | undefined, ...string[]] {
+  if (command.argument === undefined) return [undefined, ...given];
+  const [first, ...rest] = given;
+  if (first !== undefined) return [first, ...rest];
+  throw new UsageError(`${command.name} needs a ${command.argument}`, write(command));
+}
+
+function write({ usage }: Command): string {
+  return `write: ${usage[0]}`;
+}
+
+function refuseStray(command: Command, [first]: string[]): void {
   if (first === undefined) return;
-  if (command !== '')
-    throw new UsageError(`unexpected argument "${first}"`, `write: shadow-agent ${command}`);
-  const near = nearest(first, ['schema']);
+  if (command.name !== '') throw new UsageError(`unexpected argument "${first}"`, write(command));
+  const near = nearest(
+    first,
+    commands.flatMap(({ name }) => (name === '' ? [] : [name])),
+  );
   const hint = near === undefined ? seeHelp : `did you mean shadow-agent ${near}?`;
   throw new UsageError(
     `unknown command "${first}"`,

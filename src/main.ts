@@ -1,6 +1,6 @@
 import { runAgent } from './agent.ts';
+import { describeError, errorLines } from './cli/errors.ts';
 import { type Invocation, parseCli, version } from './cli.ts';
-import { describeError, errorLines } from './cli-errors.ts';
 import { configJsonSchema, loadConfig } from './config.ts';
 
 const exit = { done: 0, failed: 1, usage: 64, config: 78, interrupted: 130, terminated: 143 };

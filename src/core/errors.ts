@@ -1,24 +1,27 @@
 /** What went wrong; the same code in logs, `status`, `doctor` and the shadow. */
-export type ErrorCode =
-  | 'NETWORK'
-  | 'TIMEOUT'
-  | 'MQTT'
-  | 'S3'
-  | 'CREDENTIALS'
-  | 'SHADOW_REJECTED'
-  | 'S3_DENIED'
-  | 'S3_NOT_FOUND'
-  | 'HASH_MISMATCH'
-  | 'TOO_LARGE'
-  | 'DISK_FULL'
-  | 'INSTALL'
-  | 'DESIRED_INVALID'
-  | 'NOT_ALLOWED'
-  | 'SIGNATURE_INVALID'
-  | 'HOOK_FAILED'
-  | 'HELD'
-  | 'CONFIG_INVALID'
-  | 'IDENTITY_INVALID';
+export const errorCodes = [
+  'NETWORK',
+  'TIMEOUT',
+  'MQTT',
+  'S3',
+  'CREDENTIALS',
+  'SHADOW_REJECTED',
+  'S3_DENIED',
+  'S3_NOT_FOUND',
+  'HASH_MISMATCH',
+  'TOO_LARGE',
+  'DISK_FULL',
+  'INSTALL',
+  'DESIRED_INVALID',
+  'NOT_ALLOWED',
+  'SIGNATURE_INVALID',
+  'HOOK_FAILED',
+  'HELD',
+  'CONFIG_INVALID',
+  'IDENTITY_INVALID',
+] as const;
+
+export type ErrorCode = (typeof errorCodes)[number];
 
 /** When to try again: soon (from 1 s), slow (from 60 s), never (until desired changes), exit (ends the program). */
 export type Retry = 'soon' | 'slow' | 'never' | 'exit';

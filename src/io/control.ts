@@ -2,7 +2,7 @@ import { link, lstat, readdir } from 'node:fs/promises';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
-import { AgentError } from '../core/errors.ts';
+import { AgentError, toAgentError } from '../core/errors.ts';
 import type { JsonValue } from '../core/json.ts';
 import { diskError, errnoOf, makeDirectory, remove } from './disk.ts';
 
@@ -10,7 +10,17 @@ const maxRequestBytes = 4096;
 const probeTimeoutMs = 2_000;
 const guardRetryMs = 20;
 const guardTries = 250;
-const requestSchema = v.object({ command: v.literal('status') });
+const requestSchema = v.variant('command', [v.object({ command: v.literal('status') })]);
+
+/** What one may ask a running agent: one line of JSON. */
+export type ControlRequest = v.InferOutput<typeof requestSchema>;
+/** Answers a request with one line of JSON. An AgentError that it throws is handed to whoever asked. */
+export type Answer = (request: ControlRequest) => JsonValue | Promise<JsonValue>;
+
+/** Where the agent of a state directory listens. */
+export function socketPath(stateDir: string): string {
+  return join(stateDir, 'agent.sock');
+}
 
 /** The socket of the running agent: who holds it holds the state directory. */
 export interface Control {
@@ -18,21 +28,21 @@ export interface Control {
 }
 
 /**
- * Takes `stateDir/agent.sock`, which is both the lock of the directory and the way to ask the agent: one JSON line
- * `{"command":"status"}` in, one JSON line out. The directory is made if need be.
+ * Takes `stateDir/agent.sock`, which is both the lock of the directory and the way to ask the agent: one JSON line in,
+ * `{"command":"status"}` for one, and one out. The directory is made if need be.
  *
  * A socket that nobody listens to is what a killed agent left, and is taken over.
  *
  * @throws AgentError when another agent holds the directory; INSTALL when it cannot be written
  */
-export async function takeControl(stateDir: string, status: () => JsonValue): Promise<Control> {
-  const path = join(stateDir, 'agent.sock');
+export async function takeControl(stateDir: string, answer: Answer): Promise<Control> {
+  const path = socketPath(stateDir);
   const own = `${path}.${process.pid}`;
   const callers = new Set<Socket>();
   const server = createServer((socket) => {
     callers.add(socket);
     socket.once('close', () => callers.delete(socket));
-    serve(socket, status);
+    serve(socket, answer);
   });
   try {
     await makeDirectory(stateDir, 0o700);
@@ -144,23 +154,38 @@ function isStale(path: string): Promise<boolean> {
   });
 }
 
-function serve(socket: Socket, status: () => JsonValue): void {
+function serve(socket: Socket, answer: Answer): void {
   let request = '';
+  let isAnswered = false;
   socket.setEncoding('utf8');
   socket.setTimeout(probeTimeoutMs, () => socket.destroy());
   socket.on('error', () => socket.destroy());
   socket.on('data', (chunk: string) => {
     request += chunk;
     if (request.length > maxRequestBytes) socket.destroy();
-    else if (request.includes('\n')) socket.end(`${JSON.stringify(reply(request, status))}\n`);
+    if (!request.includes('\n') || isAnswered) return;
+    isAnswered = true;
+    // What was asked for may take its time.
+    socket.setTimeout(0);
+    reply(request, answer).then((line) => socket.end(`${JSON.stringify(line)}\n`));
   });
 }
 
-function reply(request: string, status: () => JsonValue): JsonValue {
+async function reply(line: string, answer: Answer): Promise<JsonValue> {
+  const request = parseRequest(line);
+  if (request === undefined) return { error: 'unknown request' };
   try {
-    v.parse(requestSchema, JSON.parse(request));
-    return status();
+    return await answer(request);
+  } catch (error) {
+    const { code, message, hint } = toAgentError(error, 'INSTALL', `Cannot do "${request.command}"`);
+    return { error: message, code, ...(hint === undefined ? {} : { hint }) };
+  }
+}
+
+function parseRequest(line: string): ControlRequest | undefined {
+  try {
+    return v.parse(requestSchema, JSON.parse(line));
   } catch {
-    return { error: 'unknown request' };
+    return undefined;
   }
 }

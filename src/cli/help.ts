@@ -1,4 +1,5 @@
-import { type ConfigKey, configKeys } from './config/keys.ts';
+import { type ConfigKey, configKeys } from '../config/keys.ts';
+import { type Command, commands, configOption } from './commands.ts';
 
 const lineWidth = 100;
 const column = 32;
@@ -18,8 +19,12 @@ const groups: readonly { title: string; holds: (key: ConfigKey) => boolean }[] =
   { title: 'Thing and connection', holds: () => true },
 ];
 
-/** The text of --help: all that one needs to run the agent. */
-export function helpText(version: string): string {
+/** The text of --help: all that one needs to use the program, or one command of it. */
+export function helpText(command: Command, version: string): string {
+  return command.name === '' ? programHelp(command, version) : commandHelp(command);
+}
+
+function programHelp(command: Command, version: string): string {
   return `shadow-agent ${version}: keeps files on this device equal to what its AWS IoT Device Shadow desires
 
 Somebody writes {"state":{"desired":{"s3":{"url":"s3://bucket/key","hash":"<sha256>"}}}} to the thing's
@@ -28,15 +33,13 @@ S3, compares its SHA-256, puts it in place atomically, and reports. It keeps at 
 restarts, and never writes to desired.
 
 Usage:
-  shadow-agent --config agent.json          run until SIGTERM or SIGINT
-  shadow-agent --config agent.json --once   bring every file up to date once, then exit
-  shadow-agent schema                       print the JSON Schema of agent.json
+${command.usage.map((line) => `  ${line}`).join('\n')}
+
+Commands (shadow-agent COMMAND --help tells all of one):
+${commands.map(commandLine).join('\n')}
 
 Options:
-${entry('--config <path>', 'Configuration, JSON; its relative paths are relative to the file')}
-${entry('--once', 'Bring every file up to date once; exits 1 with the reason where it cannot')}
-${entry('-h, --help', 'This text')}
-${entry('-v, --version', 'The version')}
+${ownOptions(command)}
 
 Every key of the configuration has an option, which wins over the file. Together they must give the thing's
 name, both endpoints, the three PEM files and at least one file to keep. _ may stand for - in every name.
@@ -65,6 +68,34 @@ Exit codes:
   64  the command line is wrong
   78  the configuration is wrong; every problem is listed
 `;
+}
+
+function commandLine({ name, argument, summary }: Command): string {
+  if (name === '') return entry('(none)', summary);
+  return entry(argument === undefined ? name : `${name} ${argument}`, summary);
+}
+
+function commandHelp(command: Command): string {
+  const { name, summary, usage, about, isConfigured } = command;
+  const keys = 'Every key of the configuration has an option as well: shadow-agent --help lists them.';
+  return `shadow-agent ${name}: ${summary}
+
+Usage:
+${usage.map((line) => `  ${line}`).join('\n')}
+
+${about}
+
+Options:
+${ownOptions(command)}
+${isConfigured ? `\n${keys}\n` : ''}`;
+}
+
+function ownOptions({ options, isConfigured }: Command): string {
+  const own = [...(isConfigured ? [configOption] : []), ...options];
+  const lines = own.map(({ flag, value, description }) =>
+    entry(`--${flag}${value === undefined ? '' : ` ${value}`}`, description),
+  );
+  return [...lines, entry('-h, --help', 'This text'), entry('-v, --version', 'The version')].join('\n');
 }
 
 /** Each option in the first group that holds it; the groups are shown from the last, which has what is needed most. */

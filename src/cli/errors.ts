@@ -1,4 +1,4 @@
-import { AgentError } from './core/errors.ts';
+import { AgentError } from '../core/errors.ts';
 
 /** An error as the terminal shows it: a line `error: …` and, where there is one, a line `hint: …`. */
 export function errorLines(message: string, hint?: string): string {
