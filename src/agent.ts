@@ -16,6 +16,7 @@ import type { Identity } from './io/identity.ts';
 import { createLogger, type Logger } from './io/log.ts';
 import { connectMqtt } from './io/mqtt.ts';
 import { Reporter } from './io/reporter.ts';
+import { Room } from './io/room.ts';
 import { createFetch, defaultRoots } from './io/runtime.ts';
 import { createGetObject } from './io/s3.ts';
 import { ServerTime } from './io/server-time.ts';
@@ -130,6 +131,7 @@ class Agent {
       serverTime,
     });
     const throttle = new Throttle(clock, config.s3.maxBytesPerSecond);
+    const room = new Room();
     this.#keepers = config.files.map(
       (file) =>
         new FileKeeper(file, {
@@ -145,6 +147,7 @@ class Agent {
           link: this.#link,
           getObject,
           throttle,
+          room,
         }),
     );
   }

@@ -21,6 +21,7 @@ import type { DigestEngine } from './io/digest.ts';
 import { Latest } from './io/latest.ts';
 import type { Logger } from './io/log.ts';
 import type { Reporter } from './io/reporter.ts';
+import type { Room } from './io/room.ts';
 import type { GetObject } from './io/s3.ts';
 import { type State, storable } from './io/state.ts';
 import { Target } from './io/target.ts';
@@ -41,8 +42,9 @@ export interface KeeperOptions {
   reporter: Reporter;
   link: ShadowLink;
   getObject: GetObject;
-  /** Held by the downloads of all files together. */
+  /** Held by the downloads of all files together, as is the room on disk. */
   throttle: Throttle;
+  room: Room;
 }
 
 const noAnswer = { code: 'TIMEOUT', message: 'The shadow service did not answer' } as const;
@@ -167,7 +169,7 @@ export class FileKeeper {
     { artifact, value }: Extract<Action, { do: 'install' }>,
     signal: AbortSignal,
   ): Promise<Outcome> {
-    const { clock, log, link, stateDir, stallSeconds, digest, getObject, throttle } = this.#options;
+    const { clock, log, link, stateDir, stallSeconds, digest, getObject, throttle, room } = this.#options;
     const startedMs = clock.nowMs();
     const best = this.#best?.value === value ? this.#best.bytes : 0;
     const progress = new Progress(startedMs, best);
@@ -183,6 +185,7 @@ export class FileKeeper {
         digest,
         getObject,
         throttle,
+        room,
         target: this.#target,
         onProgress: (bytes, size) => {
           if (!progress.isDue(bytes, clock.nowMs())) return;

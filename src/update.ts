@@ -10,6 +10,7 @@ import { readBootId, remove } from './io/disk.ts';
 import { download } from './io/download.ts';
 import { install } from './io/install.ts';
 import { cleanParts, fileId, type Part, partPath } from './io/part.ts';
+import type { Room } from './io/room.ts';
 import type { GetObject } from './io/s3.ts';
 import type { StampedInstalled } from './io/state.ts';
 import type { Target } from './io/target.ts';
@@ -27,6 +28,7 @@ export interface UpdateJob {
   digest: DigestEngine;
   getObject: GetObject;
   throttle: Throttle;
+  room: Room;
   target: Target;
   onProgress: (bytes: number, size: number | undefined) => void;
   /** Called before the rename: aborts the signal where the desired value has been withdrawn meanwhile. */
@@ -57,6 +59,7 @@ export async function update(job: UpdateJob): Promise<StampedInstalled> {
     maxBytes: file.maxBytes,
     stallSeconds: job.stallSeconds,
     throttle: job.throttle,
+    room: job.room,
     bootId: await readBootId(),
     makeRoom: () => dropPrevious(job),
     onProgress: job.onProgress,

@@ -116,7 +116,7 @@ const reserveBytes = 16 * 1024 * 1024;
 /** Bytes that may still be written in a directory, with a reserve left: 16 MiB, or 5 % where that is less. */
 export async function roomIn(directory: string): Promise<number> {
   const { bavail, bsize, blocks } = await statfs(directory);
-  return bavail * bsize - Math.min(reserveBytes, blocks * bsize * 0.05);
+  return bavail * bsize - Math.min(reserveBytes, Math.ceil(blocks * bsize * 0.05));
 }
 
 /** Names the present boot of the device (Linux): what was written before another one may not have reached the disk. */

@@ -8,10 +8,10 @@ import { dirname } from 'node:path';
 import type { Artifact } from '../core/artifact.ts';
 import { AgentError } from '../core/errors.ts';
 import type { DigestEngine } from './digest.ts';
-import { roomIn } from './disk.ts';
-import { networkError } from './http.ts';
 import { Part } from './part.ts';
+import type { Room, RoomClaim } from './room.ts';
 import type { GetObject, ObjectAnswer } from './s3.ts';
+import { Stall } from './stall.ts';
 import { type PartRecord, partRecord } from './state.ts';
 import type { Throttle } from './throttle.ts';
 
@@ -31,6 +31,8 @@ export interface DownloadJob {
   bootId?: string | undefined;
   /** Held by all downloads together. */
   throttle?: Throttle;
+  /** Shared by all downloads. */
+  room: Room;
   maxBytes: number | undefined;
   /** With no byte for this long, the attempt ends. */
   stallSeconds: number;
@@ -57,14 +59,17 @@ export async function download(job: DownloadJob): Promise<Part> {
     uids: job.uids ?? [],
     bytes: trustedBytes(job),
   });
+  const room = job.room.claim(dirname(job.path), job.makeRoom);
   try {
-    await new Transfer(job, part).run();
+    await new Transfer(job, part, room).run();
     return part;
   } catch (error) {
     const useless =
       error instanceof AgentError && ['HASH_MISMATCH', 'TOO_LARGE', 'DISK_FULL'].includes(error.code);
     await (useless ? part.discard() : part.close());
     throw error;
+  } finally {
+    room.release();
   }
 }
 
@@ -78,15 +83,17 @@ function trustedBytes({ record, artifact, bootId }: DownloadJob): number | undef
 class Transfer {
   readonly #job: DownloadJob;
   readonly #part: Part;
+  readonly #room: RoomClaim;
   readonly #source: string;
   /** What is known of the object that the part's bytes came from. */
   #record: PartRecord | undefined;
   /** A mismatch is no longer the part's fault: every byte of it came after one. */
   #anew: boolean;
 
-  constructor(job: DownloadJob, part: Part) {
+  constructor(job: DownloadJob, part: Part, room: RoomClaim) {
     this.#job = job;
     this.#part = part;
+    this.#room = room;
     const { url, versionId, sha256 } = job.artifact;
     this.#source = versionId === undefined ? url : `${url}?versionId=${versionId}`;
     const { record } = job;
@@ -99,7 +106,7 @@ class Transfer {
   }
 
   async run(): Promise<void> {
-    const { sha256, size } = this.#job.artifact;
+    const { sha256 } = this.#job.artifact;
     let resumed = this.#part.length > 0 && !this.#anew;
     while (this.#part.hex() !== sha256) {
       const body = await this.#ask();
@@ -112,15 +119,8 @@ class Transfer {
       this.#anew = true;
       resumed = false;
     }
-    if (size !== undefined && size !== this.#part.length) {
-      throw new AgentError(
-        'HASH_MISMATCH',
-        `The object has ${this.#part.length} bytes, desired says ${size}`,
-        {
-          hint: 'correct "size" in the desired state, or leave it out',
-        },
-      );
-    }
+    const fault = this.#sizeFault(this.#part.length);
+    if (fault !== undefined) await this.#refuse(fault, { size: this.#part.length });
   }
 
   /** Asks for what is missing; where the answer does not continue the part, the part starts anew. */
@@ -135,10 +135,11 @@ class Transfer {
       if (answer.kind === 'full') return { ...answer, stall };
       if (answer.kind === 'rest') answer.body.cancel().catch(() => undefined);
     }
-    const wrong = this.#record?.wrongSha256 === undefined ? undefined : this.#record.etag;
-    const answer = await getObject({ artifact, offset: 0, ifNoneMatch: wrong }, stall.signal);
+    const unfit = this.#unfit();
+    const ifNoneMatch = unfit && this.#record?.etag;
+    const answer = await getObject({ artifact, offset: 0, ifNoneMatch }, stall.signal);
     if (answer.kind === 'full') return { ...answer, stall };
-    if (answer.kind === 'unchanged') throw mismatch(artifact, this.#record?.wrongSha256 ?? '?');
+    if (answer.kind === 'unchanged' && unfit !== undefined) throw unfit;
     if (answer.kind === 'rest') answer.body.cancel().catch(() => undefined);
     throw new AgentError('S3', `S3 answered "${answer.kind}" to a request for the whole object`);
   }
@@ -152,18 +153,18 @@ class Transfer {
     const part = this.#part;
     const reader = body.getReader();
     try {
-      await this.#admit(size);
       await this.#remember({
         etag,
         size,
         syncedBytes: Math.min(this.#record?.syncedBytes ?? 0, part.length),
       });
+      const fault = size === undefined ? undefined : this.#sizeFault(size);
+      if (fault !== undefined) throw fault;
+      await this.#room.take(size === undefined ? undefined : size - part.length);
       for (;;) {
         const { done, value } = await stall.guard(reader.read());
         if (done) break;
-        this.#limit(part.length + value.length, size);
-        await this.#append(value);
-        if (part.length - (this.#record?.syncedBytes ?? 0) >= syncEveryBytes) await this.#sync();
+        await this.#append(value, size);
         this.#job.onProgress(part.length, size);
         await this.#job.throttle?.pass(value.length, this.#job.signal);
       }
@@ -176,60 +177,50 @@ class Transfer {
   }
 
   /** A power cut costs at most what came since the last sync. */
-  async #sync(): Promise<void> {
-    await this.#part.sync();
-    await this.#remember({ ...this.#record, syncedBytes: this.#part.length });
-  }
-
-  /** Room may run out in mid-file: where the size was not told, or others write too. */
-  async #append(chunk: Uint8Array): Promise<void> {
-    for (;;) {
-      try {
-        return await this.#part.append(chunk);
-      } catch (error) {
-        const isFull = error instanceof AgentError && error.code === 'DISK_FULL';
-        if (!isFull || !(await this.#job.makeRoom())) throw error;
-      }
-    }
-  }
-
-  /** What can be refused before the first byte is. */
-  async #admit(size: number | undefined): Promise<void> {
-    if (size === undefined) return;
-    const { artifact, maxBytes, path } = this.#job;
-    if (artifact.size !== undefined && artifact.size !== size) {
-      throw new AgentError('HASH_MISMATCH', `The object has ${size} bytes, desired says ${artifact.size}`, {
-        hint: 'upload the right object, or correct "size" in the desired state',
-      });
-    }
-    if (maxBytes !== undefined && size > maxBytes) throw tooLarge(size, maxBytes);
-    const missing = size - this.#part.length;
-    while ((await roomIn(dirname(path))) < missing) {
-      if (await this.#job.makeRoom()) continue;
-      throw new AgentError(
-        'DISK_FULL',
-        `No room for ${missing} bytes in ${dirname(path)}, where 16 MiB or 5 % stay in reserve`,
-        {
-          hint: 'free some room on the file system of the target',
-        },
-      );
-    }
-  }
-
-  #limit(length: number, size: number | undefined): void {
-    const { maxBytes } = this.#job;
-    if (maxBytes !== undefined && length > maxBytes) throw tooLarge(length, maxBytes);
+  async #append(chunk: Uint8Array, size: number | undefined): Promise<void> {
+    const part = this.#part;
+    const length = part.length + chunk.length;
     if (size !== undefined && length > size) {
       throw new AgentError('S3', `S3 sent more than the ${size} bytes that it promised`);
     }
+    const tooLong = this.#lengthFault(length);
+    if (tooLong !== undefined) await this.#refuse(tooLong, { leastSize: length });
+    if (length - (this.#record?.syncedBytes ?? 0) > syncEveryBytes) {
+      await part.sync();
+      await this.#remember({ ...this.#record, syncedBytes: part.length });
+    }
+    await this.#room.write(chunk.length, () => part.append(chunk));
+  }
+
+  /** Why the object that was last met here will not do: it is taken only once it is another one. */
+  #unfit(): AgentError | undefined {
+    const { etag, size, leastSize, wrongSha256 } = this.#record ?? {};
+    if (etag === undefined) return undefined;
+    if (wrongSha256 !== undefined) return mismatch(this.#job.artifact, wrongSha256);
+    return size === undefined ? this.#lengthFault(leastSize ?? 0) : this.#sizeFault(size);
+  }
+
+  #sizeFault(size: number): AgentError | undefined {
+    const { size: desired = size } = this.#job.artifact;
+    return size === desired ? this.#lengthFault(size) : wrongSize(size, desired);
+  }
+
+  #lengthFault(bytes: number): AgentError | undefined {
+    const { maxBytes = bytes } = this.#job;
+    return bytes > maxBytes ? tooLarge(bytes, maxBytes) : undefined;
   }
 
   async #mismatch(): Promise<never> {
     const actual = this.#part.hex();
     // The next object under this name is another one.
     this.#anew = false;
-    await this.#remember({ ...this.#record, wrongSha256: actual });
-    throw mismatch(this.#job.artifact, actual);
+    return await this.#refuse(mismatch(this.#job.artifact, actual), { wrongSha256: actual });
+  }
+
+  /** What was found of the object is kept, so that it is not fetched again to find the same. */
+  async #refuse(error: AgentError, found: Partial<PartRecord>): Promise<never> {
+    await this.#remember({ ...this.#record, ...found });
+    throw error;
   }
 
   async #restart(): Promise<void> {
@@ -259,38 +250,14 @@ function mismatch(artifact: Artifact, actual: string): AgentError {
   });
 }
 
+function wrongSize(bytes: number, desired: number): AgentError {
+  return new AgentError('HASH_MISMATCH', `The object has ${bytes} bytes, desired says ${desired}`, {
+    hint: 'upload the right object, or correct "size" in the desired state',
+  });
+}
+
 function tooLarge(bytes: number, maxBytes: number): AgentError {
   return new AgentError('TOO_LARGE', `The object has ${bytes} bytes or more, the limit is ${maxBytes}`, {
     hint: 'raise "maxBytes" of this file in agent.json, if the device may take files of this size',
   });
-}
-
-/** Ends an attempt whose connection has gone quiet: progress is required, not speed. */
-class Stall {
-  readonly #silent = new AbortController();
-  readonly #timeoutMs: number;
-  readonly #outer: AbortSignal;
-  readonly signal: AbortSignal;
-
-  constructor(timeoutMs: number, outer: AbortSignal) {
-    this.#timeoutMs = timeoutMs;
-    this.#outer = outer;
-    this.signal = AbortSignal.any([outer, this.#silent.signal]);
-  }
-
-  /** Waits for one read. @throws AgentError TIMEOUT when it takes too long, NETWORK when it fails */
-  async guard<T>(read: Promise<T>): Promise<T> {
-    const timer = setTimeout(() => this.#silent.abort(), this.#timeoutMs);
-    try {
-      return await read;
-    } catch (error) {
-      if (this.#outer.aborted) throw this.#outer.reason;
-      if (this.#silent.signal.aborted) {
-        throw new AgentError('TIMEOUT', `No byte from S3 for ${this.#timeoutMs / 1000} s`, { cause: error });
-      }
-      throw networkError(error, 'The connection to S3 was lost', this.#outer);
-    } finally {
-      clearTimeout(timer);
-    }
-  }
 }

@@ -146,9 +146,13 @@ export class Part {
     }
   }
 
-  /** Empties the part. */
+  /** Empties the part. @throws AgentError DISK_FULL or INSTALL */
   async restart(): Promise<void> {
-    await this.handle.truncate(0);
+    try {
+      await this.handle.truncate(0);
+    } catch (error) {
+      throw diskError(error, `Cannot empty the part in ${dirname(this.path)}`);
+    }
     this.#digest = createDigest(this.#engine);
     this.#length = 0;
   }

@@ -28,6 +28,8 @@ const partSchema = v.object({
   etag: v.optional(v.string()),
   /** Bytes of the whole object. */
   size: v.optional(v.number()),
+  /** So many bytes of it came before it was too large, where S3 did not tell its size. */
+  leastSize: v.optional(v.number()),
   /** Bytes that are known to outlast a power cut, and the boot that wrote more. */
   syncedBytes: v.optional(v.number()),
   bootId: v.optional(v.string()),
@@ -84,10 +86,13 @@ export function partRecord(facts: { [K in keyof PartRecord]?: unknown }): PartRe
   );
 }
 
-/** A failure as it is stored: only one that waits long, so that a restart does not cut its wait short. */
+/**
+ * A failure as it is stored: only one that waits long, so that a restart does not cut its wait short. One over a limit
+ * of the configuration is not: it may be another now, and to ask again costs a 304.
+ */
 export function storable(failure: Failure, retryAtWallMs: number | undefined): StoredFailure | undefined {
   const { value, code, message, hint, attempt, retry } = failure;
-  if (retry !== 'slow') return undefined;
+  if (retry !== 'slow' || code === 'TOO_LARGE') return undefined;
   const stored = v.safeParse(failureSchema, {
     value,
     code,

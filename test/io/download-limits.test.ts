@@ -1,12 +1,11 @@
 import { describe, expect, test } from 'bun:test';
-import { spawnSync } from 'node:child_process';
-import { mkdir, readdir, rm, statfs, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import { download } from '../../src/io/download.ts';
-import { partPath } from '../../src/io/part.ts';
-import { useDownloads } from '../support/io-download-fixture.ts';
+import { readdir, writeFile } from 'node:fs/promises';
+import type { Socket } from 'node:net';
+import type { Artifact } from '../../src/core/artifact.ts';
+import type { ErrorCode } from '../../src/core/errors.ts';
+import { type Downloads, useDownloads } from '../support/io-download-fixture.ts';
 import { bytesOf, caught, sha256Of } from '../support/io-helpers.ts';
-import { brokenOff, chunked, head, s3Answer } from '../support/io-object-server.ts';
+import { brokenOff, chunked, head, s3Answer, type WireRequest } from '../support/io-object-server.ts';
 
 const fixture = useDownloads();
 
@@ -140,6 +139,81 @@ describe('maxBytes', () => {
   });
 });
 
+describe('an object of the wrong size', () => {
+  interface Limits {
+    what: string;
+    bad: { maxBytes?: number; size?: number };
+    good: { maxBytes?: number; size?: number };
+    code: ErrorCode;
+  }
+  const limits: Limits[] = [
+    { what: 'over maxBytes', bad: { maxBytes: 200_000 }, good: { maxBytes: 400_000 }, code: 'TOO_LARGE' },
+    { what: 'with another size', bad: { size: 299_999 }, good: { size: 300_000 }, code: 'HASH_MISMATCH' },
+  ];
+  const told = (at: Downloads) => s3Answer(at.object);
+  const untold = (at: Downloads) => {
+    const { bytes, etag } = at.object;
+    const whole = chunked(200, [bytes.subarray(0, 250_000), bytes.subarray(250_000)], { etag });
+    return (socket: Socket, request: WireRequest) =>
+      request.headers['if-none-match'] === etag
+        ? s3Answer(at.object)(socket, request)
+        : whole(socket, request);
+  };
+
+  function attempt(at: Downloads, { maxBytes, size }: Limits['bad'], changes: Partial<Artifact> = {}) {
+    const artifact = at.artifact({ ...(size === undefined ? {} : { size }), ...changes });
+    return at.attempt({ artifact, maxBytes });
+  }
+
+  for (const [how, answer] of [
+    ['told', told],
+    ['found out', untold],
+  ] as const) {
+    for (const { what, bad, good, code } of limits) {
+      test(`(${what}, ${how}) is not asked for again while it has the same ETag and the limit stays`, async () => {
+        const at = fixture();
+        at.server.otherwise = answer(at);
+        const messages: string[] = [];
+        for (let nth = 0; nth < 3; nth += 1) {
+          const error = await caught(attempt(at, bad));
+          expect([error.code, error.retry]).toEqual([code, 'slow']);
+          expect(await readdir(at.dir)).toEqual([]);
+          messages.push(error.message);
+        }
+        expect(at.asked()).toEqual([{}, { 'if-none-match': '"etag-1"' }, { 'if-none-match': '"etag-1"' }]);
+        expect(messages[2]).toBe(messages[1] ?? '');
+      });
+
+      test(`(${what}, ${how}) is fetched as soon as the limit is another`, async () => {
+        const at = fixture();
+        at.server.otherwise = answer(at);
+        await caught(attempt(at, bad));
+        expect(await attempt(at, good)).toEqual(at.object.bytes);
+        expect(at.asked()).toEqual([{}, {}]);
+      });
+
+      test(`(${what}, ${how}) says nothing of the object of another url`, async () => {
+        const at = fixture();
+        at.server.otherwise = answer(at);
+        await caught(attempt(at, bad));
+        await caught(attempt(at, bad, { url: 's3://examplebucket/moved', key: 'moved' }));
+        expect(at.asked()).toEqual([{}, {}]);
+      });
+    }
+  }
+
+  test('is fetched as soon as it was replaced by one that fits', async () => {
+    const at = fixture();
+    const large = { bytes: bytesOf(400_000, 3), etag: '"large"' };
+    at.server.script = [s3Answer(large), s3Answer(large), s3Answer(at.object)];
+    for (let nth = 0; nth < 2; nth += 1) {
+      expect((await caught(attempt(at, { maxBytes: 300_000 }))).code).toBe('TOO_LARGE');
+    }
+    expect(await attempt(at, { maxBytes: 300_000 })).toEqual(at.object.bytes);
+    expect(at.asked()[2]).toEqual({ 'if-none-match': '"large"' });
+  });
+});
+
 describe('room on the disk', () => {
   const tooMuch = 2 ** 49;
 
@@ -169,59 +243,5 @@ describe('room on the disk', () => {
     at.server.script = [s3Answer(at.object)];
     await at.attempt();
     expect(at.roomAsked).toBe(0);
-  });
-
-  test('that ends while the bytes come is DISK_FULL, and what filled the disk is gone', async () => {
-    const at = fixture();
-    const mounted = join(at.dir, 'small');
-    await mkdir(mounted);
-    // A container may forbid mounts; then this says so and proves nothing.
-    const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', mounted]);
-    if (mount.status !== 0) {
-      expect(mount.stderr.toString()).toMatch(/permission denied|must be superuser|not permitted/i);
-      return;
-    }
-    try {
-      const bytes = bytesOf(2_000_000, 6);
-      const artifact = at.artifact({ sha256: sha256Of(bytes) });
-      at.server.otherwise = chunked(200, [bytes], { etag: '"two-mb"' });
-      const path = partPath('s3', join(mounted, 'app.bin'), artifact.sha256);
-      const error = await caught(download(at.job({ artifact, path })));
-      expect([error.code, error.retry]).toEqual(['DISK_FULL', 'slow']);
-      expect(await readdir(mounted)).toEqual([]);
-      const { bfree, blocks } = await statfs(mounted);
-      expect(bfree).toBe(blocks);
-    } finally {
-      spawnSync('umount', [mounted]);
-    }
-  });
-
-  test('that ends while the bytes come is made, too: the previous file is the first to go', async () => {
-    const at = fixture();
-    const mounted = join(at.dir, 'small');
-    await mkdir(mounted);
-    const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', mounted]);
-    if (mount.status !== 0) {
-      expect(mount.stderr.toString()).toMatch(/permission denied|must be superuser|not permitted/i);
-      return;
-    }
-    try {
-      await writeFile(join(mounted, 'previous'), bytesOf(700_000));
-      const bytes = bytesOf(600_000, 6);
-      const artifact = at.artifact({ sha256: sha256Of(bytes) });
-      at.server.otherwise = chunked(200, [bytes], { etag: '"chunked"' });
-      const path = partPath('s3', join(mounted, 'app.bin'), artifact.sha256);
-      const makeRoom = async () => {
-        at.roomAsked += 1;
-        await rm(join(mounted, 'previous'));
-        return true;
-      };
-      const part = await download(at.job({ artifact, path, makeRoom }));
-      expect(part.hex()).toBe(artifact.sha256);
-      await part.close();
-      expect(at.roomAsked).toBe(1);
-    } finally {
-      spawnSync('umount', [mounted]);
-    }
   });
 });

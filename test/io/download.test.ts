@@ -168,6 +168,24 @@ describe('a later attempt', () => {
     expect(at.record).toMatchObject({ source: 's3://examplebucket/moved', etag: '"moved"' });
   });
 
+  test('blames no object for the bytes of another url, which were fetched anew there and cut', async () => {
+    const at = fixture();
+    const wrong = { bytes: bytesOf(300_000, 8), etag: '"wrong"' };
+    const cutAt = (bytes: number) => at.cut(bytes, 'finish', wrong);
+    at.server.script = [
+      cutAt(100_000),
+      s3Answer(wrong),
+      cutAt(50_000),
+      s3Answer(at.object),
+      s3Answer(at.object),
+    ];
+    for (let nth = 0; nth < 2; nth += 1) expect((await caught(at.attempt())).code).toBe('NETWORK');
+    expect(at.record?.anew).toBe(true);
+    const artifact = at.artifact({ url: 's3://examplebucket/right', key: 'right' });
+    expect(await at.attempt({ artifact })).toEqual(at.object.bytes);
+    expect(at.asked().slice(2)).toEqual([{}, { range: 'bytes=50000-' }, {}]);
+  });
+
   test('says nothing of the ETag either where only the version is another', async () => {
     const at = fixture();
     at.server.script = [at.cut(120_000), s3Answer(at.object)];

@@ -1,24 +1,17 @@
-import { expect, test } from 'bun:test';
-import { spawnSync } from 'node:child_process';
-import { mkdir, readdir, readFile, writeFile } from 'node:fs/promises';
+import { expect } from 'bun:test';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { install } from '../../src/io/install.ts';
 import { Part, partPath } from '../../src/io/part.ts';
 import { sha256Of, useTempDir } from '../support/io-helpers.ts';
+import { mounts, onSmallDisk } from '../support/small-disk.ts';
+import { toolTest } from '../support/tools.ts';
 
 const dir = useTempDir();
 
 /** Installs over a 2 MB file whose copy does not fit on the 1 MB file system of the state directory. */
 async function installWithoutRoom(look: (small: string) => Promise<void>): Promise<void> {
-  const small = join(dir(), 'small');
-  await mkdir(small);
-  // A container may forbid mounts; then this says so and proves nothing.
-  const mount = spawnSync('mount', ['-t', 'tmpfs', '-o', 'size=1m', 'none', small]);
-  if (mount.status !== 0) {
-    expect(mount.stderr.toString()).toMatch(/permission denied|must be superuser|not permitted/i);
-    return;
-  }
-  try {
+  await onSmallDisk(dir(), '1m', async (small) => {
     const target = join(dir(), 'app.bin');
     await writeFile(target, 'old'.repeat(700_000));
     const path = partPath('s3', target, sha256Of('new'));
@@ -27,18 +20,24 @@ async function installWithoutRoom(look: (small: string) => Promise<void>): Promi
     const previousPath = join(small, 'previous', 'x');
     await install({ part, target, mode: undefined, owner: undefined, previousPath }).catch(() => undefined);
     await look(small);
-  } finally {
-    spawnSync('umount', [small]);
-  }
+  });
 }
 
-test('the previous file is the first thing to go: an install does not fail for want of room to copy it', () =>
-  installWithoutRoom(async () => {
-    expect((await readFile(join(dir(), 'app.bin'), 'utf8')).slice(0, 10)).toBe('new');
-  }));
+toolTest(
+  [mounts],
+  'the previous file is the first thing to go: an install does not fail for want of room to copy it',
+  () =>
+    installWithoutRoom(async () => {
+      expect((await readFile(join(dir(), 'app.bin'), 'utf8')).slice(0, 10)).toBe('new');
+    }),
+);
 
-test('a copy of the previous file that does not fit leaves the state directory as empty as it was', () =>
-  installWithoutRoom(async (small) => {
-    const left = await readdir(join(small, 'previous')).catch(() => []);
-    expect(left).toEqual([]);
-  }));
+toolTest(
+  [mounts],
+  'a copy of the previous file that does not fit leaves the state directory as empty as it was',
+  () =>
+    installWithoutRoom(async (small) => {
+      const left = await readdir(join(small, 'previous')).catch(() => []);
+      expect(left).toEqual([]);
+    }),
+);

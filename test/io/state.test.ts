@@ -219,6 +219,10 @@ describe('a failure', () => {
     expect(storable(failure, 1000)).toMatchObject({ code: 'S3_DENIED', attempt: 2, retryAtMs: 1000 });
   });
 
+  test('over a limit of the configuration is not: the limit may be another after a restart', () => {
+    expect(storable({ ...failure, code: 'TOO_LARGE', retry: 'slow' }, 1000)).toBeUndefined();
+  });
+
   test('that passes soon, or never, is not', () => {
     expect(storable({ ...failure, code: 'NETWORK', retry: 'soon' }, 1000)).toBeUndefined();
     expect(storable({ ...failure, code: 'HELD', retry: 'never' }, undefined)).toBeUndefined();
@@ -230,7 +234,6 @@ describe('a failure', () => {
     'S3_DENIED',
     'S3_NOT_FOUND',
     'HASH_MISMATCH',
-    'TOO_LARGE',
     'DISK_FULL',
     'INSTALL',
   ] as const)('with code %s of class slow is stored', async (code) => {

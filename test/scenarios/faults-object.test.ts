@@ -140,7 +140,7 @@ faultTest(
 );
 
 faultTest(
-  'a "size" that is not the object\'s: refused before the body',
+  'a "size" that is not the object\'s: refused before the body, and asked for again by its ETag',
   async (world) => {
     await put(world, noise(20_000_000));
     world.desire({ s3: { url, hash: sha256(fresh), size } });
@@ -150,13 +150,16 @@ faultTest(
     expect(waits(run)[0]).toBeGreaterThanOrEqual(30);
     expect(bytesFetched(world)).toBeLessThan(15_000_000);
     expect(parts(world)).toEqual([]);
+    world.desire({ s3: { note: 'try again' } });
+    await run.logged(/HASH_MISMATCH[\s\S]*HASH_MISMATCH/);
+    expect(answers(world)).toEqual([200, 304]);
     return 0;
   },
   anyBucket,
 );
 
 faultTest(
-  'an object over maxBytes: refused before the body',
+  'an object over maxBytes: refused before the body, and asked for again by its ETag',
   async (world) => {
     await put(world, noise(20_000_000));
     world.desire({ s3: { url, hash: sha256(fresh) } });
@@ -166,6 +169,9 @@ faultTest(
     expect(bytesFetched(world)).toBeLessThan(15_000_000);
     expect(world.file()).toBeUndefined();
     expect(parts(world)).toEqual([]);
+    world.desire({ s3: { note: 'try again' } });
+    await run.logged(/TOO_LARGE[\s\S]*TOO_LARGE/);
+    expect(answers(world)).toEqual([200, 304]);
     return 0;
   },
   { files: [{ property: 's3', path: 'tmpfile', maxBytes: 1_000_000 }] },

@@ -7,6 +7,7 @@ import { type Clock, systemClock } from '../../src/io/clock.ts';
 import type { CredentialsProvider } from '../../src/io/credentials-provider.ts';
 import { type DownloadJob, download } from '../../src/io/download.ts';
 import { partPath } from '../../src/io/part.ts';
+import { Room } from '../../src/io/room.ts';
 import { createFetch, type Fetch } from '../../src/io/runtime.ts';
 import { createGetObject, type GetObject } from '../../src/io/s3.ts';
 import type { PartRecord } from '../../src/io/state.ts';
@@ -53,6 +54,7 @@ export class Downloads {
   /** The object of the happy path, 300 kB. */
   readonly object: StoredObject = { bytes: bytesOf(300_000), etag: '"etag-1"' };
   readonly records: PartRecord[] = [];
+  readonly room = new Room();
   readonly progress: Array<[number, number | undefined]> = [];
   roomAsked = 0;
   readonly #waiting: Array<{ bytes: number; resolve: () => void }> = [];
@@ -87,6 +89,7 @@ export class Downloads {
       digest: 'native',
       maxBytes: undefined,
       stallSeconds: 30,
+      room: this.room,
       makeRoom: async () => {
         this.roomAsked += 1;
         return false;
@@ -106,11 +109,12 @@ export class Downloads {
    * Sends the first bytes of the object and ends the connection as soon as these are in the part: what a runtime holds
    * unread when a connection ends is lost, and would make each run another.
    */
-  cut(bytes: number, end: 'finish' | 'reset' = 'finish'): Answer {
-    const reached = new Promise<void>((resolve) => this.#waiting.push({ bytes, resolve }));
-    return brokenOff(this.object, bytes, (socket) => {
-      reached.then(() => (end === 'finish' ? socket.end() : socket.resetAndDestroy()));
-    });
+  cut(bytes: number, end: 'finish' | 'reset' = 'finish', object = this.object): Answer {
+    return (socket, request) => {
+      const reached = new Promise<void>((resolve) => this.#waiting.push({ bytes, resolve }));
+      const then = () => reached.then(() => (end === 'finish' ? socket.end() : socket.resetAndDestroy()));
+      brokenOff(object, bytes, then)(socket, request);
+    };
   }
 
   /** One attempt, as after a restart of the agent: only part and record are left of earlier ones. */

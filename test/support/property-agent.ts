@@ -7,6 +7,7 @@ import type { Clock } from '../../src/io/clock.ts';
 import type { Logger } from '../../src/io/log.ts';
 import type { MqttLink } from '../../src/io/mqtt.ts';
 import { Reporter } from '../../src/io/reporter.ts';
+import { Room } from '../../src/io/room.ts';
 import type { GetObject } from '../../src/io/s3.ts';
 import { State } from '../../src/io/state.ts';
 import { Throttle } from '../../src/io/throttle.ts';
@@ -87,6 +88,7 @@ export class TestAgent {
           link: this.#link,
           getObject: parts.getObject,
           throttle,
+          room: new Room(),
         }),
     );
     this.running = this.#keepers.length + 1;
