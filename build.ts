@@ -1,5 +1,5 @@
 /**
- * Builds the executables, the publisher Lambda, the configuration's JSON Schema and the checksums into dist/.
+ * Builds the executables, the publisher Lambda and its template, the JSON Schema and the checksums into dist/.
  *
  *   bun run build [--target linux-x64]... [--outdir DIR] [--cachedir DIR]
  *
@@ -9,17 +9,16 @@
 import { execFile } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { createReadStream, existsSync, readFileSync } from 'node:fs';
-import { mkdir, mkdtemp, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, mkdtemp, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { parseArgs } from 'node:util';
 import pkg from './package.json' with { type: 'json' };
-import { zip } from './src/cloud/zip.ts';
+import { archiveName, packageFunctions, templateName } from './src/cloud/package.ts';
 import { configJsonSchema } from './src/config.ts';
 
 const PROJECT = import.meta.dirname;
 const PINNED_BUN = pkg.packageManager.slice('bun@'.length);
 const SCHEMA_NAME = 'agent.schema.json';
-const PUBLISHER_NAME = 'publisher.zip';
 const CACHE = join(PROJECT, 'node_modules/.cache/shadow-agent');
 
 /** The targets of a release, in the order in which they are built. */
@@ -30,30 +29,18 @@ const DARWIN_TARGETS = ['darwin-arm64', 'darwin-x64'] as const;
 type LinuxTarget = (typeof TARGETS)[number];
 export type Target = LinuxTarget | (typeof DARWIN_TARGETS)[number];
 
+/** SHA-256 of bin/bun in the npm package of each target, at the version that package.json pins: a new pin needs four. */
+const RUNTIME_SHA256: Record<LinuxTarget, string> = {
+  'linux-arm64': '04778f1f42399a69d086853e9c7af4acf574b2f21a43d0dc673853d8b84a2923',
+  'linux-x64': 'f05d28a3862f4b84395c7fa32480b835dd47482e80b7e7a49a115227f0c06083',
+  'linux-arm64-musl': '9c48986093073afec8b76a3e285303598dd2462f52748aecb65e4d94866e1ea3',
+  'linux-x64-musl': 'cf5d285ddbe256785a5121a3c113191a6b577504976374c7cfd5aedca609b720',
+};
+
 interface Runtime {
   npmPackage: string;
-  /** SHA-256 of the package's bin/bun at the version that package.json pins; a new pin needs four new ones. */
   sha256: string;
 }
-
-const RUNTIMES: Record<LinuxTarget, Runtime> = {
-  'linux-arm64': {
-    npmPackage: '@oven/bun-linux-aarch64',
-    sha256: '04778f1f42399a69d086853e9c7af4acf574b2f21a43d0dc673853d8b84a2923',
-  },
-  'linux-x64': {
-    npmPackage: '@oven/bun-linux-x64',
-    sha256: 'f05d28a3862f4b84395c7fa32480b835dd47482e80b7e7a49a115227f0c06083',
-  },
-  'linux-arm64-musl': {
-    npmPackage: '@oven/bun-linux-aarch64-musl',
-    sha256: '9c48986093073afec8b76a3e285303598dd2462f52748aecb65e4d94866e1ea3',
-  },
-  'linux-x64-musl': {
-    npmPackage: '@oven/bun-linux-x64-musl',
-    sha256: 'cf5d285ddbe256785a5121a3c113191a6b577504976374c7cfd5aedca609b720',
-  },
-};
 
 /** A reason for which nothing was built, with what to do about it. `exitCode` is 64 for a wrong command line. */
 export class BuildError extends Error {
@@ -129,27 +116,17 @@ export async function buildTarget(
 }
 
 /**
- * Builds `<outdir>/publisher.zip`: one module with the handlers `index.publish` and `index.write`. AWS's clients are
- * in Lambda's runtime. The same sources give the same bytes.
- * @returns its path
+ * Builds `<outdir>/publisher.zip` and `<outdir>/template.yaml`. AWS's clients are in Lambda's runtime.
  * @throws BuildError when the running Bun is not the pinned one, or the sources do not bundle
  */
-export async function buildPublisher(outdir: string): Promise<string> {
+export async function buildPublisher(outdir: string): Promise<void> {
   assertBunVersion();
-  await mkdir(outdir, { recursive: true });
-  const scratch = await mkdtemp(join(outdir, '.publisher-'));
-  try {
-    const module = join(scratch, 'index.mjs');
-    const args = ['build', '--target=node', '--format=esm', '--external=@aws-sdk/*', `--outfile=${module}`];
+  await packageFunctions(outdir, async (outfile, options) => {
+    const args = ['build', '--target=node', '--external=@aws-sdk/*', `--outfile=${outfile}`, ...options];
     const failure = await runBun([...args, join(PROJECT, 'src/cloud/lambda.ts')], PROJECT);
     if (failure !== undefined)
       throw new BuildError(`Cannot bundle the publisher: ${failure}`, 'bun run check');
-    const path = resolve(outdir, PUBLISHER_NAME);
-    await writeFile(path, zip([{ name: 'index.mjs', content: await readFile(module) }]));
-    return path;
-  } finally {
-    await rm(scratch, { recursive: true, force: true });
-  }
+  });
 }
 
 /** @throws BuildError unless `running` is the Bun that package.json pins: another one gives other bytes. */
@@ -190,7 +167,8 @@ async function runtimeFor(target: Target, cacheDir: string): Promise<string> {
       'macOS executables are built on a Mac of that kind',
     );
   }
-  const runtime = RUNTIMES[target];
+  const npmPackage = `@oven/bun-${target.replace('arm64', 'aarch64')}`;
+  const runtime = { npmPackage, sha256: RUNTIME_SHA256[target] };
   if ((await sha256Of(process.execPath)) === runtime.sha256) return process.execPath;
   const cached = join(cacheDir, `${runtime.npmPackage.slice('@oven/'.length)}-${PINNED_BUN}`);
   if (!existsSync(cached)) await fetchRuntime(runtime, cacheDir, cached);
@@ -255,7 +233,7 @@ async function sha256Of(path: string): Promise<string> {
 
 /** Lists, for `sha256sum -c`, every artefact of ours that is in `outdir`, those of earlier runs too. */
 async function writeSums(outdir: string): Promise<void> {
-  const names = [...TARGETS.map(artefactName), PUBLISHER_NAME, SCHEMA_NAME].filter((name) =>
+  const names = [...TARGETS.map(artefactName), archiveName, templateName, SCHEMA_NAME].filter((name) =>
     existsSync(join(outdir, name)),
   );
   const lines = await Promise.all(

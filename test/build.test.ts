@@ -129,11 +129,13 @@ describe('the build of the agent', () => {
         'agent.schema.json',
         'publisher.zip',
         name,
+        'template.yaml',
       ]);
       expect(await readFile(join(again, 'SHA256SUMS'), 'utf8')).toBe(
         `${await sha256(join(again, 'agent.schema.json'))}  agent.schema.json\n` +
           `${await sha256(join(again, 'publisher.zip'))}  publisher.zip\n` +
-          `${await sha256(join(again, name))}  ${name}\n`,
+          `${await sha256(join(again, name))}  ${name}\n` +
+          `${await sha256(join(again, 'template.yaml'))}  template.yaml\n`,
       );
       const { stdout } = await run(join(again, name), ['schema'], work);
       expect(await readFile(join(again, 'agent.schema.json'), 'utf8')).toBe(stdout);

@@ -1,30 +1,40 @@
-/** dist/publisher.zip: what is in it, that it is the same each time, and that it runs on Node as Lambda runs it. */
-import { afterAll, beforeAll, expect, test } from 'bun:test';
-import { spawn } from 'node:child_process';
+/** dist/publisher.zip and dist/template.yaml: what is in them, the same each time, and that it runs on Node as in Lambda. */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { spawn, spawnSync } from 'node:child_process';
 import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
 import { crc32 } from 'node:zlib';
 import { buildPublisher } from '../../build.ts';
+import { withCode } from '../../src/cloud/package.ts';
 import { zip } from '../../src/cloud/zip.ts';
-import type { JsonValue } from '../../src/core/json.ts';
+import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import { bucketName, Sandbox } from '../../src/sandbox/sandbox.ts';
+import { readTemplate, resourcesOf } from '../support/cloudformation.ts';
 import { program, toolTest } from '../support/tools.ts';
 import { sha256 } from '../support/world.ts';
 
 const node = program('node', 'nodejs');
 const unzip = program('unzip');
+const cfnLint = program('cfn-lint', 'python3-pip (then: pip install cfn-lint)');
 const project = join(import.meta.dirname, '../..');
 /** Under the project, so that Node finds AWS's clients, which are in Lambda's runtime. */
 const work = join(project, 'dist/package-test');
 let packed: Buffer;
+let template: JsonObject;
 let sandbox: Sandbox;
 
 beforeAll(async () => {
   await mkdir(work, { recursive: true });
-  packed = await readFile(await buildPublisher(work));
+  await buildPublisher(work);
+  packed = await readFile(join(work, 'publisher.zip'));
   await writeFile(join(work, 'index.mjs'), content(packed));
+  template = await readTemplate(join(work, 'template.yaml'));
+  // Where Lambda puts inline code, no package.json makes an ES module of it.
+  await mkdir(join(work, 'inline'));
+  await writeFile(join(work, 'inline/package.json'), '{}');
+  await writeFile(join(work, 'inline/index.js'), inlineCode('Publisher'));
   sandbox = await Sandbox.start({ dir: await mkdtemp(join(tmpdir(), 'shadow-agent-')) });
 });
 afterAll(async () => {
@@ -33,6 +43,12 @@ afterAll(async () => {
   await rm(work, { recursive: true, force: true });
 });
 
+/** What the template has CloudFormation write into index.js of a function. */
+function inlineCode(name: 'Publisher' | 'Writer'): string {
+  const resource = resourcesOf(template, { BucketName: 'files', Target: 'group' })[name];
+  return JSON.parse(JSON.stringify(resource)).Properties.Code.ZipFile;
+}
+
 /** The only file of an archive that is not compressed. */
 function content(archive: Buffer): Buffer {
   const start = 30 + archive.readUInt16LE(26) + archive.readUInt16LE(28);
@@ -40,8 +56,13 @@ function content(archive: Buffer): Buffer {
 }
 
 test('the same sources give the same bytes, wherever they are written', async () => {
-  const again = await buildPublisher(join(work, 'again'));
-  expect(sha256(await readFile(again))).toBe(sha256(packed));
+  await buildPublisher(join(work, 'again'));
+  for (const name of ['publisher.zip', 'template.yaml']) {
+    const [first, again] = await Promise.all(
+      [join(work, name), join(work, 'again', name)].map((path) => readFile(path)),
+    );
+    expect([name, sha256(again ?? '')]).toEqual([name, sha256(first ?? 'none')]);
+  }
 });
 
 test('it holds one module, which imports AWS clients and nothing else that is not in Node', () => {
@@ -53,6 +74,36 @@ test('it holds one module, which imports AWS clients and nothing else that is no
   expect(others).toEqual([]);
   const [, exported = ''] = /export \{([^}]*)\};\s*$/.exec(code) ?? [];
   expect(exported.match(/\w+(?=,|\s*$)/g)?.sort()).toEqual(['publish', 'write']);
+});
+
+test('the template that is built is the one of the sources with the code of both functions in it', async () => {
+  const given = { BucketName: 'files', Target: 'group' };
+  const sources = resourcesOf(await readTemplate(join(project, 'src/cloud/template.yaml')), given);
+  const built = resourcesOf(template, given);
+  expect(Object.keys(built)).toEqual(Object.keys(sources));
+  for (const [name, resource] of Object.entries(sources)) {
+    const withoutCode = JSON.parse(JSON.stringify(built[name]));
+    if (withoutCode.Type === 'AWS::Lambda::Function')
+      withoutCode.Properties.Code = '../../dist/publisher.zip';
+    expect(withoutCode).toEqual(resource);
+  }
+  expect(inlineCode('Writer')).toBe(inlineCode('Publisher'));
+  const required = [...inlineCode('Writer').matchAll(/\brequire\("([^"]+)"\)/g)].map(([, name = '']) => name);
+  expect(required.length).toBeGreaterThan(4);
+  expect(required.filter((name) => !/^(@aws-sdk\/client-|node:)/.test(name))).toEqual([]);
+});
+
+test('code comes through the template unchanged, and a template too large for CloudFormation is refused', () => {
+  const source = '# a comment\n      Code: ../../dist/publisher.zip\n';
+  const [, text = ''] = /ZipFile: (".*") \}/.exec(withCode(source, '"\'$& $1\n\\`')) ?? [];
+  expect(JSON.parse(text)).toBe('"\'$& $1\n\\`');
+  expect(withCode(source, '')).not.toContain('comment');
+  expect(() => withCode(source, 'x'.repeat(51_200))).toThrow('CloudFormation takes 51200 without a bucket');
+});
+
+toolTest([cfnLint], 'cfn-lint finds nothing in the template that is built', () => {
+  const { status, stdout } = spawnSync(cfnLint.path, [join(work, 'template.yaml')], { encoding: 'utf8' });
+  expect({ status, stdout }).toEqual({ status: 0, stdout: '' });
 });
 
 toolTest([unzip], 'unzip takes an archive of ours, with names and bytes of every kind', async () => {
@@ -70,9 +121,16 @@ toolTest([unzip], 'unzip takes an archive of ours, with names and bytes of every
 });
 
 /** Calls a handler in a process of its own; what it returns is the last line. */
-async function invoke(handler: 'publish' | 'write', event: JsonValue, settings: Record<string, string>) {
+async function invoke(
+  module: string,
+  handler: 'publish' | 'write',
+  event: JsonValue,
+  settings: Record<string, string>,
+) {
+  // Lambda's runtime requires what is called .js, and imports what is called .mjs.
+  const load = module.endsWith('.mjs') ? 'await import' : '(await import("node:module")).createRequire("/")';
   const script = `
-    import { ${handler} } from ${JSON.stringify(join(work, 'index.mjs'))};
+    const { ${handler} } = ${load}(${JSON.stringify(join(work, module))});
     const answer = await ${handler}(JSON.parse(process.env.EVENT));
     console.log(JSON.stringify(answer ?? null));`;
   const { endpoints, operator, dir } = sandbox;
@@ -104,16 +162,14 @@ function eventFor(key: string): JsonValue {
   };
 }
 
-toolTest(
-  [node],
-  'on Node the module publishes to things and groups, set up by its environment alone',
-  async () => {
+describe.each(['index.mjs', 'inline/index.js'])('on Node %s', (module) => {
+  toolTest([node], 'it publishes to things and groups, set up by its environment alone', async () => {
     await sandbox.s3.store.put(bucketName, 'groups/fleet/hoge.txt', 'hoge\n');
     await sandbox.lambdas.idle();
     sandbox.groups.add('fleet', ['a', 'b']);
     const queueUrl = `${sandbox.endpoints.controlPlane}/123456789012/shadow-agent`;
     const settings = { TARGET: 'key', PROPERTY: 's3', SHADOW_NAME: 'files', QUEUE_URL: queueUrl };
-    const published = await invoke('publish', eventFor('groups/fleet/hoge.txt'), settings);
+    const published = await invoke(module, 'publish', eventFor('groups/fleet/hoge.txt'), settings);
     expect(published).toMatchObject({ exitCode: 0 });
     await sandbox.lambdas.idle();
     for (const thing of ['a', 'b']) {
@@ -121,20 +177,20 @@ toolTest(
         desired: { s3: { hash: sha256('hoge\n'), size: 5 } },
       });
     }
-  },
-);
-
-toolTest([node], 'on Node the writer answers which messages are to come again', async () => {
-  const event = { Records: [{ messageId: 'm1', body: 'nonsense', eventSource: 'aws:sqs' }] };
-  const written = await invoke('write', event, {
-    QUEUE_URL: 'https://sqs.invalid/q',
-    REQUESTS_PER_SECOND: '10',
   });
-  expect(written.answer).toBe('{"batchItemFailures":[{"itemIdentifier":"m1"}]}');
-});
 
-toolTest([node], 'what the environment lacks is named', async () => {
-  const { exitCode, err } = await invoke('publish', eventFor('key'), { TARGET: 'key' });
-  expect(exitCode).not.toBe(0);
-  expect(err).toContain('The environment variable PROPERTY is not set');
+  toolTest([node], 'the writer answers which messages are to come again', async () => {
+    const event = { Records: [{ messageId: 'm1', body: 'nonsense', eventSource: 'aws:sqs' }] };
+    const written = await invoke(module, 'write', event, {
+      QUEUE_URL: 'https://sqs.invalid/q',
+      REQUESTS_PER_SECOND: '10',
+    });
+    expect(written.answer).toBe('{"batchItemFailures":[{"itemIdentifier":"m1"}]}');
+  });
+
+  toolTest([node], 'what the environment lacks is named', async () => {
+    const { exitCode, err } = await invoke(module, 'publish', eventFor('key'), { TARGET: 'key' });
+    expect(exitCode).not.toBe(0);
+    expect(err).toContain('The environment variable PROPERTY is not set');
+  });
 });
