@@ -1,30 +1,48 @@
-/** `bun run bench NAME`: measures one thing with the compiled executable, prints a table and writes it as JSON. */
+/** `bun run bench NAME`: measures one thing with the executable, prints a table and writes it as JSON. Alone: what there is. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
+import { compare } from './compare.ts';
 import { fleet } from './fleet.ts';
 import { transfer } from './transfer.ts';
 
 /** A bench gives back its figures, one object for each row of the table. */
 export type Bench = () => Promise<JsonObject[]>;
 
-const benches: Record<string, Bench> = { fleet, transfer };
+interface Entry {
+  about: string;
+  run: Bench;
+}
 
-async function main(name = ''): Promise<number> {
-  const bench = Object.hasOwn(benches, name) ? benches[name] : undefined;
+const benches: Record<string, Entry> = {
+  compare: { about: 'one object beside curl, boto3 and the AWS CLI: time, CPU, memory, bytes', run: compare },
+  fleet: { about: 'what 1,000 devices ask of each service after one upload', run: fleet },
+  transfer: { about: 'bytes that a file costs over a link that is cut every 7 MB', run: transfer },
+};
+
+async function main(name?: string): Promise<number> {
+  const bench = name !== undefined && Object.hasOwn(benches, name) ? benches[name] : undefined;
+  if (name === undefined) {
+    process.stdout.write(`bun run bench NAME, where NAME is one of\n\n${list()}`);
+    return 0;
+  }
   if (bench === undefined) {
-    process.stderr.write(
-      `error: there is no bench ${JSON.stringify(name)}\nhint: ${Object.keys(benches).join(', ')}\n`,
-    );
+    process.stderr.write(`error: there is no bench ${JSON.stringify(name)}\nhint: one of\n${list()}`);
     return 64;
   }
-  const rows = await bench();
+  const rows = await bench.run();
   process.stdout.write(table(rows));
   const path = join('dist', `bench-${name}.json`);
   await mkdir('dist', { recursive: true });
   await writeFile(path, `${JSON.stringify({ bench: name, rows }, null, 2)}\n`);
   process.stdout.write(`\nwritten to ${path}\n`);
   return 0;
+}
+
+function list(): string {
+  return Object.entries(benches)
+    .map(([name, { about }]) => `  ${name.padEnd(10)} ${about}\n`)
+    .join('');
 }
 
 /** Columns by the names of the first row's members. */

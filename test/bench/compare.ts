@@ -1,0 +1,148 @@
+/** One object, verified and synced: the executable beside what people would use in its place. */
+
+import { createHash, randomFillSync } from 'node:crypto';
+import { createReadStream } from 'node:fs';
+import { mkdir, open, rm } from 'node:fs/promises';
+import { join } from 'node:path';
+import type { JsonObject } from '../../src/core/json.ts';
+import { bucketName, executable, scenario, type World } from '../support/world.ts';
+import { type Cost, costOf, inTurn, median, spread } from './measure.ts';
+import { Nginx } from './nginx.ts';
+import { type Job, rivals } from './rivals.ts';
+
+const sizes: ReadonlyMap<string, number> = new Map([
+  ['64 MiB', 2 ** 26],
+  ['1 GiB', 2 ** 30],
+]);
+const rounds = 5;
+export const ours = 'shadow-agent';
+
+type Row = Cost & { wireBytes: number };
+
+export async function compare(): Promise<JsonObject[]> {
+  const rows: JsonObject[] = [];
+  for (const [name, bytes] of sizes) {
+    await scenario(async (world) => void rows.push(...(await compareAt(world, name, bytes))));
+  }
+  return rows;
+}
+
+async function compareAt(world: World, size: string, bytes: number): Promise<JsonObject[]> {
+  const bench = await Bench.start(world, bytes);
+  try {
+    return figures(size, await inTurn(rounds, await bench.contenders()));
+  } finally {
+    await bench.stop();
+  }
+}
+
+/** An nginx with one object, and a device whose S3 it is. */
+export class Bench {
+  readonly #world: World;
+  readonly #nginx: Nginx;
+  readonly #job: Job;
+
+  private constructor(world: World, nginx: Nginx, job: Job) {
+    this.#world = world;
+    this.#nginx = nginx;
+    this.#job = job;
+  }
+
+  static async start(world: World, bytes: number, origin?: (nginx: Nginx) => string): Promise<Bench> {
+    const { sandbox } = world;
+    const nginx = await Nginx.start(join(sandbox.dir, 'nginx'), sandbox.pki);
+    const key = 'object.bin';
+    const file = await nginx.fileOf(bucketName, key);
+    await writeNoise(file, bytes);
+    const sha256 = await hashOf(file);
+    world.desire({ s3: { url: `s3://${bucketName}/${key}`, hash: sha256, size: bytes } });
+    const caPath = join(sandbox.dir, 'ca.pem');
+    const path = join(sandbox.dir, 'downloads', 'object.bin');
+    await mkdir(join(sandbox.dir, 'downloads'));
+    return new Bench(world, nginx, {
+      origin: origin?.(nginx) ?? nginx.origin,
+      caPath,
+      bucket: bucketName,
+      key,
+      sha256,
+      path,
+    });
+  }
+
+  /** What can be run, by name; with `connections` those that can be told how many. */
+  async contenders(connections?: number): Promise<Map<string, () => Promise<Row>>> {
+    const all = new Map([[ours, () => this.ours(connections)]]);
+    const job = connections === undefined ? this.#job : { ...this.#job, connections };
+    for (const [name, { command, env }] of await rivals()) {
+      all.set(name, () => this.#run(command(job), env(job)));
+    }
+    return all;
+  }
+
+  /** The whole program from its start to its end: connect, read the shadow, credentials, download, install, report. */
+  async ours(connections?: number): Promise<Row> {
+    const { device, sandbox } = this.#world;
+    await rm(join(device.dir, 'state'), { recursive: true, force: true });
+    await rm(this.#world.path(), { force: true });
+    // The shadow must not say that this is done already.
+    sandbox.shadows.update('test-thing', undefined, new TextEncoder().encode('{"state":{"reported":null}}'));
+    const flags = ['--s3-endpoint', this.#job.origin, '--log-level', 'warning'];
+    if (connections !== undefined) flags.push('--s3-connections', String(connections));
+    return await this.#run([await executable(), '--once', '--config', device.configPath, ...flags], {});
+  }
+
+  async #run(command: string[], env: Record<string, string>): Promise<Row> {
+    await rm(this.#job.path, { force: true });
+    const before = this.#nginx.bytesSent;
+    const cost = await costOf(command, this.#world.sandbox.dir, env);
+    return { ...cost, wireBytes: this.#nginx.bytesSent - before };
+  }
+
+  async stop(): Promise<void> {
+    await this.#nginx.stop();
+  }
+}
+
+async function writeNoise(path: string, bytes: number): Promise<void> {
+  const file = await open(path, 'w');
+  const block = Buffer.alloc(2 ** 20);
+  for (let done = 0; done < bytes; done += block.length) {
+    await file.write(randomFillSync(block), 0, Math.min(block.length, bytes - done));
+  }
+  await file.close();
+}
+
+async function hashOf(path: string): Promise<string> {
+  const hash = createHash('sha256');
+  for await (const chunk of createReadStream(path, { highWaterMark: 2 ** 20 })) hash.update(chunk);
+  return hash.digest('hex');
+}
+
+function figures(size: string, results: ReadonlyMap<string, Row[]>): JsonObject[] {
+  const cpu = ({ userSeconds, systemSeconds }: Row) => userSeconds + systemSeconds;
+  const of = (rows: readonly Row[], figure: (row: Row) => number) => rows.map(figure);
+  const base = results.get(ours) ?? [];
+  const times = (rows: readonly Row[], figure: (row: Row) => number) =>
+    Number((median(of(base, figure)) / median(of(rows, figure))).toFixed(2));
+  const MB = 1e6;
+  return [...results].map(([client, rows]) => ({
+    size,
+    client,
+    'wall s': spread(of(rows, ({ wallSeconds }) => wallSeconds)),
+    'ours/its wall': times(rows, ({ wallSeconds }) => wallSeconds),
+    'CPU s': spread(of(rows, cpu)),
+    'ours/its CPU': times(rows, cpu),
+    'peak MB': spread(
+      of(rows, ({ peakBytes }) => peakBytes / MB),
+      0,
+    ),
+    'wire MB': spread(
+      of(rows, ({ wireBytes }) => wireBytes / MB),
+      1,
+    ),
+    'written MB': spread(
+      of(rows, ({ writtenBytes }) => writtenBytes / MB),
+      1,
+    ),
+  }));
+}
