@@ -1,3 +1,5 @@
+import type { IoTDataPlaneClient } from '@aws-sdk/client-iot-data-plane';
+
 /** Takes a turn; resolves when it has come. */
 export type Pace = () => Promise<void>;
 
@@ -22,5 +24,14 @@ export function paceOf(perSecond: number, { nowMs, sleep }: PaceClock = realCloc
   };
 }
 
-/** For one shadow now and then there is nothing to hold back. */
-export const noPace: Pace = async () => undefined;
+/** Has each request of a client wait for its turn, those that the client repeats by itself too. */
+export function paceRequests(client: IoTDataPlaneClient, pace: Pace): void {
+  client.middlewareStack.addRelativeTo(
+    <Request, Answer>(next: (request: Request) => Promise<Answer>) =>
+      async (request: Request) => {
+        await pace();
+        return await next(request);
+      },
+    { name: 'pace', relation: 'after', toMiddleware: 'retryMiddleware' },
+  );
+}

@@ -7,7 +7,6 @@ import type { JsonValue } from '../core/json.ts';
 import { type Upload, uploadsOf } from './events.ts';
 import { queueGroup } from './group.ts';
 import { inspect } from './object.ts';
-import { noPace } from './pace.ts';
 import { releaseOf } from './release.ts';
 import { publishTo } from './shadow.ts';
 import { targetOf } from './target.ts';
@@ -67,13 +66,15 @@ async function publish(
   const object = await inspect(clients.s3, upload);
   // What is desired stays desired, whoever deletes objects; a newer upload has its own event.
   if (object === undefined) return 'the object is gone';
+  // S3's console makes folders of them; a device would put an empty file in the place of its own.
+  if (object.size === 0 && upload.key.endsWith('/')) return 'a folder, which is no file';
   const publication = {
     property,
     ...(shadowName === undefined ? {} : { shadowName }),
     release: releaseOf(upload, object),
   };
   if (target.kind === 'thing') {
-    return `thing ${target.name} ${await publishTo(clients.shadows, target.name, publication, noPace)}`;
+    return `thing ${target.name} ${await publishTo(clients.shadows, target.name, publication)}`;
   }
   if (queueUrl === undefined) throw new Error(`There is no queue for the group ${target.name}`);
   const count = await queueGroup(clients, queueUrl, target.name, publication);

@@ -6,7 +6,6 @@ import {
   UpdateThingShadowCommand,
 } from '@aws-sdk/client-iot-data-plane';
 import { isJsonObject, type JsonObject, type JsonValue, member } from '../core/json.ts';
-import type { Pace } from './pace.ts';
 import { isNewer, type Publication } from './release.ts';
 
 /** Others write too: the device reports, and other uploads come. */
@@ -21,27 +20,28 @@ export async function publishTo(
   client: IoTDataPlaneClient,
   thingName: string,
   publication: Publication,
-  pace: Pace,
 ): Promise<'written' | 'kept'> {
   const { property, shadowName, release } = publication;
   const names = { thingName, ...(shadowName === undefined ? {} : { shadowName }) };
   const update = async (document: JsonObject) => {
-    await pace();
     const payload = new TextEncoder().encode(JSON.stringify(document));
     await client.send(new UpdateThingShadowCommand({ ...names, payload }));
   };
+  const desired = { [property]: { ...release } };
+  let isMade = false;
   for (let attempt = 1; attempt <= maxAttempts; attempt += 1) {
-    await pace();
     const shadow = await read(client, names);
-    // A shadow that is not there has no version to write with: it is made first, empty, so that of two releases
-    // at once the older never overwrites the newer.
-    if (shadow === undefined) {
+    if (shadow === undefined && !isMade) {
+      // A shadow that is not there has no version to write with: it is made first, empty, so that of two releases
+      // at once the older never overwrites the newer.
       await update({ state: { desired: {} } });
+      isMade = true;
       continue;
     }
-    if (!isNewer(release, member(shadow.desired, property))) return 'kept';
+    if (shadow !== undefined && !isNewer(release, member(shadow.desired, property))) return 'kept';
     try {
-      await update({ state: { desired: { [property]: { ...release } } }, version: shadow.version });
+      // Where an empty update makes no shadow, this one does.
+      await update({ state: { desired }, ...(shadow === undefined ? {} : { version: shadow.version }) });
       return 'written';
     } catch (error) {
       if (!(error instanceof ConflictException)) throw error;

@@ -2,19 +2,20 @@
 import type { IoTDataPlaneClient } from '@aws-sdk/client-iot-data-plane';
 import type { SQSClient } from '@aws-sdk/client-sqs';
 import { isJsonObject, type JsonValue, member } from '../core/json.ts';
-import { paceOf } from './pace.ts';
+import { paceOf, paceRequests } from './pace.ts';
 import { enqueue } from './queue.ts';
 import { type Page, parsePage } from './release.ts';
 import { publishTo } from './shadow.ts';
 
 export interface WriterSettings {
-  /** Requests to the shadow service that this instance makes, at most. */
+  /** Requests to the shadow service that this instance makes, at most, repeated ones too. */
   requestsPerSecond: number;
   /** Of the queue that it reads. */
   queueUrl: string;
 }
 
 export interface WriterClients {
+  /** The writer's own: its requests are held to the pace. */
   shadows: IoTDataPlaneClient;
   sqs: SQSClient;
 }
@@ -24,8 +25,8 @@ export interface BatchResponse {
   batchItemFailures: Array<{ itemIdentifier: string }>;
 }
 
-/** So many requests are under way at once that the pace is held over slow answers. */
-const concurrency = 16;
+/** Things of a batch that are worked on at once: so many that the pace is held over answers that take their time. */
+const concurrency = 50;
 
 /**
  * Makes the handler of SQS batches. Whatever fails comes again: a page of which nothing was written as it is, and of
@@ -37,22 +38,21 @@ export function createWriter(
   clients: WriterClients,
   log: (line: string) => void,
 ): (event: JsonValue) => Promise<BatchResponse> {
-  const pace = paceOf(settings.requestsPerSecond);
+  paceRequests(clients.shadows, paceOf(settings.requestsPerSecond));
+  const slot = slotsOf(concurrency);
 
+  /** @returns the things that failed */
   async function write(page: Page): Promise<string[]> {
     const failed: string[] = [];
-    const queue = page.things.values();
-    const work = async () => {
-      for (const thing of queue) {
-        try {
-          await publishTo(clients.shadows, thing, page, pace);
-        } catch (error) {
-          log(`thing ${thing}: failed: ${String(error)}`);
-          failed.push(thing);
-        }
+    const one = async (thing: string) => {
+      try {
+        await publishTo(clients.shadows, thing, page);
+      } catch (error) {
+        log(`thing ${thing}: failed: ${String(error)}`);
+        failed.push(thing);
       }
     };
-    await Promise.all(Array.from({ length: concurrency }, work));
+    await Promise.all(page.things.map((thing) => slot(() => one(thing))));
     return failed;
   }
 
@@ -68,19 +68,42 @@ export function createWriter(
 
   return async (event) => {
     const batchItemFailures: BatchResponse['batchItemFailures'] = [];
-    for (const { messageId, body } of messagesOf(event)) {
+    const one = async ({ messageId, body }: Message) => {
       try {
         await deliver(body);
       } catch (error) {
         log(`message ${messageId}: comes again: ${String(error)}`);
         batchItemFailures.push({ itemIdentifier: messageId });
       }
-    }
+    };
+    await Promise.all(messagesOf(event).map(one));
     return { batchItemFailures };
   };
 }
 
-function messagesOf(event: JsonValue): Array<{ messageId: string; body: string }> {
+/** Runs at most so many at once, whoever asks, in the order in which they come. */
+function slotsOf(count: number): (run: () => Promise<void>) => Promise<void> {
+  let free = count;
+  const waiting: Array<() => void> = [];
+  return async (run) => {
+    if (free > 0) free -= 1;
+    else await new Promise<void>((resolve) => waiting.push(resolve));
+    try {
+      await run();
+    } finally {
+      const next = waiting.shift();
+      if (next === undefined) free += 1;
+      else next();
+    }
+  };
+}
+
+interface Message {
+  messageId: string;
+  body: string;
+}
+
+function messagesOf(event: JsonValue): Message[] {
   const records = isJsonObject(event) ? member(event, 'Records') : undefined;
   if (!Array.isArray(records)) throw new Error('The event is no batch of SQS');
   return records.map((record) => {

@@ -8,7 +8,7 @@ import { createWriter } from '../cloud/writer.ts';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import { Queue } from './queue.ts';
 import type { ObjectCreated } from './s3/server.ts';
-import { s3Event } from './s3-event.ts';
+import { eventBridgeEvent, s3Event } from './s3-event.ts';
 import type { Session } from './sessions.ts';
 
 /** A notification of the bucket and the publisher behind it. */
@@ -16,6 +16,8 @@ export interface Route extends Omit<PublisherSettings, 'queueUrl'> {
   bucket: string;
   /** Start of the key; the longest that fits wins. */
   prefix: string;
+  /** Events come through EventBridge, not from S3 itself. */
+  eventBridge?: boolean;
 }
 
 export interface LambdasOptions {
@@ -54,6 +56,8 @@ export class Lambdas {
   readonly #closed = new AbortController();
   readonly #agent: Agent;
   #clients: PublisherClients | undefined;
+  #writer: ReturnType<typeof createWriter> | undefined;
+  #destroy: () => void = () => undefined;
   #queueUrl = '';
 
   constructor(options: LambdasOptions) {
@@ -65,13 +69,13 @@ export class Lambdas {
 
   /** Tells where the services are, once they are started. */
   connect({ s3, dataPlane, controlPlane }: Endpoints): void {
-    const { region, session } = this.#options;
+    const { region, session, log } = this.#options;
     const { accessKeyId, secretAccessKey } = session;
     const common = {
       ...{ region, credentials: { accessKeyId, secretAccessKey }, maxAttempts: 5 },
       requestHandler: { httpsAgent: this.#agent },
     };
-    this.#clients = {
+    const clients = {
       s3: new S3Client({
         ...{ ...common, endpoint: s3, forcePathStyle: true },
         responseChecksumValidation: 'WHEN_REQUIRED',
@@ -81,6 +85,13 @@ export class Lambdas {
       sqs: new SQSClient({ ...common, endpoint: controlPlane }),
     };
     this.#queueUrl = `${controlPlane}/123456789012/shadow-agent`;
+    const writers = new IoTDataPlaneClient({ ...common, endpoint: dataPlane });
+    const settings = { requestsPerSecond, queueUrl: this.#queueUrl };
+    this.#writer = createWriter(settings, { shadows: writers, sqs: clients.sqs }, log);
+    this.#clients = clients;
+    this.#destroy = () => {
+      for (const client of [...Object.values(clients), writers]) client.destroy();
+    };
   }
 
   /** Adds a route; it outranks others only by a longer prefix. */
@@ -93,7 +104,9 @@ export class Lambdas {
     const route = this.#routes
       .filter(({ bucket, prefix }) => bucket === created.bucket && created.key.startsWith(prefix))
       .sort((a, b) => b.prefix.length - a.prefix.length)[0];
-    if (route !== undefined) this.invoke(route, s3Event(created, this.#options.region, Date.now()));
+    if (route === undefined) return;
+    const event = route.eventBridge === true ? eventBridgeEvent : s3Event;
+    this.invoke(route, event(created, this.#options.region, Date.now()));
   }
 
   /** Hands an event to the publisher of a route, asynchronously as S3 and EventBridge do. */
@@ -112,8 +125,7 @@ export class Lambdas {
   async close(): Promise<void> {
     this.#closed.abort();
     this.queue.close();
-    const { s3, shadows, iot, sqs } = this.#clients ?? {};
-    for (const client of [s3, shadows, iot, sqs]) client?.destroy();
+    this.#destroy();
     this.#agent.destroy();
     await Promise.all(this.#running);
   }
@@ -123,7 +135,7 @@ export class Lambdas {
     const { signal } = this.#closed;
     const named = shadowName === undefined ? {} : { shadowName };
     const settings = { target, property, ...named, queueUrl: this.#queueUrl };
-    const publish = createPublisher(settings, this.#started(), log);
+    const publish = createPublisher(settings, started(this.#clients), log);
     for (const waitMs of [...retryWaitsMs, undefined]) {
       try {
         return await publish(event);
@@ -138,19 +150,14 @@ export class Lambdas {
   }
 
   async #write(event: JsonObject): Promise<readonly string[]> {
-    const write = createWriter(
-      { requestsPerSecond, queueUrl: this.#queueUrl },
-      this.#started(),
-      this.#options.log,
-    );
-    const { batchItemFailures } = await write(event);
+    const { batchItemFailures } = await started(this.#writer)(event);
     return batchItemFailures.map(({ itemIdentifier }) => itemIdentifier);
   }
+}
 
-  #started(): PublisherClients {
-    if (this.#clients === undefined) throw new Error('the sandbox is not started');
-    return this.#clients;
-  }
+function started<T>(one: T | undefined): T {
+  if (one === undefined) throw new Error('the sandbox is not started');
+  return one;
 }
 
 function pause(milliseconds: number, signal: AbortSignal): Promise<void> {
