@@ -60,6 +60,8 @@ export interface FileConfig {
   allow?: string[];
   maxBytes?: number;
   keepPrevious: boolean;
+  /** Where it is there, an object must carry a signature by one of these keys: base64 of 32 bytes, Ed25519. */
+  verify?: { publicKeys: string[] };
 }
 
 export type LoadedConfig =

@@ -1,6 +1,7 @@
 import { runAgent } from './agent.ts';
 import { describeError, errorLines } from './cli/errors.ts';
 import { type Invocation, parseCli, version } from './cli.ts';
+import { keygen, sign } from './commands/signing.ts';
 import { configJsonSchema, loadConfig } from './config.ts';
 
 const exit = { done: 0, failed: 1, usage: 64, config: 78, interrupted: 130, terminated: 143 };
@@ -15,6 +16,10 @@ async function main(argv: readonly string[]): Promise<number> {
       return print(invocation.text);
     case 'schema':
       return print(JSON.stringify(configJsonSchema(), null, 2));
+    case 'keygen':
+      return print(await keygen(invocation.path));
+    case 'sign':
+      return print(await sign(invocation, Date.now()));
     case 'usage-error':
       await complain(invocation.message, invocation.hint);
       return exit.usage;

@@ -12,6 +12,7 @@ import { install } from './io/install.ts';
 import { cleanParts, fileId, type Part, partPath } from './io/part.ts';
 import type { Room } from './io/room.ts';
 import type { GetObject } from './io/s3.ts';
+import { SignedObject } from './io/signature.ts';
 import type { StampedInstalled } from './io/state.ts';
 import type { Target } from './io/target.ts';
 import type { Throttle } from './io/throttle.ts';
@@ -48,11 +49,12 @@ export async function update(job: UpdateJob): Promise<StampedInstalled> {
   const { property, path } = file;
   signal.throwIfAborted();
   await cleanParts(property, path, artifact.sha256);
+  const signed = signedObject(job);
   const part = await download({
     artifact,
     path: partPath(property, path, artifact.sha256),
     uids: await ownersOf(file),
-    getObject: job.getObject,
+    getObject: signed?.get ?? job.getObject,
     record: target.stored.part,
     saveRecord: (record) => target.store({ part: record }),
     digest: job.digest,
@@ -65,7 +67,13 @@ export async function update(job: UpdateJob): Promise<StampedInstalled> {
     onProgress: job.onProgress,
     signal,
   });
-  await confirmed(job, part);
+  await orClose(part, async () => {
+    const seal = await signed?.seal({ artifact }, part.length, signal);
+    await job.confirm();
+    signal.throwIfAborted();
+    // From here on no older signature is taken, also if this install is cut short.
+    if (seal !== undefined) await target.announce({ signature: seal });
+  });
   const previousPath = await announcePrevious(job);
   const { stamp, kept } = await install({
     part,
@@ -86,10 +94,20 @@ async function ownersOf({ path, owner }: FileConfig): Promise<number[]> {
   return [owner?.uid, old?.uid].filter((uid) => uid !== undefined);
 }
 
-async function confirmed({ confirm, signal }: UpdateJob, part: Part): Promise<void> {
+function signedObject({ file, getObject, target }: UpdateJob): SignedObject | undefined {
+  if (file.verify === undefined) return undefined;
+  const { publicKeys } = file.verify;
+  return new SignedObject({
+    getObject,
+    property: file.property,
+    publicKeys,
+    last: target.stored.signature,
+  });
+}
+
+async function orClose(part: Part, step: () => Promise<void>): Promise<void> {
   try {
-    await confirm();
-    signal.throwIfAborted();
+    await step();
   } catch (error) {
     await part.close();
     throw error;

@@ -128,6 +128,13 @@ describe('a command line', () => {
     for (const argv of [['--help'], ['-h'], ['schema', '--help']]) expect(parseCli(argv).kind).toBe('help');
   });
 
+  test('signs with a key and a property, which it needs', () => {
+    const argv = ['sign', 'f', '--key', 'k', '--property', '007', '--to', 's3://b/k', '--sequence', '7'];
+    const sign = { kind: 'sign', path: 'f', key: 'k', property: '007', to: 's3://b/k', sequence: 7 } as const;
+    expect(parseCli(argv)).toEqual(sign);
+    expect(parseCli(['keygen', '12'])).toEqual({ kind: 'keygen', path: '12' });
+  });
+
   test('is helped by a text that has every flag, the exit codes and examples', () => {
     const help = parseCli(['--help']);
     const text = help.kind === 'help' ? help.text : '';
@@ -176,6 +183,21 @@ describe('a usage error', () => {
     [['--max-bytes', '1e9'], '--max-bytes must be a whole number, not "1e9"', 'digits only'],
     [['--keep-alive-seconds=-5'], '--keep-alive-seconds must be a whole number', 'digits only'],
     [['--max-bytes', '9007199254740993'], '--max-bytes must be a whole number', 'digits only'],
+    [['keygen'], 'keygen needs a FILE', 'shadow-agent keygen FILE'],
+    [['sign', 'f', '--property', 's3'], 'sign needs --key', 'keygen'],
+    [['sign', 'f', '--key', 'k'], 'sign needs --property', '--property s3'],
+    [['sign', 'f', '--key', 'k', '--property', 'shadowAgent'], '--property is reserved', 'as the devices'],
+    [
+      ['sign', 'f', '--key', 'k', '--property', 's', '--to', 's3://b'],
+      '--to must be s3://bucket/key',
+      'the object',
+    ],
+    [['sign', 'f', '--key', 'k', '--property', 's', '--sequence', '0'], '--sequence must be', 'leave it out'],
+    [
+      ['sign', 'f', '--key', 'k', '--property', 's', '--cert', 'c'],
+      'sign takes no option --cert',
+      'sign FILE',
+    ],
     [['shema'], 'unknown command "shema"', 'did you mean shadow-agent schema?'],
     [['start'], 'unknown command "start"', '--help'],
     [['agent.json'], 'unknown command "agent.json"', 'did you mean --config agent.json?'],

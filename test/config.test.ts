@@ -21,6 +21,8 @@ beforeAll(async () => {
 
 afterAll(() => at.remove());
 
+const publicKey = '11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=';
+
 describe('a sound configuration', () => {
   test('gets its defaults, and its paths become absolute beside the file', async () => {
     expect(configOf(await at.load(sampleConfig()))).toEqual({
@@ -74,6 +76,7 @@ describe('a sound configuration', () => {
             allow: ['s3://bucket/', 's3://bucket/prefix'],
             maxBytes: 1,
             keepPrevious: false,
+            verify: { publicKeys: [publicKey] },
           },
         ],
         keepAliveSeconds: 30,
@@ -106,6 +109,7 @@ describe('a sound configuration', () => {
       allow: ['s3://bucket/', 's3://bucket/prefix'],
       maxBytes: 1,
       keepPrevious: false,
+      verify: { publicKeys: [publicKey] },
     });
     expect(config).toMatchObject({ clientId: 'gateway 7', shadowName: 'files', digest: 'noble' });
   });
@@ -197,10 +201,16 @@ describe('flags', () => {
       thingName: 'a b',
       'files[].property': 's3',
       'files[].allow': ['s3://b'],
+      'files[].verify.publicKeys': ['x'],
       's3.endpoint': 'x',
     };
     const loaded = await at.load(sampleWithout('files'), flags);
-    expect(problemsOf(loaded).map(({ path }) => path)).toEqual(['--thing-name', '--s3-endpoint', '--allow']);
+    expect(problemsOf(loaded).map(({ path }) => path)).toEqual([
+      '--thing-name',
+      '--s3-endpoint',
+      '--allow',
+      '--verify-public-keys',
+    ]);
   });
 
   test('are named in the hint of what is missing', async () => {

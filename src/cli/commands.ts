@@ -2,6 +2,7 @@
 
 import type { Flags, FlagValue } from '../config/flags.ts';
 import { configKeys } from '../config/keys.ts';
+import { keygenCommand, type SigningInvocation, signCommand } from './signing.ts';
 
 /** Where the configuration comes from: a file, flags that win over it, or both. */
 export interface Configured {
@@ -13,6 +14,7 @@ export interface Configured {
 export type Invocation =
   | ({ kind: 'run'; once: boolean } & Configured)
   | { kind: 'schema' }
+  | SigningInvocation
   | { kind: 'help'; text: string }
   | { kind: 'version'; text: string }
   | { kind: 'usage-error'; message: string; hint: string };
@@ -92,6 +94,8 @@ export const commands: readonly Command[] = [
     isConfigured: false,
     invocation: () => ({ kind: 'schema' }),
   },
+  keygenCommand,
+  signCommand,
 ];
 
 /** The command of a name; undefined where there is none. */

@@ -20,7 +20,7 @@ export function mergeFlags(file: JsonObject, flags: Flags, cwd: string): JsonObj
   for (const [key, value] of Object.entries(flags)) {
     const wanted: JsonValue =
       pathKeys.has(key) && typeof value === 'string' && value !== '' ? resolve(cwd, value) : value;
-    if (key.startsWith(filePrefix)) onlyFile[key.slice(filePrefix.length)] = wanted;
+    if (key.startsWith(filePrefix)) setKey(onlyFile, key.slice(filePrefix.length).split('.'), wanted);
     else setKey(merged, key.split('.'), wanted);
   }
   if (Object.keys(onlyFile).length > 0) merged['files'] = [{ path: defaultPath, ...onlyFile }];

@@ -1,4 +1,5 @@
 import { isIP } from 'node:net';
+import { parsePublicKey } from '../core/signature.ts';
 
 /** The value a text stands for, or what is wrong with the text ("must be …"). */
 export type Parsed<T> = { value: T } | { problem: string };
@@ -85,6 +86,16 @@ export function parseProperty(text: string): Parsed<string> {
   if (text === 'shadowAgent') return { problem: "is reserved for the agent's own status" };
   if (text === '__proto__') return { problem: 'is no usable name' };
   return hasControl(text) ? { problem: 'must not hold control characters' } : { value: text };
+}
+
+/** An Ed25519 public key in base64; only that it can be one. */
+export function parseSigningKey(text: string): Parsed<string> {
+  if (text.includes('-----BEGIN')) {
+    return { problem: 'must be the line that `shadow-agent keygen` prints, not the content of a PEM file' };
+  }
+  return parsePublicKey(text) === undefined
+    ? { problem: 'must be the base64 of 32 bytes, which has 44 characters' }
+    : { value: text };
 }
 
 /** A path of the file system; only that it can be one. */

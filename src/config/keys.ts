@@ -55,7 +55,7 @@ function flagOf(path: string): string {
   if (path === 'files[].property') return 'shadow-property';
   return path
     .replace('files[].', '')
-    .replace('.', '-')
+    .replaceAll('.', '-')
     .replace(/[A-Z]/g, (letter) => `-${letter.toLowerCase()}`);
 }
 

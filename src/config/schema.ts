@@ -9,6 +9,7 @@ import {
   parseOrigin,
   parsePath,
   parseProperty,
+  parseSigningKey,
 } from './grammar.ts';
 
 /** A string that `parse` turns into its value, or refuses with its own words. */
@@ -55,6 +56,9 @@ const regionName = /^[a-z0-9][a-z0-9-]{0,62}$/;
 // The slash behind the bucket is wanted: without it `s3://files` would also allow `s3://files-of-others/`.
 const allowedPrefix = /^s3:\/\/[a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9]\/[^\0]*$/;
 
+// The first key of RFC 8032, 7.1.
+const exampleKey = '11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=';
+
 export const s3Entries = {
   region: v.exactOptional(
     pattern(
@@ -80,6 +84,17 @@ export const s3Entries = {
       Number.MAX_SAFE_INTEGER,
     ),
     0,
+  ),
+};
+
+const verifyEntries = {
+  publicKeys: v.pipe(
+    v.array(text('Ed25519 public key', exampleKey, parseSigningKey)),
+    v.metadata({
+      description: 'Keys of which one must have signed an object, as `shadow-agent keygen` prints them',
+      examples: [[exampleKey]],
+    }),
+    v.minLength(1, 'must name at least one key; with an empty list nothing could be installed'),
   ),
 };
 
@@ -111,6 +126,9 @@ export const fileEntries = {
   ),
   maxBytes: v.exactOptional(integer('Largest object to install, in bytes', 1073741824, 1, 2 ** 53 - 1)),
   keepPrevious: v.optional(flag('Keep the file that was replaced, for a rollback', true), true),
+  verify: v.exactOptional(
+    v.pipe(v.strictObject(verifyEntries), v.metadata({ description: 'Install only what is signed' })),
+  ),
 };
 
 const logEntries = {

@@ -4,6 +4,7 @@ import type { Credentials } from '../core/credentials.ts';
 import { AgentError } from '../core/errors.ts';
 import { type Remedy, refuse, type S3Refusal } from '../core/s3-errors.ts';
 import { objectUrl, parseContentRange, parseS3Error, type S3Address } from '../core/s3-request.ts';
+import { type SignatureTexts, sequenceMetadata, signatureMetadata } from '../core/signature.ts';
 import type { Clock } from './clock.ts';
 import type { CredentialsProvider } from './credentials-provider.ts';
 import { AnswerDeadline, type AnswerLimits } from './deadline.ts';
@@ -31,6 +32,8 @@ export type ObjectAnswer =
       /** Bytes of the whole object; undefined where S3 does not tell. */
       size: number | undefined;
       etag: string | undefined;
+      /** What the object's metadata say of its signature, unchecked. */
+      signature: SignatureTexts;
     }
   /** 304, 412 and 416. */
   | { kind: 'unchanged' | 'changed' | 'past-end' };
@@ -147,17 +150,21 @@ async function refusalOf(
 
 function answerOf(response: Response): ObjectAnswer | undefined {
   const etag = response.headers.get('etag') ?? undefined;
+  const signature = {
+    signature: response.headers.get(`x-amz-meta-${signatureMetadata}`),
+    sequence: response.headers.get(`x-amz-meta-${sequenceMetadata}`),
+  };
   const body: ReadableStream<Uint8Array<ArrayBuffer>> = response.body ?? new Blob().stream();
   switch (response.status) {
     case 200: {
       const length = response.headers.get('content-length');
       const size = /^\d{1,15}$/.test(length ?? '') ? Number(length) : undefined;
-      return { kind: 'full', body, first: 0, size, etag };
+      return { kind: 'full', body, first: 0, size, etag, signature };
     }
     case 206: {
       const range = parseContentRange(response.headers.get('content-range'));
       // Without a usable range nothing is known of where these bytes belong.
-      return { kind: 'rest', body, first: range?.first ?? -1, size: range?.size, etag };
+      return { kind: 'rest', body, first: range?.first ?? -1, size: range?.size, etag, signature };
     }
     case 304:
       return { kind: 'unchanged' };

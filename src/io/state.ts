@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import * as v from 'valibot';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import type { Failure, Installed } from '../core/reconcile.ts';
+import { isSequence } from '../core/signature.ts';
 import { errnoOf, writeFileAtomic } from './disk.ts';
 import type { Logger } from './log.ts';
 
@@ -58,10 +59,14 @@ const failureSchema = v.object({
   retryAtMs: v.number(),
 });
 
+const sealSchema = v.object({ sequence: v.pipe(v.number(), v.check(isSequence)), sha256 });
+
 const fileSchema = v.object({
   property: v.string(),
   path: v.string(),
   installed: v.optional(v.object({ sha256, value: v.optional(jsonObject), stamp: stampSchema })),
+  /** The last sequence number of a signature that was taken for this property. */
+  signature: v.optional(sealSchema),
   previous: v.optional(v.object({ sha256, value: v.optional(jsonObject) })),
   part: v.optional(partSchema),
   failure: v.optional(failureSchema),
@@ -126,10 +131,12 @@ export class State {
     return new State(path, files);
   }
 
-  /** What is stored of one file; empty where it was stored for another path. */
+  /** What is stored of one file; where it was stored for another path, no more than what is the property's own. */
   file(property: string, path: string): FileState {
     const stored = this.#files.get(property);
-    if (stored?.path !== path) return { path };
+    if (stored === undefined) return { path };
+    const { signature } = stored;
+    if (stored.path !== path) return { path, ...(signature === undefined ? {} : { signature }) };
     const { property: _, ...file } = stored;
     return file;
   }

@@ -3,7 +3,7 @@ import type { Desired } from '../core/artifact.ts';
 import { jsonEqual } from '../core/json.ts';
 import type { Installed } from '../core/reconcile.ts';
 import type { DigestEngine } from './digest.ts';
-import { syncDirectory } from './disk.ts';
+import { diskError, syncDirectory } from './disk.ts';
 import { type Inspected, inspect, sameStamp } from './install.ts';
 import type { Logger } from './log.ts';
 import { cleanParts } from './part.ts';
@@ -44,6 +44,16 @@ export class Target {
       await state.update(property, path, change);
     } catch (error) {
       log.error('Cannot write the state file', { file: property, reason: String(error) });
+    }
+  }
+
+  /** Stores what must be safe on disk before something is done. @throws AgentError INSTALL or DISK_FULL */
+  async announce(change: StateChange): Promise<void> {
+    const { state, property, path } = this.#options;
+    try {
+      await state.update(property, path, change);
+    } catch (error) {
+      throw diskError(error, 'Cannot write the state file');
     }
   }
 

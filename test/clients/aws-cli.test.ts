@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { bucketName } from '../../src/sandbox/sandbox.ts';
 import { pythonClients } from '../support/clients-python.ts';
 import { ClientsSandbox } from '../support/clients-sandbox.ts';
+import { command, metadataOf } from '../support/signing.ts';
 import { toolTest } from '../support/tools.ts';
 import { executable, noise, Run, sha256 } from '../support/world.ts';
 
@@ -59,6 +60,30 @@ cliTest('the tutorial: two times aws s3 cp, and the executable has the file', as
   } finally {
     await run.stop('SIGKILL');
   }
+});
+
+cliTest('what shadow-agent sign prints uploads the file with its signature, as a shell runs it', async () => {
+  const file = clients.path("an odd 'name' $HOME");
+  await writeFile(file, 'signed\n');
+  await command(clients.sandbox.dir, 'keygen', 'signing.key');
+  const options = [
+    '--key',
+    'signing.key',
+    '--property',
+    's3',
+    '--sequence',
+    '7',
+    '--to',
+    url("it's $(here)"),
+  ];
+  const line = await command(clients.sandbox.dir, 'sign', file, ...options);
+  const python = tools[0]?.path ?? 'python3';
+  const shell = await clients.run('sh', ['-c', `aws() { '${python}' -m awscli "$@"; }\n${line}`]);
+  expect({ exitCode: shell.exitCode, stderr: shell.stderr }).toEqual({ exitCode: 0, stderr: '' });
+  const { metadata } = clients.sandbox.s3.store.head(bucketName, "it's $(here)");
+  expect(metadata).toEqual(
+    await metadataOf(clients.sandbox.dir, 'signed\n', { key: 'signing.key', sequence: 7 }),
+  );
 });
 
 cliTest('aws s3 cp uploads 20 MB in parts and downloads them in ranges', async () => {

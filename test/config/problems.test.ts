@@ -138,6 +138,7 @@ describe('one wrong key is one problem that names it', () => {
   ];
   test.each(cases)('%s', (_name, changes, path, message) => expectOne(sampleConfig(changes), path, message));
 
+  const key = '11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=';
   const fileCases: [string, Json, string, string][] = [
     ['an empty property', { property: '' }, 'property', 'must not be empty'],
     ['the reserved property', { property: 'shadowAgent' }, 'property', 'is reserved'],
@@ -165,6 +166,20 @@ describe('one wrong key is one problem that names it', () => {
       'must be s3://bucket/',
     ],
     ['another scheme', { allow: ['https://bucket/'] }, 'allow[0]', 'must be s3://bucket/'],
+    ['no keys to verify by', { verify: {} }, 'verify.publicKeys', 'is missing'],
+    ['an empty list of keys', { verify: { publicKeys: [] } }, 'verify.publicKeys', 'at least one key'],
+    [
+      'a key that is cut short',
+      { verify: { publicKeys: [key, key.slice(1)] } },
+      'verify.publicKeys[1]',
+      '44 characters',
+    ],
+    [
+      'a PEM file for a key',
+      { verify: { publicKeys: ['-----BEGIN X'] } },
+      'verify.publicKeys[0]',
+      'not the content',
+    ],
     ['a size of 0', { maxBytes: 0 }, 'maxBytes', 'must be a whole number'],
   ];
   test.each(fileCases)('%s', (_name, changes, key, message) =>

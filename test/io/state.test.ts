@@ -88,6 +88,15 @@ describe('the state of a directory', () => {
     expect((await open()).file('s3', target)).toEqual({ path: target });
   });
 
+  test('keeps the sequence of a signature with the property, also where the file moves', async () => {
+    const state = await open();
+    const signature = { sequence: 7, sha256: sha };
+    await state.update('s3', target, { previous: { sha256: sha }, signature });
+    expect(state.file('s3', '/srv/other')).toEqual({ path: '/srv/other', signature });
+    await state.update('s3', '/srv/other', {});
+    expect((await open()).file('s3', target)).toEqual({ path: target, signature });
+  });
+
   test('takes concurrent updates of many files, and loses none', async () => {
     const state = await open();
     const updates = Array.from({ length: 200 }, (_, index) =>

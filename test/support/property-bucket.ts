@@ -69,7 +69,8 @@ export class FaultyBucket {
       },
       { highWaterMark: 0 },
     );
+    const signature = { signature: null, sequence: null };
     const size = kind === 'sizeless' ? undefined : bytes.length;
-    return { kind: offset > 0 ? 'rest' : 'full', body, first: offset, size, etag };
+    return { kind: offset > 0 ? 'rest' : 'full', body, first: offset, size, etag, signature };
   }
 }
