@@ -8,6 +8,8 @@ import { parseDesired } from './core/artifact.ts';
 import type { JsonValue } from './core/json.ts';
 import { member } from './core/json.ts';
 import { type ShadowDocument, shadowPrefix } from './core/shadow.ts';
+import { type AgentStatus, statusOfError, wallTime } from './core/status.ts';
+import { timeText } from './core/words.ts';
 import { FileKeeper } from './file.ts';
 import { type Clock, systemClock } from './io/clock.ts';
 import { takeControl } from './io/control.ts';
@@ -62,6 +64,8 @@ export async function runAgent(
 
 class Agent {
   readonly #config: AgentConfig;
+  readonly #identity: Identity;
+  readonly #startedMs: number;
   readonly #options: RunOptions;
   readonly #clock: Clock;
   readonly #log: Logger;
@@ -81,6 +85,8 @@ class Agent {
     state: State,
   ) {
     this.#config = config;
+    this.#identity = identity;
+    this.#startedMs = clock.nowMs();
     this.#options = options;
     this.#clock = clock;
     this.#log = log;
@@ -190,13 +196,23 @@ class Agent {
     this.#reporter.see(document?.reported ?? {});
   }
 
-  status(): JsonValue {
-    const { connected, lastError } = this.#link.state;
+  status(): AgentStatus {
+    const { connected, connectedAtMs, answeredAtMs, lastError } = this.#link.state;
+    const { thingName, shadowName } = this.#config;
+    const moment = { nowMs: this.#clock.nowMs(), wallMs: this.#clock.wallMs() };
     return {
       version: this.#options.version,
-      thing: this.#config.thingName,
-      connected,
-      ...(lastError === undefined ? {} : { lastError: { code: lastError.code, message: lastError.message } }),
+      pid: process.pid,
+      startedAt: wallTime(this.#startedMs, moment),
+      thing: thingName,
+      shadow: shadowName ?? null,
+      link: {
+        connected,
+        since: wallTime(connectedAtMs, moment),
+        lastAnswerAt: wallTime(answeredAtMs, moment),
+        error: lastError === undefined ? null : statusOfError(lastError),
+      },
+      certificate: { notAfter: timeText(this.#identity.notAfterMs) },
       files: Object.fromEntries(this.#keepers.map((keeper) => [keeper.property, keeper.status()])),
     };
   }

@@ -16,6 +16,7 @@ import {
   type Snapshot,
   settled,
 } from './core/reconcile.ts';
+import { type StatusOfFile, statusOfFile } from './core/status.ts';
 import type { Clock } from './io/clock.ts';
 import type { DigestEngine } from './io/digest.ts';
 import { Latest } from './io/latest.ts';
@@ -69,6 +70,8 @@ export class FileKeeper {
   /** The most bytes that were on disk for a desired value. */
   #best: { value: JsonValue; bytes: number } | undefined;
   #logged: Desired | undefined;
+  /** Of the attempt that is under way. */
+  #progress: Progress | undefined;
   #onceUntilMs = Number.POSITIVE_INFINITY;
 
   constructor(file: FileConfig, options: KeeperOptions) {
@@ -173,6 +176,7 @@ export class FileKeeper {
     const startedMs = clock.nowMs();
     const best = this.#best?.value === value ? this.#best.bytes : 0;
     const progress = new Progress(startedMs, best);
+    this.#progress = progress;
     log.info('Updating', { file: this.property, url: artifact.url, hash: artifact.sha256 });
     try {
       const installed = await update({
@@ -188,8 +192,9 @@ export class FileKeeper {
         room,
         target: this.#target,
         onProgress: (bytes, size) => {
-          if (!progress.isDue(bytes, clock.nowMs())) return;
-          this.#report({ bytes, ...(size === undefined ? {} : { size }) });
+          progress.take(bytes, size, clock.nowMs());
+          if (progress.isReportDue(clock.nowMs()))
+            this.#report({ bytes, ...(size === undefined ? {} : { size }) });
         },
         confirm: () => link.fresh(freshMs, freshTimeoutMs, signal),
         signal,
@@ -214,6 +219,8 @@ export class FileKeeper {
       link.ring();
       const failed = toAgentError(error, 'INSTALL', `Cannot install ${this.#file.path}`);
       return { kind: 'failed', value, error: failed, gained: progress.gained && failed.retry === 'soon' };
+    } finally {
+      this.#progress = undefined;
     }
   }
 
@@ -263,17 +270,9 @@ export class FileKeeper {
   }
 
   /** What `status` shows of this file. */
-  status(): JsonValue {
-    const { desired, installed, failure } = this.#snapshot;
-    return {
-      path: this.#file.path,
-      installed: installed?.sha256 ?? null,
-      desired: desired.kind === 'artifact' ? desired.artifact.sha256 : null,
-      status: this.#options.reporter.status(this.property)?.status ?? null,
-      failure:
-        failure === undefined
-          ? null
-          : { code: failure.code, message: failure.message, attempt: failure.attempt },
-    };
+  status(): StatusOfFile {
+    const { clock } = this.#options;
+    const moment = { nowMs: clock.nowMs(), wallMs: clock.wallMs() };
+    return statusOfFile(this.#file.path, this.#snapshot, this.#progress, moment);
   }
 }

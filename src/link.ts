@@ -43,6 +43,10 @@ export interface LinkOptions {
 /** What `status` shows of the link. */
 export interface LinkState {
   connected: boolean;
+  /** Since when it is connected, monotonic ms. */
+  connectedAtMs?: number;
+  /** When the full document was last told, monotonic ms. */
+  answeredAtMs?: number;
   lastError?: AgentError;
 }
 
@@ -64,7 +68,13 @@ export class ShadowLink {
 
   get state(): LinkState {
     const error = this.#lastError;
-    return { connected: this.#client !== undefined, ...(error === undefined ? {} : { lastError: error }) };
+    const connectedAtMs = this.#client === undefined ? undefined : this.#connectedAtMs;
+    return {
+      connected: this.#client !== undefined,
+      ...(connectedAtMs === undefined ? {} : { connectedAtMs }),
+      ...(Number.isFinite(this.#answered.value) ? { answeredAtMs: this.#answered.value } : {}),
+      ...(error === undefined ? {} : { lastError: error }),
+    };
   }
 
   /** Asks for the full document, now or as soon as there is a connection. */
@@ -182,6 +192,7 @@ export class ShadowLink {
         this.#newsVersion = undefined;
         onDocument(document);
         this.#answered.set(clock.nowMs());
+        this.#lastError = undefined;
       } catch (error) {
         if (!(error instanceof ShadowRejection)) throw error;
         failures += 1;

@@ -1,8 +1,10 @@
 import { runAgent } from './agent.ts';
+import type { Configured } from './cli/commands.ts';
 import { describeError, errorLines } from './cli/errors.ts';
 import { type Invocation, parseCli, version } from './cli.ts';
 import { keygen, sign } from './commands/signing.ts';
-import { configJsonSchema, loadConfig } from './config.ts';
+import { showStatus } from './commands/status.ts';
+import { configJsonSchema, type LoadedConfig, loadConfig } from './config.ts';
 
 const exit = { done: 0, failed: 1, usage: 64, config: 78, interrupted: 130, terminated: 143 };
 
@@ -25,18 +27,33 @@ async function main(argv: readonly string[]): Promise<number> {
       return exit.usage;
     case 'run':
       return run(invocation);
+    case 'status':
+      return status(invocation);
   }
 }
 
-async function run({ configPath, once, flags }: Extract<Invocation, { kind: 'run' }>): Promise<number> {
+async function run({ once, ...configured }: Extract<Invocation, { kind: 'run' }>): Promise<number> {
   const signal = shutdownSignal();
-  const loaded = await loadConfig({ configPath, flags, env: process.env, cwd: process.cwd() });
-  if (!loaded.ok) {
-    for (const { path, message, hint } of loaded.problems) await complain(`${path}: ${message}`, hint);
-    return loaded.usage ? exit.usage : exit.config;
-  }
-  debug = loaded.config.log.level === 'debug';
+  const loaded = await load(configured);
+  if (!loaded.ok) return refuse(loaded);
   return runAgent(loaded.config, loaded.identity, { once, signal, version });
+}
+
+async function status({ json, ...configured }: Extract<Invocation, { kind: 'status' }>): Promise<number> {
+  const loaded = await load(configured);
+  if (!loaded.ok) return refuse(loaded);
+  return showStatus(loaded.config, loaded.identity, { json });
+}
+
+async function load({ configPath, flags }: Configured): Promise<LoadedConfig> {
+  const loaded = await loadConfig({ configPath, flags, env: process.env, cwd: process.cwd() });
+  debug = loaded.ok && loaded.config.log.level === 'debug';
+  return loaded;
+}
+
+async function refuse({ problems, usage }: Extract<LoadedConfig, { ok: false }>): Promise<number> {
+  for (const { path, message, hint } of problems) await complain(`${path}: ${message}`, hint);
+  return usage ? exit.usage : exit.config;
 }
 
 /** Aborts on the first SIGTERM or SIGINT; a second one ends the program where it stands. */

@@ -1,14 +1,10 @@
 import { AgentError } from '../core/errors.ts';
+import { oneLine } from '../core/words.ts';
 
 /** An error as the terminal shows it: a line `error: …` and, where there is one, a line `hint: …`. */
 export function errorLines(message: string, hint?: string): string {
   const lines = [`error: ${oneLine(message)}`, ...(hint === undefined ? [] : [`hint: ${oneLine(hint)}`])];
   return `${lines.join('\n')}\n`;
-}
-
-/** Whatever a text brings along, it cannot begin a line of its own or steer the terminal. */
-function oneLine(text: string): string {
-  return text.replace(/[\p{Cc}\s]+/gu, ' ').trim();
 }
 
 /** Message and hint of whatever was thrown; what is no AgentError is a fault of the program. */

@@ -7,6 +7,8 @@ import { isSequence } from '../core/signature.ts';
 import { errnoOf, writeFileAtomic } from './disk.ts';
 import type { Logger } from './log.ts';
 
+const stateName = 'state.json';
+
 const jsonValue = v.custom<JsonValue>(() => true);
 const jsonObject = v.custom<JsonObject>(
   (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
@@ -78,7 +80,7 @@ const stateSchema = v.object({ version: v.literal(1), files: v.array(fileSchema)
 export type FileStamp = v.InferOutput<typeof stampSchema>;
 export type PartRecord = v.InferOutput<typeof partSchema>;
 export type StoredFailure = v.InferOutput<typeof failureSchema>;
-type StoredFile = v.InferOutput<typeof fileSchema>;
+export type StoredFile = v.InferOutput<typeof fileSchema>;
 export type FileState = Omit<StoredFile, 'property'>;
 /** What is installed, and the stamp that spares hashing it again. */
 export type StampedInstalled = Installed & { stamp: FileStamp };
@@ -126,9 +128,7 @@ export class State {
 
   /** Opens the state of a directory that this agent holds. Rubbish is set aside as `state.json.bad`. */
   static async open(stateDir: string, log: Logger): Promise<State> {
-    const path = join(stateDir, 'state.json');
-    const files = await load(path, log);
-    return new State(path, files);
+    return new State(join(stateDir, stateName), await load(stateDir, log));
   }
 
   /** What is stored of one file; where it was stored for another path, no more than what is the property's own. */
@@ -166,12 +166,27 @@ export class State {
   }
 }
 
-async function load(path: string, log: Logger): Promise<Map<string, StoredFile>> {
+/**
+ * What is stored in a state directory, for one who only looks; by property, empty where nothing was stored yet.
+ *
+ * @throws Error where there is a state file that cannot be read as one
+ */
+export async function readState(stateDir: string): Promise<Map<string, StoredFile>> {
   try {
-    const { files } = v.parse(stateSchema, JSON.parse(await readFile(path, 'utf8')));
+    const text = await readFile(join(stateDir, stateName), 'utf8');
+    const { files } = v.parse(stateSchema, JSON.parse(text));
     return new Map(files.map((file) => [file.property, file]));
   } catch (error) {
     if (errnoOf(error) === 'ENOENT') return new Map();
+    throw error;
+  }
+}
+
+async function load(stateDir: string, log: Logger): Promise<Map<string, StoredFile>> {
+  try {
+    return await readState(stateDir);
+  } catch {
+    const path = join(stateDir, stateName);
     await rename(path, `${path}.bad`).catch(() => undefined);
     log.warning('The state file is not readable and was set aside; starting anew from disk and shadow', {
       path: `${path}.bad`,

@@ -63,7 +63,7 @@ test('the control socket answers with the state of each file', () =>
     const answer = JSON.parse(await text(socket));
     expect(answer).toMatchObject({
       thing: 'test-thing',
-      connected: true,
+      link: { connected: true },
       files: { s3: { installed: hoge } },
     });
   }));

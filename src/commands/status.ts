@@ -1,0 +1,148 @@
+/** `shadow-agent status`: asks the running agent; where none runs, the state file and the disk. It changes nothing. */
+import { stat } from 'node:fs/promises';
+import * as v from 'valibot';
+import type { AgentConfig, FileConfig } from '../config.ts';
+import { parseDesired } from '../core/artifact.ts';
+import { AgentError, toAgentError } from '../core/errors.ts';
+import {
+  type AgentStatus,
+  agentStatusSchema,
+  daysLeft,
+  desiredOf,
+  isWell,
+  type StatusOfFile,
+  statusOfError,
+} from '../core/status.ts';
+import { statusText } from '../core/status-text.ts';
+import { timeText } from '../core/words.ts';
+import { systemClock } from '../io/clock.ts';
+import { askAgent } from '../io/control-client.ts';
+import type { Identity } from '../io/identity.ts';
+import { inspect } from '../io/install.ts';
+import { partPath } from '../io/part.ts';
+import { readState, type StoredFile } from '../io/state.ts';
+import { type Output, standardOutput } from '../io/terminal.ts';
+
+const answerTimeoutMs = 5_000;
+// A Ctrl-C ends the command as it does any other.
+const untilKilled = new AbortController().signal;
+
+export interface StatusOptions {
+  json: boolean;
+  /** By default stdout. */
+  output?: Output;
+}
+
+/**
+ * Prints how the agent and its files stand.
+ *
+ * @returns 0 where an agent runs, is connected and no file has an error; else 1
+ * @throws AgentError where an agent runs but cannot be asked, or the state file cannot be read
+ */
+export async function showStatus(
+  config: AgentConfig,
+  identity: Identity,
+  { json, output = standardOutput() }: StatusOptions,
+): Promise<number> {
+  const running = await askForStatus(config.stateDir);
+  const status = running ?? (await statusFromDisk(config, identity));
+  const ok = isWell(status);
+  const wallMs = systemClock.wallMs();
+  const text = json
+    ? `${JSON.stringify(document(status, running !== undefined, wallMs), null, 2)}\n`
+    : statusText(status, { wallMs, paint: output.paint, columns: output.columns });
+  await output.write(text);
+  return ok ? 0 : 1;
+}
+
+/**
+ * What the agent that runs on a state directory says of itself; undefined where none runs.
+ *
+ * @throws AgentError where it cannot be asked, or is of a version that answers otherwise
+ */
+export async function askForStatus(stateDir: string): Promise<AgentStatus | undefined> {
+  const answer = await askAgent(stateDir, { command: 'status' }, answerTimeoutMs);
+  if (answer === undefined) return undefined;
+  const parsed = v.safeParse(agentStatusSchema, answer);
+  if (parsed.success) return parsed.output;
+  throw new AgentError('INSTALL', 'The running agent answers in a way that this program does not know', {
+    hint: 'it is of another version: restart it, so that it is the program that you have here',
+  });
+}
+
+/** The shape of `--json`, which the README documents. */
+function document(status: AgentStatus, running: boolean, wallMs: number) {
+  const { startedAt, certificate, ...rest } = status;
+  const uptimeSeconds = startedAt === null ? null : Math.round((wallMs - Date.parse(startedAt)) / 1000);
+  return {
+    ok: isWell(status),
+    running,
+    startedAt,
+    uptimeSeconds,
+    ...rest,
+    certificate: { ...certificate, daysLeft: daysLeft(certificate.notAfter, wallMs) },
+  };
+}
+
+async function statusFromDisk(config: AgentConfig, identity: Identity): Promise<AgentStatus> {
+  const stored = await storedFiles(config.stateDir);
+  const files = await Promise.all(
+    config.files.map(async (file): Promise<[string, StatusOfFile]> => {
+      const found = stored.get(file.property);
+      return [file.property, await fileFromDisk(config, file, found?.path === file.path ? found : undefined)];
+    }),
+  );
+  return {
+    version: null,
+    pid: null,
+    startedAt: null,
+    thing: config.thingName,
+    shadow: config.shadowName ?? null,
+    link: null,
+    certificate: { notAfter: timeText(identity.notAfterMs) },
+    files: Object.fromEntries(files),
+  };
+}
+
+async function storedFiles(stateDir: string): Promise<Map<string, StoredFile>> {
+  try {
+    return await readState(stateDir);
+  } catch (error) {
+    throw new AgentError('INSTALL', `Cannot read the state in ${stateDir}`, {
+      cause: error,
+      hint: 'run this as the user that the agent runs as; a state file that is rubbish is set aside when the agent starts',
+    });
+  }
+}
+
+/** What the last run knew is what is desired, as far as anybody can tell now. */
+async function fileFromDisk(
+  { digest }: AgentConfig,
+  { property, path }: FileConfig,
+  stored: StoredFile | undefined,
+): Promise<StatusOfFile> {
+  const { failure, part, installed } = stored ?? {};
+  const value = failure?.value ?? installed?.value;
+  const wanted = value === undefined ? undefined : parseDesired(value, {});
+  const bytes = part === undefined ? undefined : await sizeOf(partPath(property, path, part.sha256));
+  const found = await inspect(path, installed, digest, untilKilled).catch((error: unknown) =>
+    toAgentError(error, 'INSTALL', `Cannot read ${path}`),
+  );
+  const unreadable = found instanceof AgentError ? found : undefined;
+  const sha256 = found === undefined || found instanceof AgentError ? null : found.sha256;
+  const error = unreadable ?? failure;
+  return {
+    path,
+    status: error !== undefined ? 'failed' : bytes !== undefined ? 'waiting' : 'unknown',
+    installed: sha256,
+    desired: wanted?.kind === 'artifact' ? desiredOf(wanted.artifact) : null,
+    progress: bytes === undefined ? null : { bytes, size: part?.size ?? null, bytesPerSecond: null },
+    error: error === undefined ? null : statusOfError(error),
+    attempt: failure?.attempt ?? null,
+    retryAt: failure === undefined ? null : timeText(failure.retryAtMs),
+  };
+}
+
+async function sizeOf(path: string): Promise<number | undefined> {
+  return (await stat(path).catch(() => undefined))?.size;
+}

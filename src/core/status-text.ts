@@ -1,0 +1,141 @@
+/** The text of `shadow-agent status`, for people. */
+import type { Paint } from './paint.ts';
+import { type AgentStatus, daysLeft, type StatusOfFile } from './status.ts';
+import { bytesText, durationText, folded, grouped, oneLine } from './words.ts';
+
+export interface Canvas {
+  wallMs: number;
+  paint: Paint;
+  /** Characters in a line; undefined: lines are not folded. */
+  columns: number | undefined;
+}
+
+type Row = readonly [label: string, text: string];
+
+const labelWidth = 13;
+
+/** The whole text: the agent, its link and certificate, then each file. */
+export function statusText(status: AgentStatus, canvas: Canvas): string {
+  const files = Object.entries(status.files).map(([property, file]) => fileBlock(property, file, canvas));
+  return [table(agentRows(status, canvas), canvas), ...files].join('\n');
+}
+
+function agentRows(status: AgentStatus, canvas: Canvas): Row[] {
+  const { thing, shadow, certificate } = status;
+  return [
+    ['agent', agentText(status, canvas)],
+    ['thing', shadow === null ? thing : `${thing}, shadow ${shadow}`],
+    ...linkRows(status, canvas),
+    ['certificate', certificateText(certificate.notAfter, canvas)],
+  ];
+}
+
+function agentText({ version, pid, startedAt }: AgentStatus, { paint, wallMs }: Canvas): string {
+  if (version === null || startedAt === null) {
+    return paint('red', 'does not run; what follows is what the disk and the state file tell');
+  }
+  const forMs = wallMs - Date.parse(startedAt);
+  return `version ${version}, ${paint('green', 'running')} for ${durationText(forMs)} (since ${startedAt}, pid ${pid})`;
+}
+
+function linkRows({ link }: AgentStatus, { paint, wallMs }: Canvas): Row[] {
+  if (link === null) return [];
+  const { connected, since, lastAnswerAt, error } = link;
+  const answer = lastAnswerAt === null ? '' : `; last answer ${ago(lastAnswerAt, wallMs)}`;
+  const text =
+    connected && since !== null
+      ? `${paint('green', 'connected')} for ${durationText(wallMs - Date.parse(since))} (since ${since})`
+      : paint('red', 'not connected');
+  return [['link', text + answer], ...errorRows(error, paint)];
+}
+
+function ago(time: string, wallMs: number): string {
+  return `${durationText(wallMs - Date.parse(time))} ago`;
+}
+
+function certificateText(notAfter: string, { paint, wallMs }: Canvas): string {
+  const days = daysLeft(notAfter, wallMs);
+  if (days < 0) return paint('red', `expired at ${notAfter}`);
+  const text = `valid until ${notAfter} (${grouped(days)} days left)`;
+  return days < 30 ? paint('yellow', text) : text;
+}
+
+function errorRows(error: StatusOfFile['error'], paint: Paint): Row[] {
+  if (error === null) return [];
+  const rows: Row[] = [['error', paint('red', oneLine(`${error.code}: ${error.message}`))]];
+  return error.hint === null ? rows : [...rows, ['hint', oneLine(error.hint)]];
+}
+
+const colours = {
+  unknown: 'dim',
+  none: 'dim',
+  current: 'green',
+  pending: 'yellow',
+  downloading: 'yellow',
+  waiting: 'yellow',
+  failed: 'red',
+} as const;
+
+const meanings: Record<StatusOfFile['status'], string> = {
+  unknown: 'unknown: the shadow has not answered yet',
+  none: 'the shadow desires nothing',
+  current: 'current',
+  pending: 'pending: about to be installed',
+  downloading: 'downloading',
+  waiting: 'waiting: an error that is likely to pass',
+  failed: 'failed: somebody has to mend it',
+};
+
+function fileBlock(property: string, file: StatusOfFile, canvas: Canvas): string {
+  const { paint, wallMs } = canvas;
+  const { path, status, installed, desired, progress, error, attempt, retryAt } = file;
+  const rows: Row[] = [
+    ['status', paint(colours[status], meanings[status])],
+    ['path', oneLine(path)],
+    ['installed', installed ?? 'nothing'],
+  ];
+  if (desired !== null) {
+    rows.push(['wanted', desired.hash === installed ? 'the same' : desired.hash]);
+    rows.push(['from', oneLine(sourceText(desired))]);
+  }
+  if (progress !== null) rows.push(['progress', progressText(progress)]);
+  rows.push(...errorRows(error, paint));
+  if (attempt !== null && attempt > 1) rows.push(['attempts', `${attempt} in a row`]);
+  if (retryAt !== null) rows.push(['next try', retryText(retryAt, wallMs)]);
+  return `${paint('bold', oneLine(property))}\n${table(rows, canvas, '  ')}`;
+}
+
+function sourceText({ url, versionId, size }: NonNullable<StatusOfFile['desired']>): string {
+  const version = versionId === null ? '' : `, version ${versionId}`;
+  return `${url}${version}${size === null ? '' : `, ${bytesText(size)}`}`;
+}
+
+function retryText(retryAt: string, wallMs: number): string {
+  const inMs = Date.parse(retryAt) - wallMs;
+  return inMs < 500 ? `now (${retryAt})` : `in ${durationText(inMs)} (${retryAt})`;
+}
+
+/** `12.3 MB of 98.0 MB (12 %), 1.2 MB/s, 1 min 11 s left` */
+export function progressText({ bytes, size, bytesPerSecond }: NonNullable<StatusOfFile['progress']>): string {
+  const parts = [
+    size === null || size === 0
+      ? bytesText(bytes)
+      : `${bytesText(bytes)} of ${bytesText(size)} (${Math.floor((bytes * 100) / size)} %)`,
+  ];
+  if (bytesPerSecond !== null) parts.push(`${bytesText(bytesPerSecond)}/s`);
+  if (size !== null && bytesPerSecond !== null && bytesPerSecond > 0) {
+    parts.push(`${durationText(((size - bytes) * 1000) / bytesPerSecond)} left`);
+  }
+  return parts.join(', ');
+}
+
+/** Labels in a column of their own; what is folded goes on beneath its text. */
+function table(rows: readonly Row[], { paint, columns }: Canvas, indent = ''): string {
+  const start = indent.length + labelWidth;
+  return rows
+    .map(([label, text]) => {
+      const lines = columns === undefined ? [text] : folded(text, Math.max(columns - start, 20));
+      return `${indent}${paint('dim', label.padEnd(labelWidth))}${lines.join(`\n${' '.repeat(start)}`)}\n`;
+    })
+    .join('');
+}

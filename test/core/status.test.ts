@@ -1,0 +1,122 @@
+import { describe, expect, test } from 'bun:test';
+import * as v from 'valibot';
+import { parseDesired } from '../../src/core/artifact.ts';
+import { painter } from '../../src/core/paint.ts';
+import { Progress } from '../../src/core/progress.ts';
+import type { Failure, Snapshot } from '../../src/core/reconcile.ts';
+import { type AgentStatus, agentStatusSchema, isWell, statusOfFile } from '../../src/core/status.ts';
+import { statusText } from '../../src/core/status-text.ts';
+
+const [old, wanted] = ['a', 'b'].map((digit) => digit.repeat(64)) as [string, string];
+const value = { url: 's3://bucket/key', hash: wanted };
+const desired = parseDesired(value, {});
+const moment = { nowMs: 10_000, wallMs: Date.UTC(2026, 10, 25, 10) };
+const failure: Failure = {
+  value,
+  code: 'S3_NOT_FOUND',
+  message: 'Cannot get it',
+  hint: 'upload it',
+  retry: 'slow',
+  attempt: 3,
+  retryAtMs: 250_000,
+};
+
+function of(snapshot: Snapshot, progress?: Progress) {
+  return statusOfFile('/tmp/f', snapshot, progress, moment);
+}
+
+describe('the status of a file', () => {
+  test('is unknown, none, pending, current, waiting or failed', () => {
+    const installed = { sha256: wanted };
+    expect(of({ desired: { kind: 'unknown' } }).status).toBe('unknown');
+    expect(of({ desired: { kind: 'absent', noShadow: false } }).status).toBe('none');
+    expect(of({ desired }).status).toBe('pending');
+    expect(of({ desired, installed }).status).toBe('current');
+    expect(of({ desired, failure }).status).toBe('failed');
+    expect(of({ desired, failure: { ...failure, retry: 'soon' } }).status).toBe('waiting');
+    expect(of({ desired: parseDesired({ url: 7 }, {}) })).toMatchObject({
+      status: 'failed',
+      desired: null,
+      error: { code: 'DESIRED_INVALID' },
+    });
+  });
+
+  test('tells what is installed and wanted, the error, and when it is tried again', () => {
+    expect(of({ desired, installed: { sha256: old }, failure })).toEqual({
+      path: '/tmp/f',
+      status: 'failed',
+      installed: old,
+      desired: { url: 's3://bucket/key', hash: wanted, versionId: null, size: null },
+      progress: null,
+      error: { code: 'S3_NOT_FOUND', message: 'Cannot get it', hint: 'upload it' },
+      attempt: 3,
+      retryAt: '2026-11-25T10:04:00Z',
+    });
+  });
+
+  test('has the progress of a download that runs, and the error of the attempt before it', () => {
+    const progress = new Progress(0, 0);
+    progress.take(100, 1_000, 5_000);
+    expect(of({ desired, failure }, progress)).toMatchObject({
+      status: 'downloading',
+      progress: { bytes: 100, size: 1_000, bytesPerSecond: 0 },
+      error: { code: 'S3_NOT_FOUND' },
+      retryAt: null,
+    });
+  });
+
+  test('says nothing of a failure that answers another desired value', () => {
+    expect(of({ desired, failure: { ...failure, value: { url: 'other' } } }).error).toBeNull();
+  });
+});
+
+const running: AgentStatus = {
+  version: '0.1.0',
+  pid: 4711,
+  startedAt: '2026-11-25T06:48:00Z',
+  thing: 'test-thing',
+  shadow: null,
+  link: { connected: true, since: '2026-11-25T09:59:00Z', lastAnswerAt: '2026-11-25T09:59:30Z', error: null },
+  certificate: { notAfter: '2049-12-31T23:59:59Z' },
+  files: { s3: of({ desired, installed: { sha256: wanted } }) },
+};
+
+test('all is well while an agent is connected and no file has an error', () => {
+  expect(isWell(running)).toBe(true);
+  expect(isWell({ ...running, files: { s3: of({ desired, failure }) } })).toBe(false);
+  expect(isWell({ ...running, link: null })).toBe(false);
+  const link = { connected: false, since: null, lastAnswerAt: null, error: null };
+  expect(isWell({ ...running, link })).toBe(false);
+});
+
+test('what the agent answers is what the command reads', () => {
+  expect(v.parse(agentStatusSchema, JSON.parse(JSON.stringify(running)))).toEqual(running);
+});
+
+test('the text is aligned, folded, coloured where asked for, and has nothing of a control character', () => {
+  const evil = { ...failure, message: 'bad\u001b[2J\nerror: forged' };
+  const status = { ...running, files: { s3: of({ desired, installed: { sha256: old }, failure: evil }) } };
+  const { wallMs } = moment;
+  const plain = statusText(status, { wallMs, paint: painter(false), columns: undefined });
+  expect(
+    plain,
+  ).toBe(`agent        version 0.1.0, running for 3 h 12 min (since 2026-11-25T06:48:00Z, pid 4711)
+thing        test-thing
+link         connected for 1 min (since 2026-11-25T09:59:00Z); last answer 30 s ago
+certificate  valid until 2049-12-31T23:59:59Z (8,437 days left)
+
+s3
+  status       failed: somebody has to mend it
+  path         /tmp/f
+  installed    ${old}
+  wanted       ${wanted}
+  from         s3://bucket/key
+  error        S3_NOT_FOUND: bad [2J error: forged
+  hint         upload it
+  attempts     3 in a row
+  next try     in 4 min (2026-11-25T10:04:00Z)
+`);
+  const coloured = statusText(status, { wallMs, paint: painter(true), columns: 60 });
+  expect(coloured).toContain('\u001b[31mfailed: somebody has to mend it\u001b[0m');
+  expect(coloured).toContain(' (since\n             2026-11-25T06:48:00Z, pid 4711)\n');
+});

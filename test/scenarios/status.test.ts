@@ -1,0 +1,148 @@
+/** `shadow-agent status`, with the compiled executable: while an agent runs, and while it is down. */
+import { expect, test } from 'bun:test';
+import { rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { JsonObject } from '../../src/core/json.ts';
+import { bucketName, noise, scenario, sha256, until, type World } from '../support/world.ts';
+
+const hoge = sha256('hoge\n');
+
+async function status(world: World, ...more: string[]) {
+  const run = await world.run(['status', '--config', world.device.configPath, ...more]);
+  return { code: await run.exit, text: run.output, log: run.log };
+}
+
+async function statusJson(world: World): Promise<JsonObject & { code: number | null }> {
+  const { code, text } = await status(world, '--json');
+  const document: JsonObject = JSON.parse(text);
+  return { ...document, code };
+}
+
+test('status shows version, link, certificate and what is installed, and exits 0 while all is well', () =>
+  scenario(async (world) => {
+    await world.put('test.txt', 'hoge\n');
+    const agent = await world.start();
+    await world.inSync(hoge);
+    const { code, text, log } = await status(world);
+    expect(code).toBe(0);
+    expect(log).toBe('');
+    expect(text).toMatch(
+      /^agent {8}version \d+\.\d+\.\d+, running for \d+ s \(since \S+Z, pid \d+\)\nthing {8}test-thing\nlink {9}connected for \d+ s \(since \S+Z\); last answer \d+ s ago\ncertificate {2}valid until \S+Z \(36\d days left\)\n\ns3\n/,
+    );
+    for (const line of ['status       current', `installed    ${hoge}`, 'wanted       the same']) {
+      expect(text).toContain(`\n  ${line}\n`);
+    }
+    expect(await statusJson(world)).toMatchObject({
+      code: 0,
+      ok: true,
+      running: true,
+      pid: agent.child.pid ?? 0,
+      thing: 'test-thing',
+      shadow: null,
+      link: { connected: true, error: null },
+      files: {
+        s3: {
+          path: world.path(),
+          status: 'current',
+          installed: hoge,
+          desired: { url: `s3://${bucketName}/test.txt`, hash: hoge },
+          progress: null,
+          error: null,
+          retryAt: null,
+        },
+      },
+    });
+  }));
+
+test('status shows how far and how fast a download is', () =>
+  scenario(async (world) => {
+    world.sandbox.faults.set('s3-slow', 400_000);
+    await world.put('big', noise(4_000_000));
+    await world.start();
+    await world.hasStatus({ status: 'downloading' });
+    const { code, text } = await status(world);
+    expect(code).toBe(0);
+    expect(text).toMatch(/\n {2}progress {5}[\d.]+ [kM]B of 4\.0 MB \(\d+ %\), [\d.]+ kB\/s, \d+ s left\n/);
+  }));
+
+test('status shows the error of a file with hint and next try, and exits 1', () =>
+  scenario(async (world) => {
+    world.desire({ s3: { url: `s3://${bucketName}/missing`, hash: hoge } });
+    await world.start();
+    await world.hasStatus({ status: 'failed' });
+    const { code, text } = await status(world);
+    expect(code).toBe(1);
+    expect(text).toMatch(/\n {2}error {8}S3_NOT_FOUND: .*NoSuchKey.*\n {2}hint {9}upload the object/);
+    expect(text).toMatch(/\n {2}next try {5}in \d+ s \(\S+Z\)\n/);
+  }));
+
+test('status shows a link that is lost, with the reason, and exits 1', () =>
+  scenario(async (world) => {
+    const agent = await world.start();
+    await world.sandbox.restartBroker(async () => {
+      await agent.logged('Cannot connect to the broker');
+      const { code, text } = await status(world);
+      expect(code).toBe(1);
+      expect(text).toMatch(
+        /\nlink {9}not connected; last answer \d+ s ago\nerror {8}NETWORK: Cannot connect/,
+      );
+    });
+  }));
+
+test('while the agent is down, status says so, exits 1, and shows what disk and state file tell', () =>
+  scenario(async (world) => {
+    const before = await status(world);
+    expect(before.code).toBe(1);
+    expect(before.text).toContain('agent        does not run');
+    await world.put('test.txt', 'hoge\n');
+    const agent = await world.start();
+    await world.inSync(hoge);
+    world.desire({ s3: { hash: 'ab'.repeat(32) } });
+    await world.hasStatus({ code: 'HASH_MISMATCH' });
+    await agent.stop('SIGKILL');
+    const down = await statusJson(world);
+    expect(down).toMatchObject({
+      code: 1,
+      ok: false,
+      running: false,
+      version: null,
+      link: null,
+      files: {
+        s3: {
+          status: 'failed',
+          installed: hoge,
+          desired: { hash: 'ab'.repeat(32) },
+          error: { code: 'HASH_MISMATCH' },
+        },
+      },
+    });
+    rmSync(world.path());
+    expect((await status(world)).text).toContain('\n  installed    nothing\n');
+  }));
+
+test('while the agent is down, status shows how far a download had come', () =>
+  scenario(async (world) => {
+    world.sandbox.faults.set('s3-slow', 400_000);
+    await world.put('big', noise(4_000_000));
+    const agent = await world.start();
+    await until('some bytes', () => world.gets().some(({ bytesSent }) => bytesSent > 500_000));
+    await agent.stop('SIGKILL');
+    expect((await status(world)).text).toMatch(/\n {2}progress {5}[\d.]+ [kM]B of 4\.0 MB \(\d+ %\)\n/);
+  }));
+
+test('a state file that cannot be read is told, and stays as it is', () =>
+  scenario(async (world) => {
+    const agent = await world.start();
+    await agent.stop();
+    writeFileSync(join(world.device.dir, 'state', 'state.json'), 'rubbish');
+    const { code, text, log } = await status(world);
+    expect([code, text]).toEqual([1, '']);
+    expect(log).toMatch(/^error: INSTALL: Cannot read the state in .*\nhint: .*\n$/);
+    expect((await status(world)).log).toBe(log);
+  }));
+
+test('status of a wrong configuration exits 78', () =>
+  scenario(async (world) => {
+    expect((await status(world, '--thing-name', 'a b')).code).toBe(78);
+    expect((await status(world, '--once')).code).toBe(64);
+  }));
