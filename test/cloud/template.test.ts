@@ -277,6 +277,40 @@ describe('the resources', () => {
         ScalingConfig: { MaximumConcurrency: 2 },
       },
     });
+    // A new account has ten concurrent executions, of which none may be reserved.
+    const small = stack('group', { ReserveWriters: 'false' });
+    expect(small['Writer']?.['Properties']).not.toHaveProperty('ReservedConcurrentExecutions');
+    expect(small['WriterSource']).toEqual(WriterSource);
+  });
+
+  test('only S3 may call the publisher, for this bucket of this account', () => {
+    const { PublisherPermission, ...others } = stack('key');
+    expect(PublisherPermission).toMatchObject({
+      Properties: {
+        Principal: 's3.amazonaws.com',
+        SourceAccount: '123456789012',
+        SourceArn: bucket,
+        FunctionName: '<Publisher>',
+      },
+    });
+    const types = Object.values(others).map(({ Type }) => Type);
+    expect(types).not.toContain('AWS::Lambda::Permission');
+    expect(types).not.toContain('AWS::SQS::QueuePolicy');
+    expect(types).not.toContain('AWS::Lambda::Url');
+  });
+
+  test('each role is assumed by its one service', () => {
+    const trusted = Object.entries(stack('key')).flatMap(([name, resource]) => {
+      if (resource['Type'] !== 'AWS::IAM::Role') return [];
+      const { Statement } = JSON.parse(JSON.stringify(resource)).Properties.AssumeRolePolicyDocument;
+      return [[name, Statement]];
+    });
+    const by = (Service: string) => [{ Effect: 'Allow', Principal: { Service }, Action: 'sts:AssumeRole' }];
+    expect(Object.fromEntries(trusted)).toEqual({
+      PublisherRole: by('lambda.amazonaws.com'),
+      WriterRole: by('lambda.amazonaws.com'),
+      DeviceRole: by('credentials.iot.amazonaws.com'),
+    });
   });
 });
 
