@@ -30,6 +30,15 @@ export interface RefusedRequest {
   address: S3Address;
 }
 
+const denialHint =
+  'allow s3:GetObject (s3:GetObjectVersion with a versionId) on the key to the role behind the alias; or the object is not uploaded yet';
+/** By the code of the answer, where permissions are not the cause. */
+const denialHints: Readonly<Record<string, string>> = {
+  SignatureDoesNotMatch:
+    'the request was changed on its way, or the secret key is wrong: check "s3.endpoint" and what stands between (a proxy or gateway that rewrites)',
+  InvalidObjectState:
+    'the object is archived (S3 Glacier): restore it with aws s3api restore-object, or copy it to another storage class',
+};
 const endedSession = new Set(['ExpiredToken', 'InvalidToken', 'TokenRefreshRequired', 'InvalidAccessKeyId']);
 
 /** Class, hint and remedy of an error answer. Source: S3 API reference, ErrorResponses; user guide, RESTRedirect. */
@@ -63,12 +72,8 @@ function classify(request: RefusedRequest): Classified {
   }
   if (isElsewhere(request)) return elsewhere(request);
   if (status === 403 || status === 401) {
-    return {
-      code: 'S3_DENIED',
-      options: {
-        hint: 'allow s3:GetObject (s3:GetObjectVersion with a versionId) on the key to the role behind the alias; or the object is not uploaded yet',
-      },
-    };
+    const hint = denialHints[body.code] ?? denialHint;
+    return { code: 'S3_DENIED', options: { hint } };
   }
   if (status === 404 || body.code === 'MethodNotAllowed') {
     const hint = 'upload the object, or correct "url" in the desired state';

@@ -1,6 +1,6 @@
 /** Small steps on the file system that several parts take, each in its safe order. */
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readFile, rename, rm, statfs } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import { createDigest, type DigestEngine } from './digest.ts';
@@ -50,11 +50,21 @@ export async function syncDirectory(directory: string): Promise<void> {
   }
 }
 
-/** Makes a directory and what is missing above it, so that a power cut does not take them away. */
+/**
+ * Makes a directory and what is missing above it, so that a power cut does not take them away. Those that are there are
+ * made as safe: the run that made them may have been killed before it came to that.
+ */
 export async function makeDirectory(path: string, mode = 0o777): Promise<void> {
-  const first = await mkdir(path, { recursive: true, mode });
-  if (first === undefined) return;
-  for (let made = path; made.length >= first.length; made = dirname(made)) await syncDirectory(dirname(made));
+  await mkdir(path, { recursive: true, mode });
+  const { dev } = await stat(path);
+  for (let made = path; dirname(made) !== made; made = dirname(made)) {
+    const parent = dirname(made);
+    // What is mounted is not in its parent, and what is not ours to read was not made here.
+    if ((await stat(parent)).dev !== dev) return;
+    await syncDirectory(parent).catch((error) => {
+      if (errnoOf(error) !== 'EACCES') throw error;
+    });
+  }
 }
 
 /** Replaces a small file: at every instant it holds the old text or the new one. */

@@ -31,7 +31,8 @@ export interface InstallJob {
  *
  * @returns the stamp of the installed file, and whether the file that it replaced is kept: it is not where there is no
  * room for it
- * @throws AgentError INSTALL or DISK_FULL; the target is then what it was, and the part is still there
+ * @throws AgentError INSTALL, and the part is still there, or DISK_FULL, and it is not; the target is what it was, or
+ * new where only its directory could not be synced
  */
 export async function install({
   part,
@@ -56,7 +57,11 @@ export async function install({
     const isOurs = sameStamp({ ...before, ctimeNs: after.ctimeNs }, after);
     return { stamp: isOurs ? after : before, kept };
   } catch (error) {
-    throw diskError(error, `Cannot install ${target}`);
+    const reason = diskError(error, `Cannot install ${target}`);
+    const isFull = reason instanceof AgentError && reason.code === 'DISK_FULL';
+    // What cannot be installed for want of room is not to take more of it.
+    if (isFull) await remove(part.path).catch(() => undefined);
+    throw reason;
   } finally {
     await part.close();
   }

@@ -54,6 +54,25 @@ describe('an error', () => {
   });
 });
 
+describe('the hint of a denial', () => {
+  const hintOf = (code: string) => refused(403, { code }).error.hint ?? '';
+
+  test('names the permission, and that the object may not be uploaded yet', () => {
+    for (const code of ['AccessDenied', 'AnyOther'])
+      expect(hintOf(code)).toMatch(/s3:GetObject.*not uploaded yet/);
+  });
+
+  test('of a wrong signature names what may have changed the request, not the permission', () => {
+    expect(hintOf('SignatureDoesNotMatch')).toMatch(/changed on its way.*"s3.endpoint"/);
+    expect(hintOf('SignatureDoesNotMatch')).not.toContain('s3:GetObject');
+  });
+
+  test('of an archived object says how to restore it', () => {
+    expect(hintOf('InvalidObjectState')).toMatch(/archived.*aws s3api restore-object/);
+    expect(hintOf('InvalidObjectState')).not.toContain('s3:GetObject');
+  });
+});
+
 describe('a session that has ended', () => {
   test.each([
     [400, 'ExpiredToken'],

@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect } from 'bun:test';
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type Bench, linux, newMode, oldMode } from '../support/durability-bench.ts';
-import { benchAt, copied, first, next, type Start, update } from '../support/durability-starts.ts';
+import { benchAt, copied, first, half, next, type Start, update } from '../support/durability-starts.ts';
 import { stepOf } from '../support/durability-syscalls.ts';
 import { toolTest } from '../support/tools.ts';
 import { World } from '../support/world.ts';
@@ -42,8 +42,11 @@ async function killAtEachCall(start: Start, thing: string): Promise<void> {
   const bad: string[] = [];
   let points = 0;
   let hasFailed = false;
-  const play = async (device: number): Promise<void> => {
-    const bench = await benchAt(start, world, `${thing}-${device}`);
+  const benches: Bench[] = [];
+  for (let device = 0; device < devices; device += 1) {
+    benches.push(await benchAt(start, world, `${thing}-${device}`));
+  }
+  const play = async (bench: Bench, device: number): Promise<void> => {
     try {
       const steps = await stepsOf(bench);
       for (const step of steps.filter((_, index) => index % devices === device)) {
@@ -56,8 +59,7 @@ async function killAtEachCall(start: Start, thing: string): Promise<void> {
     }
   };
   const startedMs = performance.now();
-  const plays = Array.from({ length: devices }, (_, device) => play(device));
-  await Promise.all(plays).catch((error) => {
+  await Promise.all(benches.map(play)).catch((error) => {
     hasFailed = true;
     throw error;
   });
@@ -118,5 +120,12 @@ toolTest(
   [linux],
   'an update whose previous file must be copied may be killed before any of its calls as well',
   () => killAtEachCall(copied, 'copied'),
+  limitMs,
+);
+
+toolTest(
+  [linux],
+  'an update of which half is there may be killed before any of its calls as well',
+  () => killAtEachCall(half, 'half'),
   limitMs,
 );

@@ -2,12 +2,12 @@ import { afterAll, beforeAll, expect } from 'bun:test';
 import { dirname } from 'node:path';
 import { type Bench, linux } from '../support/durability-bench.ts';
 import { type Loss, losses, type Recording, record, reportIn } from '../support/durability-power.ts';
-import { benchAt, copied, first, next, type Start, update } from '../support/durability-starts.ts';
+import { benchAt, copied, first, half, next, type Start, update } from '../support/durability-starts.ts';
 import type { TracedCall } from '../support/durability-syscalls.ts';
 import { toolTest } from '../support/tools.ts';
 import { World } from '../support/world.ts';
 
-const starts = [first, update, copied];
+const starts = [first, update, copied, half];
 
 let world: World;
 const benches = new Map<Start, Bench>();
@@ -72,6 +72,25 @@ toolTest([linux], 'what a killed run renamed is synced by the next one before th
   const report = reportIn(bench, second.calls, next);
   expect(broken('reported', losses({ ...recording, calls: both, report }))).toEqual([]);
 });
+
+toolTest(
+  [linux],
+  'a directory that a killed run made is synced by the next one before that reports',
+  async () => {
+    const bench = of(benches, first);
+    const { calls: _, ...recording } = of(recordings, first);
+    bench.restore();
+    // The first sync is for the state directory, which is beside that of the target.
+    const killBefore = { step: `sync ${bench.device.dir}`, nth: 2 };
+    const killed = await bench.traced({ killBefore, dataBytes: next.length });
+    expect(killed.calls.at(-1)).toMatchObject({ call: 'mkdir', path: bench.dataDir, result: 0 });
+    const second = await bench.traced({ dataBytes: next.length });
+    expect(second.run.child.exitCode).toBe(0);
+    const both = [...killed.calls, ...second.calls];
+    const report = reportIn(bench, second.calls, next);
+    expect(broken('reported', losses({ ...recording, calls: both, report }))).toEqual([]);
+  },
+);
 
 interface Spoilt {
   what: string;

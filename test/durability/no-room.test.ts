@@ -126,6 +126,15 @@ function usedBytes(bench: Bench): number {
   return [...files.values()].reduce((sum, size) => sum + size, 0);
 }
 
+/** Names of all that lies there. */
+function namesAt(bench: Bench): string[] {
+  return [...bench.names(bench.dataDir), ...bench.names(bench.stateDir)].sort();
+}
+
+function isLitter(name: string): boolean {
+  return /\.(?:part|new)$/.test(name);
+}
+
 /** Runs the agent while some calls on a path find no room. */
 async function starved(bench: Bench, calls: string, path: string): Promise<Run> {
   const log = join(bench.device.dir, 'strace');
@@ -141,8 +150,7 @@ async function recovers(bench: Bench): Promise<void> {
   expect(run.child.exitCode, run.log).toBe(0);
   expect(bench.fault(updated)).toBeUndefined();
   expect(bench.isReported()).toBe(true);
-  const names = [...bench.names(bench.dataDir), ...bench.names(bench.stateDir)];
-  expect(names.filter((name) => /\.(?:part|new)$/.test(name))).toEqual([]);
+  expect(namesAt(bench).filter(isLitter)).toEqual([]);
 }
 
 function benchOf(start: Start): Bench {
@@ -162,17 +170,21 @@ const slackBytes = 64;
 for (const { what, calls, path, ends, logs, start = update } of steps) {
   toolTest(
     [strace],
-    `no room when ${what}: the update ${ends}, nothing grows, and room ends it`,
+    `no room when ${what}: the update ${ends}, nothing is left behind, and room ends it`,
     async () => {
       const bench = benchOf(start);
       const isDone = ends === 'is done';
       const used: number[] = [];
+      const before = namesAt(bench);
       for (let attempt = 0; attempt < (isDone ? 1 : 3); attempt += 1) {
         const run = await starved(bench, calls, path(bench));
         expect(run.log).toContain(logs);
         expect(run.child.exitCode, run.log).toBe(isDone ? 0 : 1);
         expect(bench.fault(isDone ? updated : oldOf(start))).toBeUndefined();
         expect(bench.isReported()).toBe(isDone);
+        // Only the previous file may go.
+        const isNew = (name: string) => (isDone ? isLitter(name) : !before.includes(name));
+        expect(namesAt(bench).filter(isNew)).toEqual([]);
         used.push(usedBytes(bench));
       }
       const [first = 0, ...later] = used;

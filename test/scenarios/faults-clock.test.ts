@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { libfaketime, withClockOf } from '../support/fake-time.ts';
-import { answers, faultTest } from '../support/faults.ts';
+import { answers, faultTest, waits } from '../support/faults.ts';
 import { toolTest } from '../support/tools.ts';
 import { scenario, sha256, until, type World } from '../support/world.ts';
 
@@ -102,6 +102,47 @@ toolTest(
       await set('+0');
       await world.inSync(sha256(hoge));
       expect(answers(world)).toEqual([200]);
+    }),
+);
+
+/** Before any certificate of the sandbox was valid. */
+const in1971 = `-${Math.floor(Date.now() / 1000 / day) - 365}d`;
+
+toolTest(
+  [libfaketime],
+  'a clock that falls back to 1971 before credentials are there: it is named, and asked soon, until it is set',
+  () =>
+    playClock('+0', async (world, set) => {
+      const run = await world.start();
+      const asked = world.sandbox.credentials.requests.length;
+      await set(in1971);
+      await world.put('test.txt', hoge);
+      await run.logged(/credentials[^\n]*code=CREDENTIALS[^\n]*hint="check the clock of this device/);
+      await world.hasStatus({ status: 'waiting', code: 'CREDENTIALS' });
+      for (const seconds of waits(run)) expect(seconds).toBeLessThanOrEqual(8);
+      expect(world.sandbox.credentials.requests.length).toBe(asked);
+      await set('+0');
+      await world.inSync(sha256(hoge));
+      expect(answers(world)).toEqual([200]);
+    }),
+);
+
+toolTest(
+  [libfaketime],
+  'a clock that falls back to 1971 when credentials are there: S3 is not trusted, and asked soon, until it is set',
+  () =>
+    playClock('+0', async (world, set) => {
+      const run = await world.start();
+      await follows(world, hoge);
+      await set(in1971);
+      await world.put('test.txt', fuga);
+      await run.logged(/Cannot get the object[^\n]*code=NETWORK[^\n]*hint="check the clock of this device/);
+      await world.hasStatus({ status: 'waiting', code: 'NETWORK' });
+      for (const seconds of waits(run)) expect(seconds).toBeLessThanOrEqual(8);
+      await set('+0');
+      await world.inSync(sha256(fuga));
+      expect(answers(world)).toEqual([200, 200]);
+      expect(world.sandbox.credentials.requests.length).toBe(1);
     }),
 );
 

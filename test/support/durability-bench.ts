@@ -104,11 +104,17 @@ export class Bench {
 
   /** Runs the agent with --once to its end, by itself or as the last arguments of a program. */
   async once(program: string[] = []): Promise<Run> {
+    const run = await this.start(program);
+    await run.exit;
+    return run;
+  }
+
+  /** Begins such a run. */
+  async start(program: string[] = []): Promise<Run> {
     const agent = [await executable(), '--once', '--config', this.device.configPath];
     const [first = '', ...rest] = [...program, ...agent];
     const run = new Run(first, rest, this.device.dir);
     this.world.runs.push(run);
-    await run.exit;
     return run;
   }
 

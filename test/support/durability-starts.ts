@@ -1,7 +1,7 @@
 /** How a device may stand before an update. */
-import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
 import { Bench, oldMode } from './durability-bench.ts';
-import { noise, type World } from './world.ts';
+import { noise, until, type World } from './world.ts';
 
 const older = noise(1_000);
 const old = noise(100_000);
@@ -15,6 +15,8 @@ export interface Start {
   /** Where the state is, if not beside the target: on another file system, which has no links to the target. */
   stateRoot?: string;
   prepare: (bench: Bench) => Promise<void>;
+  /** What has been done of the update itself. */
+  begin?: (bench: Bench) => Promise<void>;
 }
 
 export const first: Start = {
@@ -38,6 +40,25 @@ export const update: Start = {
   },
 };
 
+const halfBytes = 150_000;
+
+/** A run that was killed in mid-download. */
+export const half: Start = {
+  ...update,
+  name: 'update of which half is there',
+  begin: async (bench) => {
+    const { faults } = bench.world.sandbox;
+    faults.set('s3-stall', halfBytes, 1);
+    const run = await bench.start();
+    await until('half a part', () => sizeOf(bench.partOf(next)) === halfBytes);
+    await run.stop('SIGKILL');
+  },
+};
+
+function sizeOf(path: string): number {
+  return statSync(path, { throwIfNoEntry: false })?.size ?? 0;
+}
+
 export const copied: Start = {
   name: 'update with the state on another file system',
   before: old,
@@ -54,6 +75,7 @@ export async function benchAt(start: Start, world: World, thingName: string): Pr
   const bench = await Bench.create(world, thingName, start.stateRoot);
   await start.prepare(bench);
   await bench.desire(next);
+  await start.begin?.(bench);
   bench.save();
   return bench;
 }

@@ -16,13 +16,32 @@ export function faultTest(
   play: (world: World) => Promise<number>,
   options?: WorldOptions,
 ): void {
-  test(name, () =>
+  register(test, name, play, options);
+}
+
+/** The same for a fault that takes long but is idle: it is played beside the others of its file. */
+export function longFaultTest(
+  name: string,
+  play: (world: World) => Promise<number>,
+  options?: WorldOptions,
+): void {
+  register(test.concurrent, name, play, options, 120_000);
+}
+
+function register(
+  run: typeof test | typeof test.concurrent,
+  name: string,
+  play: (world: World) => Promise<number>,
+  options?: WorldOptions,
+  timeoutMs?: number,
+): void {
+  const playIt = () =>
     scenario(async (world) => {
       world.sandbox.s3.store.createBucket(quietBucket);
       const bytes = await play(world);
       process.stdout.write(`  ${name} → ${toll(world, bytes)}\n`);
-    }, options),
-  );
+    }, options);
+  run(name, playIt, timeoutMs);
 }
 
 /** What the device took for so many bytes: attempts, answers of S3, bytes that S3 sent, codes that were logged. */
