@@ -24,6 +24,7 @@ import { createGetObject } from './io/s3.ts';
 import { ServerTime } from './io/server-time.ts';
 import { State } from './io/state.ts';
 import { Throttle } from './io/throttle.ts';
+import { watched } from './io/watchdog.ts';
 import { ShadowLink } from './link.ts';
 
 export interface RunOptions {
@@ -93,7 +94,9 @@ class Agent {
     const { random } = Math;
     const serverTime = new ServerTime(clock);
     this.#link = new ShadowLink({
-      connect: (signal) => connectMqtt(this.#broker(identity), signal),
+      connect: watched((signal) => connectMqtt(this.#broker(identity), signal)),
+      host: config.endpoint.host,
+      clientId: config.clientId,
       prefix: shadowPrefix(config.thingName, config.shadowName),
       resyncSeconds: config.resyncSeconds,
       jitterSeconds: config.jitterSeconds,

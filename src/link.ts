@@ -2,23 +2,23 @@
  * Keeps the shadow in view: one connection at a time, made anew whenever it is lost, and the full document read again
  * whenever there is a reason to. A delta or an update is only such a reason; nobody acts on what it says.
  */
-import { backoffMs, reconnect, slow, soon } from './core/backoff.ts';
+import { backoffMs, slow, soon } from './core/backoff.ts';
 import { type AgentError, toAgentError } from './core/errors.ts';
+import { policyStatement } from './core/iot-policy.ts';
 import type { JsonObject, JsonValue } from './core/json.ts';
+import { nextConnect, noReconnects } from './core/reconnect.ts';
 import { rings, type ShadowDocument } from './core/shadow.ts';
 import type { Clock } from './io/clock.ts';
 import { Latest } from './io/latest.ts';
 import type { Logger } from './io/log.ts';
-import type { MqttLink } from './io/mqtt.ts';
+import { LinkLost, type MqttLink } from './io/mqtt.ts';
 import { type Change, isOwnToken, ShadowClient, ShadowRejection } from './io/shadow-client.ts';
-
-// A broker that ends each fresh session must not be met with a fresh backoff each time.
-const stableMs = 60_000;
-// AWS IoT quotas: one CONNECT a second for a client id.
-const minIntervalMs = 1_000;
 
 export interface LinkOptions {
   connect: (signal: AbortSignal) => Promise<MqttLink>;
+  /** Of AWS IoT; with the client id, for hints. */
+  host: string;
+  clientId: string;
   prefix: string;
   resyncSeconds: number;
   /** News by a message wait a random part of this before they ring. */
@@ -102,7 +102,8 @@ export class ShadowLink {
   /** Connects, and connects again, until the signal is aborted. */
   async run(signal: AbortSignal): Promise<void> {
     const { clock, log, random } = this.#options;
-    for (let attempt = 1; !signal.aborted; attempt += 1) {
+    let reconnects = noReconnects;
+    while (!signal.aborted) {
       const startedMs = clock.nowMs();
       this.#connectedAtMs = undefined;
       try {
@@ -110,20 +111,30 @@ export class ShadowLink {
       } catch (error) {
         if (signal.aborted) return;
         const lost = toAgentError(error, 'MQTT', 'The connection to the broker failed');
-        const nowMs = clock.nowMs();
-        if (this.#connectedAtMs !== undefined && nowMs - this.#connectedAtMs >= stableMs) attempt = 1;
-        const waitMs = Math.max(backoffMs(reconnect, attempt, random()), minIntervalMs - (nowMs - startedMs));
+        const kicked = lost instanceof LinkLost;
+        const session = { startedMs, upMs: this.#connectedAtMs, endedMs: clock.nowMs(), kicked };
+        const next = nextConnect(reconnects, session, random());
+        reconnects = next.reconnects;
         this.#fail(lost);
-        log.warning(lost.message, {
-          code: lost.code,
-          hint: lost.hint,
-          retryInSeconds: Math.round(waitMs / 100) / 10,
-        });
-        await clock.sleep(waitMs, signal);
+        const retryInSeconds = Math.round(next.waitMs / 100) / 10;
+        log.warning(lost.message, { code: lost.code, hint: lost.hint, retryInSeconds });
+        if (next.isStorm) this.#tellStorm(reconnects.kicks);
+        await clock.sleep(next.waitMs, signal);
       }
     }
   }
 
+  /** A broker that lets the client in and then ends the session has a reason that MQTT 3.1.1 cannot say. */
+  #tellStorm(times: number): void {
+    const { log, host, clientId, prefix } = this.#options;
+    const publish = policyStatement(host, 'Publish', [`${prefix}/get`, `${prefix}/update`]);
+    log.warning(`The broker has ended ${times} fresh sessions in a row`, {
+      code: 'MQTT',
+      hint: `likely another device connects with the client id "${clientId}" (AWS IoT keeps only the newer one: give each its own), or the certificate's policy lacks ${publish}`,
+    });
+  }
+
+  /** One connection, from its making to its end. */
   async #session(signal: AbortSignal): Promise<void> {
     const { connect, prefix, log, clock, onUp, onDown } = this.#options;
     const link = await connect(signal);

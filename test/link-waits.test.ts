@@ -2,6 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { AgentError } from '../src/core/errors.ts';
 import type { JsonObject } from '../src/core/json.ts';
 import { type ShadowDocument, shadowPrefix } from '../src/core/shadow.ts';
+import { LinkLost } from '../src/io/mqtt.ts';
 import { ShadowLink } from '../src/link.ts';
 import { FakeClock } from './support/io-fake-clock.ts';
 import { FakeLink } from './support/io-fake-link.ts';
@@ -42,6 +43,8 @@ class Play {
   constructor() {
     this.link = new ShadowLink({
       connect: () => this.#connect(),
+      host: 'abc-ats.iot.eu-west-1.amazonaws.com',
+      clientId: 'test-thing',
       prefix: shadowPrefix('test-thing'),
       jitterSeconds: 0,
       resyncSeconds,
@@ -116,7 +119,7 @@ class Play {
   }
 
   async lose(): Promise<void> {
-    this.current.drop(new AgentError('MQTT', 'lost'));
+    this.current.drop(new LinkLost('lost'));
     await settle();
   }
 
@@ -156,15 +159,15 @@ describe('the wait before the next connect', () => {
     await play.lose();
     await play.comesAfter(play.connectsAtMs, 1_000);
     await play.lose();
-    await play.comesAfter(play.connectsAtMs, 1_500);
+    await play.comesAfter(play.connectsAtMs, 1_625);
     await play.pass(minuteMs - 1);
     await play.lose();
-    await play.comesAfter(play.connectsAtMs, 3_000);
+    await play.comesAfter(play.connectsAtMs, 3_250);
     await play.pass(minuteMs);
     await play.lose();
     await play.comesAfter(play.connectsAtMs, 750);
     await play.lose();
-    await play.comesAfter(play.connectsAtMs, 1_500);
+    await play.comesAfter(play.connectsAtMs, 1_625);
     expect([play.ups, play.downs]).toEqual([6, 5]);
   });
 
@@ -179,7 +182,7 @@ describe('the wait before the next connect', () => {
   test('does not take the time that a connect took for that of a connection', async () => {
     play.connectMs = 2 * minuteMs;
     await play.start();
-    for (const ms of [750, 1_500, 3_000]) {
+    for (const ms of [813, 1_625, 3_250]) {
       await play.lose();
       await play.comesAfter(play.connectsAtMs, ms);
     }
@@ -197,6 +200,35 @@ describe('the wait before the next connect', () => {
     await play.comesAfter(play.connectsAtMs, 700);
     await play.comesAfter(play.connectsAtMs, 1_000);
   });
+});
+
+describe('a broker that ends each fresh session after a second', () => {
+  for (const chance of [0, 0.5, 0.999]) {
+    test(`is connected to at most 12 times in a minute, whatever the jitter (${chance})`, async () => {
+      play.chance = chance;
+      await play.start();
+      const [startMs = 0] = play.connectsAtMs;
+      while (play.clock.nowMs() < startMs + minuteMs - 1) {
+        await play.pass(500);
+        if (
+          play.links.at(-1)?.dropped === undefined &&
+          play.clock.nowMs() - (play.connectsAtMs.at(-1) ?? 0) >= 1_000
+        )
+          await play.lose();
+      }
+      expect(play.connectsAtMs.length).toBeGreaterThanOrEqual(5);
+      expect(play.connectsAtMs.length).toBeLessThanOrEqual(12);
+      const gaps = play.connectsAtMs.slice(1).map((ms, index) => ms - (play.connectsAtMs[index] ?? 0));
+      expect(Math.min(...gaps)).toBeGreaterThanOrEqual(1_000);
+      const told = play.log.of('warning').filter(({ message }) => message.includes('in a row'));
+      expect(told.length).toBe(1);
+      expect(told[0]?.message).toBe('The broker has ended 3 fresh sessions in a row');
+      expect(told[0]?.fields['hint']).toContain('another device connects with the client id "test-thing"');
+      expect(told[0]?.fields['hint']).toContain(
+        '"Resource":["arn:aws:iot:eu-west-1:ACCOUNT:topic/$aws/things/test-thing/shadow/get","arn:aws:iot:eu-west-1:ACCOUNT:topic/$aws/things/test-thing/shadow/update"]',
+      );
+    });
+  }
 });
 
 describe('the document', () => {

@@ -29,6 +29,8 @@ class LinkWorld {
   constructor(jitterSeconds: number) {
     const link = new ShadowLink({
       connect: this.broker.connect,
+      host: 'localhost',
+      clientId: 'thing',
       prefix: shadowPrefix('thing'),
       resyncSeconds: 604_800,
       jitterSeconds,

@@ -2,11 +2,11 @@ import { realpath } from 'node:fs/promises';
 import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
 import * as v from 'valibot';
 import type { Problem } from '../core/errors.ts';
+import { regionOfHost } from '../core/iot-policy.ts';
 import { isJsonObject, type JsonObject, type JsonValue, member } from '../core/json.ts';
 import { type Accounts, type Owner, resolveOwner } from '../io/accounts.ts';
 import type { IdentityPaths } from '../io/identity.ts';
 import { fileKind } from '../io/text-file.ts';
-import { regionOfHost } from './grammar.ts';
 import { entries, fileEntries, s3Entries } from './schema.ts';
 
 /** Where relative paths begin and what stands in for a missing stateDir. */

@@ -108,8 +108,3 @@ export function parsePath(text: string): Parsed<string> {
 function hasControl(text: string): boolean {
   return /\p{Cc}/u.test(text) || !text.isWellFormed();
 }
-
-/** The region in a host such as `abc-ats.iot.us-east-1.amazonaws.com`. Source: AWS IoT endpoints, aws and aws-cn. */
-export function regionOfHost(host: string): string | undefined {
-  return /\.iot\.([a-z0-9-]+)\.amazonaws\.com(?:\.cn)?$/.exec(host)?.[1];
-}

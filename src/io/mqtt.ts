@@ -1,6 +1,7 @@
 import { isIP } from 'node:net';
 import { connect, type IClientOptions, type MqttClient } from 'mqtt';
-import { AgentError } from '../core/errors.ts';
+import { AgentError, type AgentErrorOptions } from '../core/errors.ts';
+import { policyStatement } from '../core/iot-policy.ts';
 
 export interface MqttOptions {
   host: string;
@@ -13,12 +14,21 @@ export interface MqttOptions {
   ca: string;
 }
 
+/** The broker has ended a connection that it had taken, or the network has. */
+export class LinkLost extends AgentError {
+  constructor(message: string, options: AgentErrorOptions = {}) {
+    super('MQTT', message, options);
+  }
+}
+
 /** One connection to the broker. It is never mended: when it is closed, another is made. */
 export interface MqttLink {
+  /** The host that it was made to. */
+  readonly host: string;
   /** Resolves when the broker has acknowledged (QoS 1). @throws AgentError MQTT */
   publish(topic: string, payload: string): Promise<void>;
-  /** Resolves when every topic is granted. @throws AgentError MQTT naming those that are not */
-  subscribe(topics: string[]): Promise<void>;
+  /** Resolves with the topics that the broker has not granted. @throws AgentError MQTT */
+  subscribe(topics: string[]): Promise<string[]>;
   onMessage(handler: (topic: string, payload: Uint8Array) => void): void;
   /** The promise, as long as the connection is there; then the reason of its end. (mqtt.js leaves the rest unanswered.) */
   whileUp<T>(promise: Promise<T>): Promise<T>;
@@ -41,9 +51,8 @@ const endTimeoutMs = 2_000;
  */
 export async function connectMqtt(options: MqttOptions, signal: AbortSignal): Promise<MqttLink> {
   signal.throwIfAborted();
-  const { host, port } = options;
   const client = connect(clientOptions(options));
-  const link = new ClientLink(client, `${host}:${port}`);
+  const link = new ClientLink(client, options);
   const abort = () => client.end(true);
   signal.addEventListener('abort', abort);
   try {
@@ -87,6 +96,7 @@ function clientOptions({
 }
 
 class ClientLink implements MqttLink {
+  readonly host: string;
   readonly #client: MqttClient;
   readonly #pending = new Set<(reason: AgentError) => void>();
   readonly closed: Promise<AgentError>;
@@ -94,8 +104,9 @@ class ClientLink implements MqttLink {
   #reason: AgentError | undefined;
   #ending: Promise<void> | undefined;
 
-  constructor(client: MqttClient, where: string) {
+  constructor(client: MqttClient, options: MqttOptions) {
     this.#client = client;
+    this.host = options.host;
     this.closed = new Promise((resolve) => {
       this.#close = resolve;
     });
@@ -107,25 +118,18 @@ class ClientLink implements MqttLink {
     client.on('error', (error) => {
       cause ??= error;
     });
-    client.on('close', () => this.drop(closeReason(where, connected, cause)));
+    client.on('close', () => this.drop(closeReason(options, connected, cause)));
   }
 
   async publish(topic: string, payload: string): Promise<void> {
     await this.whileUp(this.#client.publishAsync(topic, payload, { qos: 1 }));
   }
 
-  async subscribe(topics: string[]): Promise<void> {
-    const granted = await this.whileUp(this.#client.subscribeAsync(topics, { qos: 1 }));
-    const refused = granted.filter(({ qos }) => qos > 1).map(({ topic }) => topic);
-    if (refused.length > 0 || granted.length < topics.length) {
-      throw new AgentError(
-        'MQTT',
-        `The broker refused the subscription to ${refused.join(', ') || 'some topics'}`,
-        {
-          hint: "allow iot:Subscribe on these topic filters in the certificate's policy",
-        },
-      );
-    }
+  async subscribe(topics: string[]): Promise<string[]> {
+    const answers = await this.whileUp(this.#client.subscribeAsync(topics, { qos: 1 }));
+    // A SUBACK has a code for each topic; 128 is a refusal.
+    const granted = new Set(answers.filter(({ qos }) => qos <= 1).map(({ topic }) => topic));
+    return topics.filter((topic) => !granted.has(topic));
   }
 
   onMessage(handler: (topic: string, payload: Uint8Array) => void): void {
@@ -179,22 +183,30 @@ const connackReasons: Record<number, string> = {
   5: 'not authorised',
 };
 
-function closeReason(where: string, connected: boolean, cause: Error | undefined): AgentError {
+function closeReason(options: MqttOptions, connected: boolean, cause: Error | undefined): AgentError {
+  const { host, port, clientId } = options;
+  const where = `${host}:${port}`;
+  const policy = `attach to the certificate a policy that has ${policyStatement(host, 'Connect', [clientId])}`;
   const code = cause !== undefined && 'code' in cause ? cause.code : undefined;
   if (typeof code === 'number' && code > 0 && code < 6) {
     return new AgentError('MQTT', `The broker ${where} refuses the connection: ${connackReasons[code]}`, {
-      hint: "allow iot:Connect for this client id in the certificate's policy, and attach the policy",
+      hint: policy,
       cause,
     });
   }
   if (connected) {
+    if (cause?.message === 'Keepalive timeout') {
+      return new AgentError('TIMEOUT', `The broker ${where} did not answer a ping: the link is dead`, {
+        cause,
+      });
+    }
     const why = cause === undefined ? 'it closed it' : cause.message;
-    return new AgentError('MQTT', `The connection to the broker ${where} was lost: ${why}`, { cause });
+    return new LinkLost(`The connection to the broker ${where} was lost: ${why}`, { cause });
   }
   const why = cause === undefined ? 'it closed the connection before its CONNACK' : reasonOf(cause);
   return new AgentError('NETWORK', `Cannot connect to the broker ${where}: ${why}`, {
     cause,
-    ...hintFor(cause),
+    ...hintFor(cause, policy),
   });
 }
 
@@ -203,12 +215,8 @@ function reasonOf(error: Error): string {
   return error.message.includes(code) ? error.message : `${code} ${error.message}`;
 }
 
-function hintFor(cause: Error | undefined): { hint?: string } {
-  if (cause === undefined) {
-    return {
-      hint: 'check that the certificate is active and that its policy allows iot:Connect with this client id',
-    };
-  }
+function hintFor(cause: Error | undefined, policy: string): { hint?: string } {
+  if (cause === undefined) return { hint: `check that the certificate is active, and ${policy}` };
   const text = reasonOf(cause);
   if (/expired|not.yet.valid/i.test(text)) {
     return { hint: 'check the clock of this device, then the dates of the certificate' };

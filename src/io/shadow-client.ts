@@ -1,5 +1,6 @@
 import { randomBytes } from 'node:crypto';
 import { AgentError } from '../core/errors.ts';
+import { type IotAction, policyStatement } from '../core/iot-policy.ts';
 import type { JsonObject } from '../core/json.ts';
 import {
   parseShadowMessage,
@@ -10,7 +11,7 @@ import {
   type UpdateDelta,
 } from '../core/shadow.ts';
 import type { Logger } from './log.ts';
-import type { MqttLink } from './mqtt.ts';
+import { LinkLost, type MqttLink } from './mqtt.ts';
 
 type Answer = Exclude<ShadowMessage, UpdateDelta>;
 /** A message that tells of a change of the shadow, whoever made it. */
@@ -57,8 +58,36 @@ export class ShadowClient {
   ): Promise<ShadowClient> {
     const client = new ShadowClient(link, prefix, log, onChange);
     link.onMessage((topic, payload) => client.#receive(topic, payload));
-    await client.#orDeaf('the subscription', link.subscribe(shadowTopics(prefix)));
+    await client.#subscribe(shadowTopics(prefix));
     return client;
+  }
+
+  /** AWS IoT ends the connection of a client that may not subscribe; other brokers say so in the SUBACK. */
+  async #subscribe(topics: string[]): Promise<void> {
+    let refused: string[];
+    try {
+      refused = await this.#orDeaf('the subscription', this.#link.subscribe(topics));
+    } catch (error) {
+      if (!(error instanceof LinkLost)) throw error;
+      const hint = `if this comes each time, ${this.#lacks('Subscribe', this.#answers())}`;
+      throw new LinkLost(`${error.message}, when the shadow's topics were subscribed`, {
+        cause: error,
+        hint,
+      });
+    }
+    if (refused.length === 0) return;
+    throw new AgentError('MQTT', `The broker refused the subscription to ${refused.join(', ')}`, {
+      hint: this.#lacks('Subscribe', refused),
+    });
+  }
+
+  /** What the service sends, as a policy names it. */
+  #answers(): string[] {
+    return [`${this.#prefix}/get/*`, `${this.#prefix}/update/*`];
+  }
+
+  #lacks(action: IotAction, names: readonly string[]): string {
+    return `the certificate's policy lacks ${policyStatement(this.#link.host, action, names)}`;
   }
 
   /**
@@ -106,7 +135,7 @@ export class ShadowClient {
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
         const error = new AgentError('TIMEOUT', `The shadow service did not answer ${what}`, {
-          hint: "allow iot:Publish and iot:Receive on the shadow topics of this thing in the certificate's policy",
+          hint: `if this comes each time, ${this.#lacks('Receive', this.#answers())}`,
         });
         reject(error);
         this.#link.drop(error);

@@ -1,6 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from 'bun:test';
 import { AgentError } from '../../src/core/errors.ts';
 import { shadowPrefix } from '../../src/core/shadow.ts';
+import { LinkLost } from '../../src/io/mqtt.ts';
 import { type Change, isOwnToken, ShadowClient, ShadowRejection } from '../../src/io/shadow-client.ts';
 import { FakeLink } from '../support/io-fake-link.ts';
 import { caught, RecordingLog, settle } from '../support/io-helpers.ts';
@@ -36,6 +37,30 @@ describe('a shadow client', () => {
     refusing.subscribeError = new AgentError('MQTT', 'refused');
     await expect(ShadowClient.open(refusing, prefix, log, () => undefined)).rejects.toBe(
       refusing.subscribeError,
+    );
+  });
+
+  test('tells which of the subscriptions was refused, with the statement that allows it', async () => {
+    const refusing = new FakeLink();
+    refusing.refused = [`${prefix}/update/delta`];
+    const error = await caught(ShadowClient.open(refusing, prefix, log, () => undefined));
+    expect(error.message).toBe(
+      'The broker refused the subscription to $aws/things/test-thing/shadow/update/delta',
+    );
+    expect(error.hint).toBe(
+      'the certificate\'s policy lacks {"Effect":"Allow","Action":"iot:Subscribe","Resource":"arn:aws:iot:us-east-1:ACCOUNT:topicfilter/$aws/things/test-thing/shadow/update/delta"}',
+    );
+  });
+
+  test('names the statement also where the broker ends the connection instead of a SUBACK, as AWS IoT does', async () => {
+    const ending = new FakeLink();
+    ending.subscribeNever = true;
+    const opened = caught(ShadowClient.open(ending, prefix, log, () => undefined));
+    ending.drop(new LinkLost('The connection to the broker was lost'));
+    const error = await opened;
+    expect(error).toBeInstanceOf(LinkLost);
+    expect(error.hint).toContain(
+      '"Resource":["arn:aws:iot:us-east-1:ACCOUNT:topicfilter/$aws/things/test-thing/shadow/get/*","arn:aws:iot:us-east-1:ACCOUNT:topicfilter/$aws/things/test-thing/shadow/update/*"]',
     );
   });
 
@@ -230,7 +255,7 @@ describe('a service that does not answer', () => {
     jest.advanceTimersByTime(2_000);
     const error = await asked;
     expect([error.code, error.retry]).toEqual(['TIMEOUT', 'soon']);
-    expect(error.hint).toContain('iot:Publish');
+    expect(error.hint).toContain('"Action":"iot:Receive"');
     expect(link.dropped).toBe(error);
   });
 

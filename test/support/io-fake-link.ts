@@ -10,6 +10,7 @@ export interface Published {
 
 /** A connection to the broker that is all in memory; the test plays the shadow service. */
 export class FakeLink implements MqttLink {
+  readonly host = 'abc-ats.iot.us-east-1.amazonaws.com';
   readonly published: Published[] = [];
   readonly subscribed: string[] = [];
   listenedBeforeSubscribe = false;
@@ -42,11 +43,15 @@ export class FakeLink implements MqttLink {
     return this.whileUp(Promise.resolve());
   }
 
-  async subscribe(topics: string[]): Promise<void> {
+  /** Topics that the SUBACK does not grant. */
+  refused: string[] = [];
+
+  async subscribe(topics: string[]): Promise<string[]> {
     this.listenedBeforeSubscribe = this.#handler !== undefined;
     if (this.subscribeError !== undefined) throw this.subscribeError;
     if (this.subscribeNever) await this.whileUp(new Promise(() => undefined));
     this.subscribed.push(...topics);
+    return this.refused;
   }
 
   onMessage(handler: (topic: string, payload: Uint8Array) => void): void {
@@ -58,7 +63,12 @@ export class FakeLink implements MqttLink {
     return Promise.race([lost, promise]);
   }
 
-  async end(): Promise<void> {}
+  /** How often it was ended. */
+  ends = 0;
+
+  async end(): Promise<void> {
+    this.ends += 1;
+  }
 
   drop(reason: AgentError): void {
     this.dropped = reason;

@@ -45,6 +45,8 @@ export class TestAgent {
     const { clock, reporterClock, log, random, resyncSeconds, jitterSeconds = 0 } = parts;
     this.#link = new ShadowLink({
       connect: parts.connect,
+      host: 'localhost',
+      clientId: 'thing',
       prefix: shadowPrefix(parts.thing),
       resyncSeconds,
       jitterSeconds,

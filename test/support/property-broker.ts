@@ -1,6 +1,6 @@
 import { AgentError } from '../../src/core/errors.ts';
 import type { JsonObject } from '../../src/core/json.ts';
-import type { MqttLink } from '../../src/io/mqtt.ts';
+import { LinkLost, type MqttLink } from '../../src/io/mqtt.ts';
 import type { ShadowService } from '../../src/sandbox/shadow-service.ts';
 import type { ClockView, VirtualClock } from './property-clock.ts';
 
@@ -69,7 +69,7 @@ export class FaultyBroker {
 
   /** Ends the connection, if there is one. */
   cut(): void {
-    this.#link?.drop(new AgentError('MQTT', 'The connection to the broker was lost'));
+    this.#link?.drop(new LinkLost('The connection to the broker was lost'));
   }
 
   /** Sends something that the service did not say. */
@@ -125,7 +125,7 @@ export class FaultyBroker {
   }
 
   #loseSoon(link: MemoryLink, delayMs: number): void {
-    const reason = new AgentError('MQTT', 'The connection to the broker was lost');
+    const reason = new LinkLost('The connection to the broker was lost');
     this.#options.clock.after(delayMs, () => link.drop(reason));
   }
 
@@ -139,6 +139,7 @@ export class FaultyBroker {
 
 /** One connection, as mqtt.js gives it to the agent. */
 class MemoryLink implements MqttLink {
+  readonly host = 'localhost';
   readonly topics = new Set<string>();
   /** Tokens of the requests that are not answered yet. */
   readonly outstanding = new Map<Verb, string>();
@@ -168,8 +169,9 @@ class MemoryLink implements MqttLink {
     return this.whileUp(this.#request(verb, payload) ? Promise.resolve() : new Promise(() => undefined));
   }
 
-  async subscribe(topics: string[]): Promise<void> {
+  async subscribe(topics: string[]): Promise<string[]> {
     for (const topic of topics) this.topics.add(topic);
+    return [];
   }
 
   onMessage(handler: (topic: string, payload: Uint8Array) => void): void {

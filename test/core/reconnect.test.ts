@@ -1,0 +1,74 @@
+import { describe, expect, test } from 'bun:test';
+import { nextConnect, noReconnects, type Reconnects, type Session } from '../../src/core/reconnect.ts';
+
+const failed: Session = { startedMs: 0, upMs: undefined, endedMs: 100, kicked: false };
+const kicked: Session = { startedMs: 0, upMs: 100, endedMs: 1_000, kicked: true };
+
+/** Waits after one session again and again. */
+function waits(session: Session, random: number, times = 9): number[] {
+  let reconnects: Reconnects = noReconnects;
+  return Array.from({ length: times }, () => {
+    const next = nextConnect(reconnects, session, random);
+    ({ reconnects } = next);
+    return next.waitMs;
+  });
+}
+
+describe('the wait before the next connect', () => {
+  test('doubles up to two minutes while there is no connection', () => {
+    expect(waits(failed, 0.999_999)).toEqual([
+      1_000, 2_000, 4_000, 8_000, 16_000, 32_000, 64_000, 120_000, 120_000,
+    ]);
+  });
+
+  test('is never less than what is left of a second since the last connect', () => {
+    expect(waits(failed, 0, 3)).toEqual([900, 900, 900]);
+    expect(waits({ ...failed, endedMs: 5_000 }, 0, 3)).toEqual([500, 500, 500]);
+  });
+
+  for (const random of [0, 0.25, 0.5, 0.999]) {
+    test(`makes at most 12 connects in the first minute of kicks after a second (chance ${random})`, () => {
+      let atMs = 0;
+      const connects = [atMs, ...waits({ ...kicked, upMs: 0 }, random, 60).map((ms) => (atMs += 1_000 + ms))];
+      expect(connects.filter((ms) => ms < 60_000).length).toBeLessThanOrEqual(12);
+      expect(connects.filter((ms) => ms < 3_600_000).length).toBeLessThanOrEqual(130);
+    });
+  }
+
+  test('begins anew after a session that lasted a minute, however that ended', () => {
+    const worn = { attempt: 9, kicks: 5 };
+    for (const isKick of [true, false]) {
+      const lasting = { startedMs: 0, upMs: 100, endedMs: 60_100, kicked: isKick };
+      expect(nextConnect(worn, lasting, 0.5)).toEqual({
+        reconnects: { attempt: 1, kicks: 0 },
+        waitMs: 500,
+        isStorm: false,
+      });
+    }
+    expect(nextConnect(worn, { ...kicked, endedMs: 60_099 }, 0.5).reconnects).toEqual({
+      attempt: 10,
+      kicks: 6,
+    });
+  });
+});
+
+describe('a storm', () => {
+  test('is told at the third kick in a row, once', () => {
+    let reconnects: Reconnects = noReconnects;
+    const told = [kicked, failed, kicked, failed, kicked, failed, kicked, kicked].map((session) => {
+      const next = nextConnect(reconnects, session, 0.5);
+      ({ reconnects } = next);
+      return next.isStorm;
+    });
+    expect(told).toEqual([false, false, false, false, true, false, false, false]);
+  });
+
+  test('is none where there is no connection at all', () => {
+    let reconnects: Reconnects = noReconnects;
+    for (let times = 0; times < 10; times += 1) {
+      const next = nextConnect(reconnects, failed, 0.5);
+      ({ reconnects } = next);
+      expect(next.isStorm).toBe(false);
+    }
+  });
+});
