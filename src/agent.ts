@@ -5,6 +5,7 @@
  */
 import type { AgentConfig } from './config.ts';
 import { parseDesired } from './core/artifact.ts';
+import type { Problem } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
 import { member } from './core/json.ts';
 import { type ShadowDocument, shadowPrefix } from './core/shadow.ts';
@@ -33,6 +34,8 @@ export interface RunOptions {
   /** Aborted to shut down. */
   signal: AbortSignal;
   version: string;
+  /** Of the configuration; logged at the start. */
+  warnings?: readonly Problem[];
 }
 
 // SIGTERM to exit takes under 5 s: this much for the last report, 2 s for the disconnect.
@@ -168,7 +171,7 @@ class Agent {
   }
 
   async run(): Promise<number> {
-    const { version, signal, once } = this.#options;
+    const { version, signal, once, warnings = [] } = this.#options;
     const { thingName, shadowName, files } = this.#config;
     this.#log.info('shadow-agent starts', {
       version,
@@ -176,6 +179,7 @@ class Agent {
       shadow: shadowName,
       files: files.length,
     });
+    for (const { path, message, hint } of warnings) this.#log.warning(`${path}: ${message}`, { hint });
     const link = this.#link.run(this.#offline.signal);
     const ends = await Promise.all(this.#keepers.map((keeper) => keeper.run(signal)));
     await Promise.race([this.#reporter.idle(), this.#clock.sleep(lastReportMs, this.#offline.signal)]);

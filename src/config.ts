@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import { type Resolved, resolveAcross } from './config/checks.ts';
 import { type Flags, fileFlagProblems, mergeFlags, sourceOf } from './config/flags.ts';
 import { structureProblems } from './config/keys.ts';
+import { permissionProblems } from './config/permissions.ts';
 import { issueProblem } from './config/problems.ts';
 import { type ConfigValues, configSchema } from './config/schema.ts';
 import type { Problem } from './core/errors.ts';
@@ -33,6 +34,8 @@ export interface AgentConfig {
   jitterSeconds: number;
   stallSeconds: number;
   digest: 'native' | 'noble';
+  /** Refuse what others on this device could read or replace; else it is a warning. */
+  strict: boolean;
   log: { level: 'debug' | 'info' | 'warning' | 'error'; format: 'text' | 'json' };
 }
 
@@ -65,7 +68,8 @@ export interface FileConfig {
 }
 
 export type LoadedConfig =
-  | { ok: true; config: AgentConfig; identity: Identity }
+  /** `warnings` are problems that do not keep the agent from running. */
+  | { ok: true; config: AgentConfig; identity: Identity; warnings: Problem[] }
   /** `usage` where the command line contradicts the file. */
   | { ok: false; usage: boolean; problems: Problem[] };
 
@@ -75,13 +79,16 @@ export interface LoadOptions {
   flags: Flags;
   env: Readonly<Record<string, string | undefined>>;
   cwd: string;
+  /** By default whether this process is root's. */
+  isRoot?: boolean;
 }
 
 /**
  * Reads the config file, lays the flags over it, checks all of it and reads the identity. Lists every problem at
  * once; none of them is thrown.
  */
-export async function loadConfig({ configPath, flags, env, cwd }: LoadOptions): Promise<LoadedConfig> {
+export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
+  const { configPath, flags, env, cwd, isRoot = process.geteuid?.() === 0 } = options;
   const path = configPath === undefined ? undefined : resolve(cwd, configPath);
   const file = await readFile(path);
   if (!file.ok) return { ok: false, usage: false, problems: [file.problem] };
@@ -97,13 +104,19 @@ export async function loadConfig({ configPath, flags, env, cwd }: LoadOptions): 
     accounts: await readAccounts(),
   });
   const identity = await readIdentity(across.paths);
+  const { strict = isRoot } = raw;
+  const wrongIdentity = identity.ok ? [] : identity.problems;
+  const open = (await permissionProblems(across, path)).filter(
+    (problem) => !wrongIdentity.some((other) => other.path === problem.path),
+  );
   const problems = [
     ...structureProblems(raw),
     ...(parsed.issues ?? []).flatMap(issueProblem),
     ...across.problems,
-    ...(identity.ok ? [] : identity.problems),
+    ...wrongIdentity,
+    ...(strict ? open.map(asRefusal) : []),
   ];
-  const config = parsed.success ? assemble(parsed.output, across) : undefined;
+  const config = parsed.success ? assemble(parsed.output, across, isRoot) : undefined;
   if (problems.length > 0 || config === undefined || !identity.ok) {
     return {
       ok: false,
@@ -111,7 +124,11 @@ export async function loadConfig({ configPath, flags, env, cwd }: LoadOptions): 
       problems: problems.map((problem) => ({ ...problem, path: sourceOf(problem.path, flags) })),
     };
   }
-  return { ok: true, config, identity: identity.identity };
+  return { ok: true, config, identity: identity.identity, warnings: open };
+}
+
+function asRefusal({ hint, ...problem }: Problem): Problem {
+  return { ...problem, hint: `${hint}; or set "strict": false, to be warned only` };
 }
 
 async function readFile(path: string | undefined): ReturnType<typeof readConfigFile> {
@@ -119,7 +136,7 @@ async function readFile(path: string | undefined): ReturnType<typeof readConfigF
 }
 
 /** Joins what the file says with what was worked out of it; undefined where a part had a problem. */
-function assemble(values: ConfigValues, across: Resolved): AgentConfig | undefined {
+function assemble(values: ConfigValues, across: Resolved, isRoot: boolean): AgentConfig | undefined {
   const { cert, key, ca, s3Ca } = across.paths;
   if (cert === undefined || key === undefined || ca === undefined || across.region === undefined)
     return undefined;
@@ -131,6 +148,7 @@ function assemble(values: ConfigValues, across: Resolved): AgentConfig | undefin
     key,
     ca,
     stateDir: across.stateDir,
+    strict: values.strict ?? isRoot,
     s3: { ...s3, region: across.region, ...(s3Ca === undefined ? {} : { ca: s3Ca }) },
     files: values.files.map(({ owner: _owner, ...file }, index) => {
       const { path = file.path, owner } = across.files[index] ?? {};

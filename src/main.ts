@@ -36,7 +36,8 @@ async function run({ once, ...configured }: Extract<Invocation, { kind: 'run' }>
   const signal = shutdownSignal();
   const loaded = await load(configured);
   if (!loaded.ok) return refuse(loaded);
-  return runAgent(loaded.config, loaded.identity, { once, signal, version });
+  const { config, identity, warnings } = loaded;
+  return runAgent(config, identity, { once, signal, version, warnings });
 }
 
 async function status({ json, ...configured }: Extract<Invocation, { kind: 'status' }>): Promise<number> {

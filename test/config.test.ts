@@ -25,7 +25,7 @@ const publicKey = '11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=';
 
 describe('a sound configuration', () => {
   test('gets its defaults, and its paths become absolute beside the file', async () => {
-    expect(configOf(await at.load(sampleConfig()))).toEqual({
+    expect(configOf(await at.load(sampleConfig(), {}, false))).toEqual({
       thingName: 'test-thing',
       clientId: 'test-thing',
       endpoint: { host: 'xxxxxxxxxxxxxx-ats.iot.us-east-1.amazonaws.com' },
@@ -46,6 +46,7 @@ describe('a sound configuration', () => {
       jitterSeconds: 0,
       stallSeconds: 30,
       digest: 'native',
+      strict: false,
       log: { level: 'info', format: 'text' },
     });
   });

@@ -1,4 +1,5 @@
 /** `keygen` and `sign`: what whoever releases files types, far from any device. */
+import { shellWord } from '../core/shell.ts';
 import { sequenceMetadata, signatureMetadata } from '../core/signature.ts';
 import { createSigningKey, readSigningKey, sha256Of, signatureOf } from '../io/signing-key.ts';
 
@@ -39,9 +40,4 @@ export async function sign(request: SignRequest, nowMs: number): Promise<string>
   // A path that begins with a dash would be taken for an option, and `-` for stdin.
   const source = path.startsWith('-') ? `./${path}` : path;
   return `aws s3 cp ${shellWord(source)} ${shellWord(to)} --metadata ${metadata}\n`;
-}
-
-/** A text as one word of a POSIX shell. */
-function shellWord(text: string): string {
-  return /^[\w./:@%+=,-]+$/.test(text) ? text : `'${text.replaceAll("'", "'\\''")}'`;
 }

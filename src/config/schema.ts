@@ -205,6 +205,12 @@ export const entries = {
     choice('SHA-256 of the runtime, or of the bundled library', 'native', ['native', 'noble']),
     'native',
   ),
+  strict: v.exactOptional(
+    flag(
+      'Refuse to start where others could read the key or replace files of the agent; by default true as root, else a warning',
+      true,
+    ),
+  ),
   log: v.optional(
     v.pipe(v.strictObject(logEntries), v.metadata({ description: 'What is logged, on stderr' })),
     {},

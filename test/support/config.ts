@@ -35,7 +35,7 @@ export interface ConfigDir {
   dir: string;
   device: KeyPair;
   /** Writes agent.json and loads it, with the directory as the working directory. */
-  load(config: unknown, flags?: Flags): Promise<LoadedConfig>;
+  load(config: unknown, flags?: Flags, isRoot?: boolean): Promise<LoadedConfig>;
   remove(): Promise<void>;
 }
 
@@ -44,14 +44,14 @@ export async function createConfigDir(): Promise<ConfigDir> {
   const pki = await createPki();
   const device = await pki.issueDevice('test-thing');
   await writeFile(join(dir, 'certificate.pem'), device.cert);
-  await writeFile(join(dir, 'private.key'), device.key);
+  await writeFile(join(dir, 'private.key'), device.key, { mode: 0o600 });
   await writeFile(join(dir, 'AmazonRootCA1.pem'), pki.caCert);
   return {
     dir,
     device,
-    load: async (config, flags = {}) => {
+    load: async (config, flags = {}, isRoot = process.geteuid?.() === 0) => {
       await writeFile(join(dir, 'agent.json'), typeof config === 'string' ? config : JSON.stringify(config));
-      return loadConfig({ configPath: 'agent.json', flags, env: {}, cwd: dir });
+      return loadConfig({ configPath: 'agent.json', flags, env: {}, cwd: dir, isRoot });
     },
     remove: () => rm(dir, { recursive: true, force: true }),
   };
