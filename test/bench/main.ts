@@ -2,6 +2,7 @@
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
+import { aboveAim } from './aims.ts';
 import { compare } from './compare.ts';
 import { fleet } from './fleet.ts';
 import { transfer } from './transfer.ts';
@@ -36,7 +37,9 @@ async function main(name?: string): Promise<number> {
   await mkdir('dist', { recursive: true });
   await writeFile(path, `${JSON.stringify({ bench: name, rows }, null, 2)}\n`);
   process.stdout.write(`\nwritten to ${path}\n`);
-  return 0;
+  const misses = aboveAim(rows);
+  for (const miss of misses) process.stderr.write(`error: ${miss}\n`);
+  return misses.length === 0 ? 0 : 1;
 }
 
 function list(): string {

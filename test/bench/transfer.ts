@@ -1,4 +1,7 @@
-/** What a poor link costs: bytes that S3 has to send for one file, as a ratio to its size. */
+/**
+ * What a poor link costs: the bytes of bodies that S3 has handed to the link for one file, as a ratio to its size. Bytes
+ * that were on their way when the link was cut count, though the device never saw them.
+ */
 import type { JsonObject } from '../../src/core/json.ts';
 import { bytesFetched } from '../support/faults.ts';
 import { noise, scenario, sha256, until, type World } from '../support/world.ts';
@@ -15,8 +18,8 @@ interface Play {
   maxBytesPerSecond?: number;
   /** End the executable with SIGKILL at each cut and start it again. */
   kill: boolean;
-  /** The ratio that is aimed at. */
-  aim: number;
+  /** The ratio that is aimed at; none where the figure is one of the runtime's read-ahead, and so of the machine. */
+  aim?: number;
 }
 
 // A kill loses what the kernel holds for the process: on a link that is slower than the device that is next to nothing,
@@ -25,7 +28,7 @@ const plays: Play[] = [
   { name: 'cut, link of 10 MB/s', linkBytesPerSecond: 10_000_000, kill: false, aim: 1.02 },
   { name: 'cut and kill, link of 10 MB/s', linkBytesPerSecond: 10_000_000, kill: true, aim: 1.05 },
   { name: 'cut, loopback', kill: false, aim: 1.02 },
-  { name: 'cut, loopback, device takes 10 MB/s', maxBytesPerSecond: 10_000_000, kill: false, aim: 1.02 },
+  { name: 'cut, loopback, device takes 10 MB/s', maxBytesPerSecond: 10_000_000, kill: false },
 ];
 
 /** A file of 100 MB over a link that is cut every 7 MB, with and without a SIGKILL at each cut. */
@@ -50,7 +53,7 @@ async function measure(world: World, play: Play): Promise<JsonObject> {
   const fetched = bytesFetched(world);
   return {
     play: name,
-    aim,
+    aim: aim ?? 'none',
     ratio: Number((fetched / sizeBytes).toFixed(4)),
     bytesFetched: fetched,
     requests: world.gets().length,

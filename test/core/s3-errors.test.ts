@@ -133,6 +133,8 @@ describe('a bucket of another region', () => {
   test.each([
     ['us-east-1', 'cn-north-1'],
     ['cn-north-1', 'us-east-1'],
+    ['us-east-1', 'us-gov-west-1'],
+    ['us-gov-west-1', 'us-east-1'],
     ['us-east-1', 'eusc-de-east-1'],
   ])('of another partition is named, but not asked: from %s to %s', (region, bucketRegion) => {
     const { error, remedy } = refused(301, {}, { bucketRegion, address: { ...aws, region } });
@@ -140,13 +142,12 @@ describe('a bucket of another region', () => {
     expect(error.hint).toContain(`"${bucketRegion}"`);
   });
 
-  test('stays within a partition that is not the default one', () => {
-    const { remedy } = refused(
-      301,
-      {},
-      { bucketRegion: 'cn-northwest-1', address: { ...aws, region: 'cn-north-1' } },
-    );
-    expect(remedy).toEqual({ mend: 'region', region: 'cn-northwest-1' });
+  test.each([
+    ['cn-north-1', 'cn-northwest-1'],
+    ['us-gov-west-1', 'us-gov-east-1'],
+  ])('stays within a partition that is not the default one: from %s to %s', (region, bucketRegion) => {
+    const { remedy } = refused(301, {}, { bucketRegion, address: { ...aws, region } });
+    expect(remedy).toEqual({ mend: 'region', region: bucketRegion });
   });
 });
 
@@ -210,6 +211,17 @@ describe('a temporary redirect', () => {
     expect(remedy).toBeUndefined();
     expect([error.code, error.retry]).toEqual(['S3', 'slow']);
     expect(error.hint).toBeString();
+  });
+
+  test.each([
+    ['cn-north-1', 's3.cn-northwest-1.amazonaws.com.cn', { region: 'cn-northwest-1' }],
+    ['cn-north-1', 's3.eu-west-1.amazonaws.com', undefined],
+    ['us-gov-west-1', 's3.us-gov-east-1.amazonaws.com', { region: 'us-gov-east-1' }],
+    ['us-gov-west-1', 's3.us-east-1.amazonaws.com', undefined],
+  ])('from %s to %s stays within the partition', (region, host, followed) => {
+    const { remedy } = redirected(`https://examplebucket.${host}/key`, { ...aws, region });
+    const address = { endpoint: `https://${host}`, pathStyle: false, ...followed };
+    expect(remedy).toEqual(followed && { mend: 'redirect', address });
   });
 
   test('to the configured endpoint itself is followed, in either style', () => {

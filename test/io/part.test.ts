@@ -121,6 +121,14 @@ describe('what stands in the place of a part is refused, and left as it is', () 
     await refused(path);
   });
 
+  test('a device', async () => {
+    const path = partPath('s3', target(), sha);
+    // What /dev/null is.
+    expect(spawnSync('mknod', [path, 'c', '1', '3']).status).toBe(0);
+    await refused(path);
+    expect((await stat(path)).isCharacterDevice()).toBe(true);
+  });
+
   test('a directory', async () => {
     const path = partPath('s3', target(), sha);
     await mkdir(path);

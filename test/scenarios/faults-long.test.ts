@@ -2,7 +2,7 @@
 import { expect } from 'bun:test';
 import { readFileSync } from 'node:fs';
 import { answers, anyBucket, bytesFetched, longFaultTest, quietBucket, waits } from '../support/faults.ts';
-import { ObjectServer, s3Answer, xml } from '../support/io-object-server.ts';
+import { ObjectServer, s3Answer, silent, xml } from '../support/io-object-server.ts';
 import { executable, noise, sha256, until, type World } from '../support/world.ts';
 
 const hoge = Buffer.from('hoge\n');
@@ -43,6 +43,27 @@ longFaultTest(
       await arrives(world, hoge);
       expect(waits(run).length).toBe(1);
       expect(waits(run)[0]).toBeGreaterThanOrEqual(30);
+      expect(s3.requests.length).toBe(2);
+      return hoge.length;
+    } finally {
+      await s3.close();
+    }
+  },
+  anyBucket,
+);
+
+longFaultTest(
+  'S3 takes the request and never answers: it ends, and is made again',
+  async (world) => {
+    const s3 = await ObjectServer.start(world.sandbox.pki.server);
+    try {
+      s3.script = [silent];
+      s3.otherwise = s3Answer({ bytes: hoge, etag: '"hoge"' });
+      world.desire({ s3: { url: `s3://${quietBucket}/slow`, hash: sha256(hoge) } });
+      const run = await world.run(['--config', world.device.configPath, '--s3-endpoint', s3.origin]);
+      await arrives(world, hoge);
+      expect(run.log).toMatch(/no answer in 30 s.* code=TIMEOUT/);
+      expect(waits(run)[0]).toBeLessThanOrEqual(1);
       expect(s3.requests.length).toBe(2);
       return hoge.length;
     } finally {
