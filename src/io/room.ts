@@ -85,7 +85,9 @@ export class RoomClaim {
         if (!this.#claims.includes(this)) this.#claims.push(this);
         return;
       }
-      if (!(await this.#makeRoom())) throw full(bytes, this.#directory, held);
+      // What other downloads hold is a matter of waiting; nothing is given up for it.
+      const isShort = room < bytes + besides;
+      if (!isShort || !(await this.#makeRoom())) throw full(bytes, this.#directory, held);
     }
   }
 

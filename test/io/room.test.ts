@@ -84,7 +84,7 @@ for (const isTold of [true, false]) {
     [mounts],
     `of two downloads that fit only one by one${what}, the second takes no byte, and the first ends`,
     () =>
-      onSmallDisk(fixture().dir, '3m', async (mounted) => {
+      onSmallDisk(fixture().dir, '4m', async (mounted) => {
         const at = fixture();
         const [one, two] = [bytesOf(2 * mebibyte, 1), bytesOf(2 * mebibyte, 2)];
         const halves = inHalves(one, isTold);
@@ -101,6 +101,7 @@ for (const isTold of [true, false]) {
         const error = await caught(download(jobFor(at, mounted, 'two', two)));
         expect([error.code, error.retry]).toEqual(['DISK_FULL', 'slow']);
         expect(error.message).toMatch(/and \d+ are held for other downloads/);
+        expect(at.roomAsked).toBe(0);
         expect(at.progress).toEqual([]);
         halves.go();
         expect(await contentOf(await first)).toEqual(one);
