@@ -4,6 +4,7 @@ import { describeError, errorLines } from './cli/errors.ts';
 import { type Invocation, parseCli, version } from './cli.ts';
 import { keygen, sign } from './commands/signing.ts';
 import { showStatus } from './commands/status.ts';
+import { unit } from './commands/unit.ts';
 import { configJsonSchema, type LoadedConfig, loadConfig } from './config.ts';
 
 const exit = { done: 0, failed: 1, usage: 64, config: 78, interrupted: 130, terminated: 143 };
@@ -29,6 +30,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return run(invocation);
     case 'status':
       return status(invocation);
+    case 'unit':
+      return printUnit(invocation);
   }
 }
 
@@ -44,6 +47,13 @@ async function status({ json, ...configured }: Extract<Invocation, { kind: 'stat
   const loaded = await load(configured);
   if (!loaded.ok) return refuse(loaded);
   return showStatus(loaded.config, loaded.identity, { json });
+}
+
+async function printUnit({ configPath, user }: Extract<Invocation, { kind: 'unit' }>): Promise<number> {
+  // The unit gives this variable, so that a configuration without a stateDir has its state there.
+  const env = { STATE_DIRECTORY: '/var/lib/shadow-agent' };
+  const loaded = await loadConfig({ configPath, flags: {}, env, cwd: process.cwd() });
+  return loaded.ok ? print(await unit(loaded.config, configPath, user)) : refuse(loaded);
 }
 
 async function load({ configPath, flags }: Configured): Promise<LoadedConfig> {

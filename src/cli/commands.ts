@@ -16,6 +16,7 @@ export type Invocation =
   | ({ kind: 'status'; json: boolean } & Configured)
   | { kind: 'schema' }
   | SigningInvocation
+  | { kind: 'unit'; configPath: string; user: string }
   | { kind: 'help'; text: string }
   | { kind: 'version'; text: string }
   | { kind: 'usage-error'; message: string; hint: string };
@@ -130,7 +131,39 @@ error that is likely to pass) and failed (one that somebody has to mend).`,
   },
   keygenCommand,
   signCommand,
+  {
+    name: 'unit',
+    usage: [
+      'shadow-agent unit --config /etc/shadow-agent/agent.json >/etc/systemd/system/shadow-agent.service',
+    ],
+    summary: 'print a hardened systemd unit for a configuration',
+    about: `The unit runs the agent as an unprivileged user who may write to no more than the directories of this
+configuration. Its first lines say what to type before. Where the configuration sets no stateDir, the
+state is in /var/lib/shadow-agent. Make the unit anew when paths or owners change.`,
+    options: [
+      configOption,
+      {
+        flag: 'user',
+        type: 'text',
+        value: '<name>',
+        description: 'User of the agent; by default shadow-agent',
+      },
+    ],
+    isConfigured: false,
+    invocation: unitInvocation,
+  },
 ];
+
+function unitInvocation({ configPath, options }: Given): Invocation {
+  const user = String(options.get('user') ?? 'shadow-agent');
+  // What useradd of shadow-utils takes, and systemd without a warning.
+  if (!/^[a-z_][a-z0-9_-]{0,30}$/.test(user)) {
+    return { kind: 'usage-error', message: `--user cannot be "${user}"`, hint: 'name a user of the system' };
+  }
+  if (configPath !== undefined) return { kind: 'unit', configPath, user };
+  const hint = 'write: shadow-agent unit --config /etc/shadow-agent/agent.json';
+  return { kind: 'usage-error', message: 'unit needs --config: the unit is made for one', hint };
+}
 
 /** The command of a name; undefined where there is none. */
 export function commandOf(name: string): Command | undefined {

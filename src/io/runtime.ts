@@ -63,6 +63,15 @@ function denoClient({ createHttpClient }: DenoNamespace, { ca, cert, key }: TlsI
   });
 }
 
+/** How this program is started, without its arguments: the executable itself, or a runtime with the sources. */
+export function ownCommand(): string[] {
+  const { execPath, argv } = process;
+  const [, script = ''] = argv;
+  // Where the sources lie in a compiled executable.
+  if (script.startsWith('/$bunfs/')) return [execPath];
+  return deno === undefined ? [execPath, script] : [execPath, 'run', '-A', script];
+}
+
 /** The roots that this runtime trusts by itself: its own and the system's. PEM texts. */
 export function defaultRoots(): string[] {
   return [...new Set([...rootCertificates, ...getCACertificates('system')])];

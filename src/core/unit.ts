@@ -1,0 +1,199 @@
+/**
+ * The systemd unit of one configuration: an unprivileged user, everything read-only but what this configuration writes,
+ * and no right that no file of it needs. Source of the directives: systemd.exec(5), systemd.service(5).
+ */
+import { shellWord } from './shell.ts';
+
+/** What of a file matters to its unit. */
+export interface UnitFile {
+  /** Absolute. */
+  path: string;
+  mode?: number;
+  owner?: { uid: number; gid: number };
+  onInstall?: unknown;
+}
+
+export interface UnitRequest {
+  /** How the program is started, without arguments of its own: absolute path first. */
+  command: readonly string[];
+  configPath: string;
+  thingName: string;
+  stateDir: string;
+  key: string;
+  /** Certificate and roots. */
+  certificates: readonly string[];
+  files: readonly UnitFile[];
+  /** Name of the user, and its numbers where the user is there already. */
+  user: { name: string; uid?: number; gid?: number };
+}
+
+/** Variables that turn the runtime into something else, print secrets, or change whom it trusts. */
+export const dangerousVariables = [
+  ...['BUN_OPTIONS', 'BUN_BE_BUN', 'BUN_INSPECT', 'BUN_INSPECT_PRELOAD', 'BUN_CONFIG_VERBOSE_FETCH'],
+  ...['NODE_OPTIONS', 'NODE_TLS_REJECT_UNAUTHORIZED', 'NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR'],
+  ...['SSLKEYLOGFILE', 'LD_PRELOAD', 'LD_LIBRARY_PATH', 'LD_AUDIT', 'DEBUG', 'MQTTJS_SOCKS_PROXY'],
+];
+
+const stateRoot = '/var/lib/';
+
+/** The text of the unit; its first lines say how to install it. */
+export function systemdUnit(request: UnitRequest): string {
+  const { command, configPath, thingName, user } = request;
+  const capabilities = capabilitiesOf(request);
+  const sections = [
+    [
+      '[Unit]',
+      `Description=shadow-agent, which keeps files equal to the shadow of ${thingName}`,
+      'Wants=network-online.target time-sync.target',
+      'After=network-online.target time-sync.target',
+      '# It is started again for ever.',
+      'StartLimitIntervalSec=0',
+    ],
+    [
+      '[Service]',
+      'Type=exec',
+      `ExecStart=${[...command, '--config', configPath].map(execWord).join(' ')}`,
+      `User=${user.name}`,
+      'Restart=always',
+      'RestartSec=5',
+      '# It ends within 5 s of SIGTERM, and ends its hooks itself.',
+      'KillSignal=SIGTERM',
+      'KillMode=mixed',
+      'TimeoutStopSec=10',
+      'WorkingDirectory=/',
+      `UnsetEnvironment=${dangerousVariables.join(' ')}`,
+      '# LimitAS would take the runtime its memory; this counts what is really used.',
+      'MemoryMax=256M',
+      'LimitCORE=0',
+    ],
+    ['# What it may write to, and what it may not', ...pathsOf(request)],
+    ['# What it may do', ...rightsOf(request, capabilities)],
+    ['[Install]', 'WantedBy=multi-user.target'],
+  ];
+  return `${preface(request)}\n\n${sections.map((lines) => lines.join('\n')).join('\n\n')}\n`;
+}
+
+/** What is to be done before, as comments to copy from. */
+function preface({ command, configPath, stateDir, key, certificates, files, user }: UnitRequest): string {
+  const { name } = user;
+  const directories = unique(files.map(({ path }) => directoryOf(path)).filter((path) => !isShared(path)));
+  const own = stateName(stateDir) === undefined ? [stateDir] : [];
+  const program = command.map(shellWord).join(' ');
+  const lines = [
+    'Made by `shadow-agent unit` for this configuration; make it anew when the configuration changes. To install:',
+    '',
+    `  useradd --system --no-create-home --shell /usr/sbin/nologin ${name}`,
+    `  chown ${name} ${shellWord(key)} && chmod 400 ${shellWord(key)}`,
+    `  chmod a+r ${[configPath, ...certificates].map(shellWord).join(' ')}`,
+    ...directories.map(
+      (path) => `  install -d -o ${name} ${shellWord(path)}    # or let it write there as a group`,
+    ),
+    ...own.map((path) => `  install -d -m 700 -o ${name} ${shellWord(path)}`),
+    `  ${program} unit --config ${shellWord(configPath)} >/etc/systemd/system/shadow-agent.service`,
+    '  systemctl daemon-reload && systemctl enable --now shadow-agent',
+  ];
+  return lines.map((line) => `# ${line}`.trimEnd()).join('\n');
+}
+
+function pathsOf({ configPath, stateDir, key, certificates, files, command }: UnitRequest): string[] {
+  const name = stateName(stateDir);
+  const targets = unique(files.map(({ path }) => directoryOf(path)));
+  const writable = unique([...(name === undefined ? [stateDir] : []), ...targets]);
+  const read = unique([configPath, key, ...certificates]);
+  // A file that is mounted by itself is not seen to be replaced, so that its directory is better.
+  const readOnly = unique(
+    read.map((path) => (writable.includes(directoryOf(path)) ? path : directoryOf(path))),
+  );
+  const used = [...writable, ...read, ...command, stateDir];
+  const usesHome = used.some((path) => isBelow(path, ['/home', '/root', '/run/user']));
+  const usesTmp = used.some((path) => isBelow(path, ['/tmp', '/var/tmp']));
+  return [
+    'ProtectSystem=strict',
+    ...(name === undefined ? [] : [`StateDirectory=${word(name)}`, 'StateDirectoryMode=0700']),
+    // With a dash: a directory that is missing is told in the shadow, and does not keep all else from running.
+    `ReadWritePaths=${writable.map((path) => word(`-${path}`)).join(' ')}`,
+    `ReadOnlyPaths=${readOnly.map((path) => word(`-${path}`)).join(' ')}`,
+    `ProtectHome=${usesHome ? 'read-only' : 'yes'}`,
+    `PrivateTmp=${usesTmp ? 'no' : 'yes'}`,
+  ];
+}
+
+function rightsOf({ files }: UnitRequest, capabilities: readonly string[]): string[] {
+  const hasHooks = files.some(({ onInstall }) => onInstall !== undefined);
+  const isPlain = capabilities.length === 0 && !hasHooks;
+  const setsIds = files.some(({ mode = 0 }) => (mode & 0o6000) !== 0);
+  return [
+    ...(hasHooks
+      ? ['# Hooks run in here too: give back what one needs, such as NoNewPrivileges=no for sudo.']
+      : []),
+    `CapabilityBoundingSet=${capabilities.join(' ')}`,
+    `AmbientCapabilities=${capabilities.join(' ')}`,
+    'NoNewPrivileges=yes',
+    `PrivateUsers=${isPlain ? 'yes' : 'no'}`,
+    'PrivateDevices=yes',
+    'PrivateMounts=yes',
+    'DevicePolicy=closed',
+    'ProtectClock=yes',
+    'ProtectControlGroups=yes',
+    'ProtectHostname=yes',
+    'ProtectKernelLogs=yes',
+    'ProtectKernelModules=yes',
+    'ProtectKernelTunables=yes',
+    'ProtectProc=invisible',
+    'RemoveIPC=yes',
+    'RestrictAddressFamilies=AF_INET AF_INET6 AF_UNIX AF_NETLINK',
+    'RestrictNamespaces=yes',
+    'RestrictRealtime=yes',
+    `RestrictSUIDSGID=${setsIds ? 'no' : 'yes'}`,
+    'LockPersonality=yes',
+    'KeyringMode=private',
+    'SystemCallArchitectures=native',
+    'SystemCallErrorNumber=EPERM',
+    'SystemCallFilter=@system-service',
+    `SystemCallFilter=~@resources${isPlain ? ' @privileged' : ''}`,
+    `UMask=${hasHooks ? '0022' : '0077'}`,
+  ];
+}
+
+/** A file for another user: given to it, then still to be read, given a mode, and kept by a second name. */
+function capabilitiesOf({ files, user }: UnitRequest): string[] {
+  const gives = files.some(
+    ({ owner }) => owner !== undefined && (owner.uid !== user.uid || owner.gid !== user.gid),
+  );
+  return gives ? ['CAP_CHOWN', 'CAP_FOWNER', 'CAP_DAC_READ_SEARCH'] : [];
+}
+
+/** What StateDirectory= calls it; undefined where it is not below /var/lib. */
+function stateName(stateDir: string): string | undefined {
+  return stateDir.startsWith(stateRoot) ? stateDir.slice(stateRoot.length) : undefined;
+}
+
+function directoryOf(path: string): string {
+  return path.slice(0, path.lastIndexOf('/')) || '/';
+}
+
+function isBelow(path: string, roots: readonly string[]): boolean {
+  return roots.some((root) => path === root || path.startsWith(`${root}/`));
+}
+
+/** Directories that are there for everyone; none is made or given away. */
+function isShared(directory: string): boolean {
+  return ['/', '/tmp', '/var/tmp'].includes(directory);
+}
+
+function unique(values: readonly string[]): string[] {
+  return [...new Set(values)];
+}
+
+/** One word of a directive: specifiers (%) are escaped, and quotes put where they are needed. */
+function word(text: string): string {
+  const escaped = text.replaceAll('%', '%%');
+  if (/^[\w./:@%+=,-]+$/.test(escaped)) return escaped;
+  const quoted = escaped.replace(/[\\"]/g, '\\$&').replaceAll('\n', '\\n').replaceAll('\t', '\\t');
+  return `"${quoted}"`;
+}
+
+/** In a command line variables are replaced as well. */
+function execWord(text: string): string {
+  return word(text).replaceAll('$', '$$$$');
+}

@@ -1,0 +1,92 @@
+import { describe, expect, test } from 'bun:test';
+import { systemdUnit, type UnitRequest } from '../../src/core/unit.ts';
+
+function unitOf(changes: Partial<UnitRequest> = {}): string {
+  return systemdUnit({
+    command: ['/usr/local/bin/shadow-agent'],
+    configPath: '/etc/shadow-agent/agent.json',
+    thingName: 'test-thing',
+    stateDir: '/var/lib/shadow-agent',
+    key: '/etc/shadow-agent/private.key',
+    certificates: ['/etc/shadow-agent/certificate.pem', '/etc/ssl/root.pem'],
+    files: [{ path: '/srv/app/model.bin' }],
+    user: { name: 'shadow-agent' },
+    ...changes,
+  });
+}
+
+/** The values of one directive. */
+function values(text: string, name: string): string[] {
+  return text
+    .split('\n')
+    .filter((line) => line.startsWith(`${name}=`))
+    .map((line) => line.slice(name.length + 1));
+}
+
+describe('the unit of a configuration', () => {
+  test('may write to its state and the directories of its targets, and to nothing else', () => {
+    const text = unitOf({ files: [{ path: '/srv/app/a' }, { path: '/srv/app/b' }, { path: '/opt/x/c' }] });
+    expect(values(text, 'ProtectSystem')).toEqual(['strict']);
+    expect(values(text, 'StateDirectory')).toEqual(['shadow-agent']);
+    expect(values(text, 'ReadWritePaths')).toEqual(['-/srv/app -/opt/x']);
+    expect(values(text, 'ReadOnlyPaths')).toEqual(['-/etc/shadow-agent -/etc/ssl']);
+    expect(values(text, 'ProtectHome')).toEqual(['yes']);
+    expect(values(text, 'PrivateTmp')).toEqual(['yes']);
+  });
+
+  test('makes its own state directory where that is not in /var/lib, and says so', () => {
+    const text = unitOf({ stateDir: '/data/agent', files: [{ path: '/srv/app/a' }] });
+    expect(values(text, 'StateDirectory')).toEqual([]);
+    expect(values(text, 'ReadWritePaths')).toEqual(['-/data/agent -/srv/app']);
+    expect(text).toContain('#   install -d -m 700 -o shadow-agent /data/agent\n');
+  });
+
+  test('keeps key and certificates read-only where a target lies beside them', () => {
+    const text = unitOf({ files: [{ path: '/etc/shadow-agent/out' }] });
+    const [readOnly] = values(text, 'ReadOnlyPaths');
+    expect(readOnly?.split(' ')).toContain('-/etc/shadow-agent/private.key');
+    expect(readOnly?.split(' ')).not.toContain('-/etc/shadow-agent');
+  });
+
+  test('sees /tmp and home directories only where the configuration names them', () => {
+    expect(values(unitOf({ files: [{ path: '/tmp/tmpfile' }] }), 'PrivateTmp')).toEqual(['no']);
+    expect(values(unitOf({ files: [{ path: '/home/pi/f' }] }), 'ProtectHome')).toEqual(['read-only']);
+  });
+
+  test('has no capability, unless a file is for another user', () => {
+    const owner = { uid: 1000, gid: 1000 };
+    const files = [{ path: '/srv/f', owner }];
+    expect(values(unitOf(), 'CapabilityBoundingSet')).toEqual(['']);
+    expect(values(unitOf(), 'PrivateUsers')).toEqual(['yes']);
+    const needs = unitOf({ files });
+    expect(values(needs, 'AmbientCapabilities')).toEqual(['CAP_CHOWN CAP_FOWNER CAP_DAC_READ_SEARCH']);
+    expect(values(needs, 'PrivateUsers')).toEqual(['no']);
+    expect(values(needs, 'SystemCallFilter')).toEqual(['@system-service', '~@resources']);
+    const own = unitOf({ files, user: { name: 'app', uid: 1000, gid: 1000 } });
+    expect(values(own, 'AmbientCapabilities')).toEqual(['']);
+    expect(values(own, 'User')).toEqual(['app']);
+  });
+
+  test('may set set-user-id bits only where a mode asks for it, and leaves hooks their umask', () => {
+    expect(values(unitOf(), 'RestrictSUIDSGID')).toEqual(['yes']);
+    expect(values(unitOf({ files: [{ path: '/srv/f', mode: 0o4755 }] }), 'RestrictSUIDSGID')).toEqual(['no']);
+    const hooked = unitOf({ files: [{ path: '/srv/f', onInstall: { command: ['/bin/true'] } }] });
+    expect(values(hooked, 'UMask')).toEqual(['0022']);
+    expect(hooked).toContain('# Hooks run in here too');
+  });
+
+  test('never gives up, waits for the network and the time, and leaves 5 s to stop', () => {
+    const text = unitOf();
+    expect(values(text, 'Restart')).toEqual(['always']);
+    expect(values(text, 'StartLimitIntervalSec')).toEqual(['0']);
+    expect(values(text, 'After')).toEqual(['network-online.target time-sync.target']);
+    expect(Number(values(text, 'TimeoutStopSec')[0])).toBeGreaterThan(5);
+    expect(text).not.toMatch(/^LimitAS=/m);
+  });
+
+  test('quotes what systemd would read otherwise', () => {
+    const configPath = '/etc/a b/100%/$HOME/"x".json';
+    const [line] = values(unitOf({ configPath }), 'ExecStart');
+    expect(line).toBe('/usr/local/bin/shadow-agent --config "/etc/a b/100%%/$$HOME/\\"x\\".json"');
+  });
+});

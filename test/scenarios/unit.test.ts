@@ -1,0 +1,81 @@
+/** The systemd unit that the executable prints, as systemd judges it. */
+import { expect, test } from 'bun:test';
+import { spawnSync } from 'node:child_process';
+import { readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { command } from '../support/signing.ts';
+import { program, toolTest } from '../support/tools.ts';
+import { executable, scenario, sha256, type World } from '../support/world.ts';
+
+const analyze = program('systemd-analyze', 'systemd');
+const strace = program('strace');
+
+function run(tool: string, ...args: string[]): { status: number | null; output: string } {
+  const { status, stdout, stderr } = spawnSync(tool, args, { encoding: 'utf8' });
+  return { status, output: stdout + stderr };
+}
+
+/** Prints the unit, and puts it where systemd finds it a good name. */
+async function unitOf(world: World): Promise<string> {
+  const text = await command(world.device.dir, 'unit', '--config', 'agent.json');
+  const path = join(world.sandbox.dir, 'shadow-agent.service');
+  writeFileSync(path, text);
+  return path;
+}
+
+/** The system calls that a group of systemd stands for. */
+function group(name: string): string[] {
+  const lines = run(analyze.path, 'syscall-filter', '--no-pager', name).output.split('\n').slice(1);
+  return lines
+    .map((line) => line.trim())
+    .filter((line) => line !== '' && !line.startsWith('#'))
+    .flatMap((line) => (line.startsWith('@') ? group(line) : [line]));
+}
+
+test('the unit is for the executable and its configuration, by their absolute paths', () =>
+  scenario(async (world) => {
+    const text = readFileSync(await unitOf(world), 'utf8');
+    expect(text).toContain(`\nExecStart=${await executable()} --config ${world.device.configPath}\n`);
+    expect(text).toContain('\nUser=shadow-agent\n');
+  }));
+
+toolTest([analyze], 'systemd finds nothing wrong with the unit, and its exposure is 1.5 or less', () =>
+  scenario(
+    async (world) => {
+      const path = await unitOf(world);
+      expect(run(analyze.path, 'verify', path)).toEqual({ status: 0, output: '' });
+      const { output } = run(analyze.path, 'security', '--offline=true', '--no-pager', path);
+      const exposure = Number(/exposure level for \S+: ([\d.]+)/.exec(output)?.[1]);
+      process.stdout.write(`  exposure ${exposure} of 10\n`);
+      expect(exposure).toBeLessThanOrEqual(1.5);
+    },
+    { files: [{ property: 's3', path: '/srv/app/model.bin' }] },
+  ),
+);
+
+toolTest(
+  [analyze, strace],
+  'what the executable asks of the kernel is all that the unit lets it',
+  async () => {
+    const tracer = [strace.path, '-D', '-f', '-qq', '-o', 'calls'] as const;
+    await scenario(
+      async (world) => {
+        await world.put('test.txt', 'hoge\n');
+        const run = await world.start();
+        await world.inSync(sha256('hoge\n'));
+        await run.stop();
+        const lines = readFileSync(join(world.device.dir, 'calls'), 'utf8').split('\n');
+        const called = new Set(
+          lines.flatMap((line) => /^\d+ +(?:<\.\.\. )?([a-z]\w*)/.exec(line)?.[1] ?? []),
+        );
+        const allowed = new Set([...group('@system-service'), ...group('@default')]);
+        const denied = new Set([...group('@resources'), ...group('@privileged')]);
+        expect(called.size).toBeGreaterThan(40);
+        expect([...called].filter((name) => !allowed.has(name) || denied.has(name))).toEqual([]);
+        const families = lines.flatMap((line) => /socket\((AF_\w+)/.exec(line)?.[1] ?? []);
+        expect(families.filter((name) => !/^AF_(INET6?|UNIX|NETLINK)$/.test(name))).toEqual([]);
+      },
+      { command: [...tracer, await executable()] },
+    );
+  },
+);
