@@ -1,6 +1,6 @@
 import { dirname, resolve } from 'node:path';
 import * as v from 'valibot';
-import { type Resolved, resolveAcross } from './config/checks.ts';
+import { type Resolved, type ResolvedFile, resolveAcross } from './config/checks.ts';
 import { type Flags, fileFlagProblems, mergeFlags, sourceOf } from './config/flags.ts';
 import { structureProblems } from './config/keys.ts';
 import { permissionProblems } from './config/permissions.ts';
@@ -65,6 +65,14 @@ export interface FileConfig {
   keepPrevious: boolean;
   /** Where it is there, an object must carry a signature by one of these keys: base64 of 32 bytes, Ed25519. */
   verify?: { publicKeys: string[] };
+  /** Runs for each file that was installed, and decides whether it stays. */
+  onInstall?: HookConfig;
+}
+
+export interface HookConfig {
+  /** Program and arguments, without a shell; a program with a slash is an absolute path. */
+  command: readonly string[];
+  timeoutSeconds: number;
 }
 
 export type LoadedConfig =
@@ -150,9 +158,18 @@ function assemble(values: ConfigValues, across: Resolved, isRoot: boolean): Agen
     stateDir: across.stateDir,
     strict: values.strict ?? isRoot,
     s3: { ...s3, region: across.region, ...(s3Ca === undefined ? {} : { ca: s3Ca }) },
-    files: values.files.map(({ owner: _owner, ...file }, index) => {
-      const { path = file.path, owner } = across.files[index] ?? {};
-      return { ...file, path, ...(owner === undefined ? {} : { owner }) };
+    files: values.files.map(({ owner: _owner, onInstall, ...file }, index) => {
+      const { path = file.path, owner, program }: Partial<ResolvedFile> = across.files[index] ?? {};
+      return {
+        ...file,
+        path,
+        ...(owner === undefined ? {} : { owner }),
+        ...(onInstall === undefined ? {} : { onInstall: withProgram(onInstall, program) }),
+      };
     }),
   };
+}
+
+function withProgram({ command, ...hook }: HookConfig, program: string | undefined): HookConfig {
+  return { ...hook, command: program === undefined ? command : [program, ...command.slice(1)] };
 }

@@ -1,34 +1,36 @@
 /** One loop for one file: look, decide, perform, record. A failing file never holds up another. */
+import { Applier } from './apply.ts';
+import { Attempts } from './attempt.ts';
 import type { FileConfig } from './config.ts';
 import { type Desired, type DesiredRules, sameDesired } from './core/artifact.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
-import { Progress } from './core/progress.ts';
+import { released } from './core/pending.ts';
 import {
   type Action,
-  type Activity,
   decide,
   type Failure,
   type Outcome,
   reconnected,
   record,
-  reportOf,
   type Snapshot,
   settled,
 } from './core/reconcile.ts';
+import { type Activity, reportOf } from './core/report.ts';
 import { type StatusOfFile, statusOfFile } from './core/status.ts';
 import type { Clock } from './io/clock.ts';
 import type { DigestEngine } from './io/digest.ts';
+import { KeptFiles } from './io/kept.ts';
 import { Latest } from './io/latest.ts';
 import type { Logger } from './io/log.ts';
 import type { Reporter } from './io/reporter.ts';
 import type { Room } from './io/room.ts';
 import type { GetObject } from './io/s3.ts';
-import { type State, storable } from './io/state.ts';
+import type { State } from './io/state.ts';
 import { Target } from './io/target.ts';
 import type { Throttle } from './io/throttle.ts';
 import type { ShadowLink } from './link.ts';
-import { update } from './update.ts';
+import { Memory } from './memory.ts';
 
 export interface KeeperOptions {
   stateDir: string;
@@ -49,11 +51,24 @@ export interface KeeperOptions {
 }
 
 const noAnswer = { code: 'TIMEOUT', message: 'The shadow service did not answer' } as const;
-const hourMs = 3_600_000;
 const onceRetryMs = 60_000;
-// Before the rename the answer that desired this must be this young; a poor link has this long to give another.
-const freshMs = 10_000;
-const freshTimeoutMs = 5_000;
+// A hook that ends sooner is not worth a message.
+const applyingMs = 2_000;
+
+interface Signals {
+  /** The agent ends, or somebody asks for a rollback. */
+  stop: AbortSignal;
+  /** … or something else is desired. */
+  superseded: AbortSignal;
+  /** … or disk and clock are to be looked at. */
+  wake: AbortSignal;
+}
+
+/** Somebody who waits for the end of a rollback. */
+interface Asker {
+  answer: (end: Snapshot | AgentError) => void;
+  isBegun: boolean;
+}
 
 /** Keeps one file equal to what is desired of it. */
 export class FileKeeper {
@@ -62,24 +77,32 @@ export class FileKeeper {
   readonly #file: FileConfig;
   readonly #options: KeeperOptions;
   readonly #target: Target;
+  readonly #attempts: Attempts;
+  readonly #applier: Applier;
+  readonly #memory: Memory;
   readonly #desired = new Latest<Desired>({ kind: 'unknown' });
   /** Ends a wait, so that disk and clock are looked at again; it does not end an attempt. */
   readonly #nudge = new Latest(undefined);
+  /** Rings when somebody asks for a rollback; that ends an attempt, and a hook that runs. */
+  readonly #asked = new Latest(undefined);
+  #asker: Asker | undefined;
   #snapshot: Snapshot = { desired: { kind: 'unknown' } };
   #linkIsNew = false;
-  /** The most bytes that were on disk for a desired value. */
-  #best: { value: JsonValue; bytes: number } | undefined;
   #logged: Desired | undefined;
-  /** Of the attempt that is under way. */
-  #progress: Progress | undefined;
   #onceUntilMs = Number.POSITIVE_INFINITY;
 
   constructor(file: FileConfig, options: KeeperOptions) {
     this.#file = file;
     this.#options = options;
     this.property = file.property;
-    const { state, log, digest } = options;
-    this.#target = new Target({ property: file.property, path: file.path, digest, state, log });
+    const { state, log, digest, stateDir, clock } = options;
+    const { property, path } = file;
+    this.#target = new Target({ property, path, digest, state, log });
+    const parts = { file, target: this.#target, kept: new KeptFiles(stateDir, property, path) };
+    const onProgress = (progress: Activity) => this.#report(progress);
+    this.#attempts = new Attempts({ ...options, ...parts, onProgress });
+    this.#applier = new Applier({ ...parts, digest, log });
+    this.#memory = new Memory({ ...parts, clock, log });
     this.rules = file.allow === undefined ? {} : { allow: file.allow };
   }
 
@@ -112,31 +135,82 @@ export class FileKeeper {
    * @returns with `once`, why the file is not as desired
    */
   async run(signal: AbortSignal): Promise<AgentError | undefined> {
-    const { clock, once, random } = this.#options;
-    if (!once) this.#snapshot = this.#loadFailure();
-    while (!signal.aborted) {
-      const stop = AbortSignal.any([signal, this.#desired.replaced]);
-      const wake = AbortSignal.any([stop, this.#nudge.replaced]);
-      const outcome = await this.#observe(signal);
-      this.#snapshot = record(this.#snapshot, outcome, clock.nowMs(), random());
-      await this.#remember(outcome);
-      this.#report('idle');
-      const end = once ? this.#onceEnd() : undefined;
-      if (end !== undefined) return end === 'done' ? undefined : end;
-      const next = await this.#perform(decide(this.#snapshot, clock.nowMs()), stop, wake);
-      this.#snapshot = record(this.#snapshot, next, clock.nowMs(), random());
-      await this.#remember(next);
+    const { once } = this.#options;
+    this.#snapshot = { ...this.#snapshot, ...this.#memory.load(once) };
+    await this.#memory.clean(this.#snapshot);
+    try {
+      while (!signal.aborted) {
+        const stop = AbortSignal.any([signal, this.#asked.replaced]);
+        const superseded = AbortSignal.any([stop, this.#desired.replaced]);
+        const wake = AbortSignal.any([superseded, this.#nudge.replaced]);
+        await this.#record(await this.#observe(signal));
+        await this.#beginRollback();
+        this.#report('idle');
+        const end = once ? this.#onceEnd() : undefined;
+        if (end !== undefined) return end === 'done' ? undefined : end;
+        const action = decide(this.#snapshot, this.#options.clock.nowMs());
+        await this.#record(await this.#perform(action, { stop, superseded, wake }));
+      }
+      this.#report('stopping');
+      return undefined;
+    } finally {
+      this.#answer(new AgentError('INSTALL', `${this.property}: the agent ends; ask again when it has`));
     }
-    this.#report('stopping');
-    return undefined;
+  }
+
+  async #record(outcome: Outcome): Promise<void> {
+    const { clock, random } = this.#options;
+    this.#snapshot = record(this.#snapshot, outcome, clock.nowMs(), random());
+    await this.#memory.remember(outcome, this.#snapshot);
+    if (this.#asker?.isBegun !== true) return;
+    const { pending, failure } = this.#snapshot;
+    if (outcome.kind === 'failed' && failure !== undefined) this.#answer(this.#reason(failure));
+    if (pending === undefined) this.#answer(this.#snapshot);
+  }
+
+  /**
+   * Puts the previous file back, and holds it until another hash is desired.
+   *
+   * @returns what is known of the file then
+   * @throws AgentError HELD or INSTALL where there is no way back, or it cannot be gone
+   */
+  rollback(): Promise<Snapshot> {
+    return new Promise((resolve, reject) => {
+      if (this.#asker !== undefined) {
+        return reject(new AgentError('HELD', `${this.property}: it is being rolled back already`));
+      }
+      const answer = (end: Snapshot | AgentError) => (end instanceof AgentError ? reject(end) : resolve(end));
+      this.#asker = { answer, isBegun: false };
+      this.#asked.set(undefined);
+    });
+  }
+
+  async #beginRollback(): Promise<void> {
+    if (this.#asker === undefined || this.#asker.isBegun) return;
+    this.#asker.isBegun = true;
+    try {
+      this.#snapshot = await this.#applier.begin(this.#snapshot);
+    } catch (error) {
+      this.#answer(toAgentError(error, 'INSTALL', `Cannot roll ${this.property} back`));
+    }
+  }
+
+  #answer(end: Snapshot | AgentError): void {
+    this.#asker?.answer(end);
+    this.#asker = undefined;
   }
 
   /** Takes in what is desired and what is on the disk, as of now. A target that cannot be read is a failed attempt. */
   async #observe(signal: AbortSignal): Promise<Outcome> {
     const { clock } = this.#options;
-    const { installed: _, ...rest } = this.#snapshot;
+    const { failure, lastInstall } = this.#snapshot;
     const desired = this.#desired.value;
-    const snapshot: Snapshot = { ...rest, desired };
+    const snapshot = released({
+      desired,
+      ...this.#memory.recall(),
+      ...(failure === undefined ? {} : { failure }),
+      ...(lastInstall === undefined ? {} : { lastInstall }),
+    });
     this.#snapshot = this.#linkIsNew ? reconnected(snapshot, clock.nowMs()) : snapshot;
     this.#linkIsNew = false;
     try {
@@ -160,92 +234,24 @@ export class FileKeeper {
     this.#options.log.warning(message, { file: this.property, code, hint });
   }
 
-  async #perform(action: Action, stop: AbortSignal, wake: AbortSignal): Promise<Outcome> {
-    if (action.do === 'install') return this.#update(action, stop);
+  async #perform(action: Action, { stop, superseded, wake }: Signals): Promise<Outcome> {
     const { clock } = this.#options;
-    const { untilMs = Number.POSITIVE_INFINITY } = action;
-    await clock.sleep(Math.min(untilMs, this.#onceUntilMs) - clock.nowMs(), wake);
-    return { kind: 'waited' };
-  }
-
-  async #update(
-    { artifact, value }: Extract<Action, { do: 'install' }>,
-    signal: AbortSignal,
-  ): Promise<Outcome> {
-    const { clock, log, link, stateDir, stallSeconds, digest, getObject, throttle, room } = this.#options;
-    const startedMs = clock.nowMs();
-    const best = this.#best?.value === value ? this.#best.bytes : 0;
-    const progress = new Progress(startedMs, best);
-    this.#progress = progress;
-    log.info('Updating', { file: this.property, url: artifact.url, hash: artifact.sha256 });
-    try {
-      const installed = await update({
-        file: this.#file,
-        artifact,
-        value,
-        installed: this.#snapshot.installed,
-        stateDir,
-        stallSeconds,
-        digest,
-        getObject,
-        throttle,
-        room,
-        target: this.#target,
-        onProgress: (bytes, size) => {
-          progress.take(bytes, size, clock.nowMs());
-          if (progress.isReportDue(clock.nowMs()))
-            this.#report({ bytes, ...(size === undefined ? {} : { size }) });
-        },
-        confirm: () => link.fresh(freshMs, freshTimeoutMs, signal),
-        signal,
-      });
-      const { path } = this.#file;
-      const seconds = Math.round((clock.nowMs() - startedMs) / 10) / 100;
-      log.info('Installed', {
-        file: this.property,
-        path,
-        hash: artifact.sha256,
-        bytes: installed.stamp.size,
-        seconds,
-      });
-      this.#target.installed(installed);
-      return { kind: 'installed', value, installed };
-    } catch (error) {
-      if (signal.aborted) {
-        log.info('Update stopped', { file: this.property, hash: artifact.sha256 });
-        return { kind: 'superseded' };
+    switch (action.do) {
+      case 'install':
+        return this.#attempts.make(action, this.#snapshot.installed, superseded);
+      case 'wait': {
+        const { untilMs = Number.POSITIVE_INFINITY } = action;
+        await clock.sleep(Math.min(untilMs, this.#onceUntilMs) - clock.nowMs(), wake);
+        return { kind: 'waited' };
       }
-      this.#best = { value, bytes: progress.bestBytes };
-      link.ring();
-      const failed = toAgentError(error, 'INSTALL', `Cannot install ${this.#file.path}`);
-      return { kind: 'failed', value, error: failed, gained: progress.gained && failed.retry === 'soon' };
-    } finally {
-      this.#progress = undefined;
+      default: {
+        const ended = new AbortController();
+        void clock.sleep(applyingMs, ended.signal).then(() => {
+          if (!ended.signal.aborted) this.#report('applying');
+        });
+        return this.#applier.perform(action, stop).finally(() => ended.abort());
+      }
     }
-  }
-
-  /** Logs a failure, and stores one whose wait a restart must not cut short. */
-  async #remember(outcome: Outcome): Promise<void> {
-    const { failure } = this.#snapshot;
-    if (outcome.kind !== 'failed' || failure === undefined) return;
-    const { clock, log } = this.#options;
-    const { code, message, hint, attempt, retryAtMs } = failure;
-    const retryInSeconds =
-      retryAtMs === undefined ? undefined : Math.round((retryAtMs - clock.nowMs()) / 100) / 10;
-    log.warning(message, { file: this.property, code, hint, attempt, retryInSeconds });
-    const retryAtWallMs = retryAtMs === undefined ? undefined : clock.wallMs() + retryAtMs - clock.nowMs();
-    const stored = storable(failure, retryAtWallMs);
-    if (stored !== undefined || this.#target.stored.failure !== undefined)
-      await this.#target.store({ failure: stored });
-  }
-
-  #loadFailure(): Snapshot {
-    const { clock } = this.#options;
-    const stored = this.#target.stored.failure;
-    if (stored === undefined) return this.#snapshot;
-    const waitMs = Math.min(Math.max(stored.retryAtMs - clock.wallMs(), 0), hourMs);
-    const failure: Failure = { ...stored, retry: 'slow', retryAtMs: clock.nowMs() + waitMs };
-    return { ...this.#snapshot, failure };
   }
 
   #onceEnd(): 'done' | AgentError | undefined {
@@ -273,6 +279,6 @@ export class FileKeeper {
   status(): StatusOfFile {
     const { clock } = this.#options;
     const moment = { nowMs: clock.nowMs(), wallMs: clock.wallMs() };
-    return statusOfFile(this.#file.path, this.#snapshot, this.#progress, moment);
+    return statusOfFile(this.#file.path, this.#snapshot, this.#attempts.progress, moment);
   }
 }

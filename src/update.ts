@@ -1,19 +1,20 @@
 /** One attempt at a file: from what is desired to what is installed. It tries once, and throws a coded error. */
 import { lstat } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { FileConfig } from './config.ts';
 import type { Artifact } from './core/artifact.ts';
+import { AgentError } from './core/errors.ts';
 import type { JsonObject } from './core/json.ts';
-import type { Installed } from './core/reconcile.ts';
+import type { Installed, Outcome } from './core/reconcile.ts';
 import type { DigestEngine } from './io/digest.ts';
-import { readBootId, remove } from './io/disk.ts';
+import { readBootId } from './io/disk.ts';
 import { download } from './io/download.ts';
 import { install } from './io/install.ts';
-import { cleanParts, fileId, type Part, partPath } from './io/part.ts';
+import type { KeptFiles } from './io/kept.ts';
+import { cleanParts, type Part, partPath } from './io/part.ts';
 import type { Room } from './io/room.ts';
 import type { GetObject } from './io/s3.ts';
 import { SignedObject } from './io/signature.ts';
-import type { StampedInstalled } from './io/state.ts';
+import type { FileStamp, StampedInstalled } from './io/state.ts';
 import type { Target } from './io/target.ts';
 import type { Throttle } from './io/throttle.ts';
 
@@ -24,7 +25,7 @@ export interface UpdateJob {
   value: JsonObject;
   /** What the target holds now. */
   installed: Installed | undefined;
-  stateDir: string;
+  kept: KeptFiles;
   stallSeconds: number;
   digest: DigestEngine;
   getObject: GetObject;
@@ -37,14 +38,16 @@ export interface UpdateJob {
   signal: AbortSignal;
 }
 
+/** What an update has installed. */
+export type Updated = Extract<Outcome, { kind: 'installed' }> & { installed: StampedInstalled };
+
 /**
- * Downloads, verifies and installs.
+ * Downloads, verifies and installs. Where the file has a hook, it is pending then.
  *
- * @returns what is installed now
  * @throws AgentError of io/download.ts or io/install.ts; the signal's reason when it is aborted. The target is then
  * what it was.
  */
-export async function update(job: UpdateJob): Promise<StampedInstalled> {
+export async function update(job: UpdateJob): Promise<Updated> {
   const { file, artifact, value, signal, target } = job;
   const { property, path } = file;
   signal.throwIfAborted();
@@ -74,18 +77,17 @@ export async function update(job: UpdateJob): Promise<StampedInstalled> {
     // From here on no older signature is taken, also if this install is cut short.
     if (seal !== undefined) await target.announce({ signature: seal });
   });
-  const previousPath = await announcePrevious(job);
-  const { stamp, kept } = await install({
-    part,
-    target: path,
-    mode: file.mode,
-    owner: file.owner,
-    previousPath,
-  });
-  const installed = { sha256: artifact.sha256, value, stamp };
-  const previous = previousPath !== undefined && !kept ? { previous: undefined } : {};
-  await target.store({ installed, part: undefined, failure: undefined, ...previous });
-  return installed;
+  const installed = { sha256: artifact.sha256, value, stamp: await replace(job, part) };
+  await target.store({ installed, part: undefined, failure: undefined });
+  const { previous, pending } = target.stored;
+  await job.kept.clean([previous, pending?.before]);
+  return {
+    kind: 'installed',
+    value,
+    installed,
+    ...(pending === undefined ? {} : { pending }),
+    ...(previous === undefined ? {} : { previous }),
+  };
 }
 
 /** Whom an install would give the file to. */
@@ -114,29 +116,55 @@ async function orClose(part: Part, step: () => Promise<void>): Promise<void> {
   }
 }
 
-function previousPathOf({ stateDir, file }: UpdateJob): string {
-  return join(stateDir, 'previous', fileId(file.property, file.path));
+/**
+ * Installs the part, and says before the rename in the state file what is then kept and pending. A file with a hook is
+ * always kept until the hook has succeeded.
+ */
+async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
+  const { file, artifact, value, installed, target, kept } = job;
+  const hasHook = file.onInstall !== undefined;
+  const isWayBack = file.keepPrevious && wasDesired(job);
+  const before = installed ?? {};
+  const announce = async (isKept: boolean) => {
+    if (hasHook) {
+      const { sha256 } = artifact;
+      const keep = isKept && isWayBack;
+      const pending = { step: 'apply', sha256, value, ...(isKept ? { before } : {}), keep, runs: 0 } as const;
+      await target.announce({ pending, failure: undefined });
+    } else if (isWayBack) {
+      await target.store({ previous: isKept ? installed : undefined });
+    }
+  };
+  try {
+    const { path, mode, owner } = file;
+    const previousPath = hasHook || isWayBack ? kept.pathOf(before) : undefined;
+    const { stamp } = await install({
+      part,
+      target: path,
+      mode,
+      owner,
+      previousPath,
+      mustKeep: hasHook,
+      announce,
+    });
+    return stamp;
+  } catch (error) {
+    if (error instanceof AgentError && error.code === 'DISK_FULL') await dropPrevious(job);
+    throw error;
+  }
 }
 
-/**
- * Says in the state file which file is about to be kept. A file that was changed on the device is not kept: the way
- * back must lead to something that was desired once.
- */
-async function announcePrevious(job: UpdateJob): Promise<string | undefined> {
-  const { file, installed, target } = job;
+/** A file that was changed on the device is no way back: that must lead to something that was desired once. */
+function wasDesired({ installed, target }: UpdateJob): boolean {
   const known = target.stored.installed;
-  if (!file.keepPrevious || installed === undefined) return undefined;
-  if (known !== undefined && known.sha256 !== installed.sha256) return undefined;
-  const { sha256, value } = installed;
-  await target.store({ previous: { sha256, ...(value === undefined ? {} : { value }) } });
-  return previousPathOf(job);
+  return installed !== undefined && (known === undefined || known.sha256 === installed.sha256);
 }
 
 /** The previous file is the first thing to go when room is short. */
-async function dropPrevious(job: UpdateJob): Promise<boolean> {
-  if (job.target.stored.previous === undefined) return false;
-  await job.target.store({ previous: undefined });
-  await remove(previousPathOf(job));
-  await remove(`${previousPathOf(job)}.new`);
+async function dropPrevious({ target, kept }: UpdateJob): Promise<boolean> {
+  const { previous, pending } = target.stored;
+  if (previous === undefined) return false;
+  await target.store({ previous: undefined });
+  await kept.clean([pending?.before]);
   return true;
 }

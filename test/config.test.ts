@@ -78,6 +78,7 @@ describe('a sound configuration', () => {
             maxBytes: 1,
             keepPrevious: false,
             verify: { publicKeys: [publicKey] },
+            onInstall: { command: ['bin/apply', '--now', 'a/b'], timeoutSeconds: 5 },
           },
         ],
         keepAliveSeconds: 30,
@@ -111,6 +112,7 @@ describe('a sound configuration', () => {
       maxBytes: 1,
       keepPrevious: false,
       verify: { publicKeys: [publicKey] },
+      onInstall: { command: [join(at.dir, 'bin/apply'), '--now', 'a/b'], timeoutSeconds: 5 },
     });
     expect(config).toMatchObject({ clientId: 'gateway 7', shadowName: 'files', digest: 'noble' });
   });
@@ -183,6 +185,23 @@ describe('flags', () => {
     const config = configOf(await loadConfig({ flags, env: {}, cwd: at.dir }));
     expect(config.files).toEqual([{ property: 's3', path: '/tmp/tmpfile', mode: 0o600, keepPrevious: true }]);
     expect(config.stateDir).toBe(join(at.dir, 'state'));
+  });
+
+  test('give a hook, whose program is sought from the working directory where it is a path', async () => {
+    const { files: _, ...keys } = sampleConfig();
+    const flags = {
+      ...keys,
+      'files[].property': 's3',
+      'files[].onInstall.command': ['./apply', './as-is'],
+    } as Flags;
+    const config = configOf(await loadConfig({ flags, env: {}, cwd: at.dir }));
+    expect(config.files[0]?.onInstall).toEqual({
+      command: [join(at.dir, 'apply'), './as-is'],
+      timeoutSeconds: 60,
+    });
+    const inPath = { ...flags, 'files[].onInstall.command': ['systemctl', 'restart', 'app'] };
+    const other = configOf(await loadConfig({ flags: inPath, env: {}, cwd: at.dir }));
+    expect(other.files[0]?.onInstall?.command).toEqual(['systemctl', 'restart', 'app']);
   });
 
   test('that define the only file are a usage error beside `files`', async () => {

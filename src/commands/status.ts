@@ -4,6 +4,7 @@ import * as v from 'valibot';
 import type { AgentConfig, FileConfig } from '../config.ts';
 import { parseDesired } from '../core/artifact.ts';
 import { AgentError, toAgentError } from '../core/errors.ts';
+import { heldBack } from '../core/pending.ts';
 import {
   type AgentStatus,
   agentStatusSchema,
@@ -130,16 +131,18 @@ async function fileFromDisk(
   );
   const unreadable = found instanceof AgentError ? found : undefined;
   const sha256 = found === undefined || found instanceof AgentError ? null : found.sha256;
-  const error = unreadable ?? failure;
+  const isHeld = stored?.held !== undefined;
+  const error = unreadable ?? failure ?? (isHeld ? heldBack : undefined);
+  const waits = bytes !== undefined || isHeld || stored?.pending !== undefined;
   return {
     path,
-    status: error !== undefined ? 'failed' : bytes !== undefined ? 'waiting' : 'unknown',
+    status: error !== undefined && error !== heldBack ? 'failed' : waits ? 'waiting' : 'unknown',
     installed: sha256,
     desired: wanted?.kind === 'artifact' ? desiredOf(wanted.artifact) : null,
     progress: bytes === undefined ? null : { bytes, size: part?.size ?? null, bytesPerSecond: null },
     error: error === undefined ? null : statusOfError(error),
     attempt: failure?.attempt ?? null,
-    retryAt: failure === undefined ? null : timeText(failure.retryAtMs),
+    retryAt: failure?.retryAtMs === undefined ? null : timeText(failure.retryAtMs),
   };
 }
 

@@ -7,7 +7,7 @@ import { isJsonObject, type JsonObject, type JsonValue, member } from '../core/j
 import { type Accounts, type Owner, resolveOwner } from '../io/accounts.ts';
 import type { IdentityPaths } from '../io/identity.ts';
 import { fileKind } from '../io/text-file.ts';
-import { entries, fileEntries, s3Entries } from './schema.ts';
+import { entries, fileEntries, hookEntries, s3Entries } from './schema.ts';
 
 /** Where relative paths begin and what stands in for a missing stateDir. */
 export interface Surroundings {
@@ -32,6 +32,8 @@ export interface Resolved {
 export interface ResolvedFile {
   path: string | undefined;
   owner: Owner | undefined;
+  /** The program of the hook; undefined where it is as written, to be looked for in PATH. */
+  program?: string;
 }
 
 // sun_path of unix(7) has 108 bytes, one of them for the end.
@@ -144,9 +146,20 @@ async function resolveFiles(
     if (path !== undefined) problems.push(...(await targetProblems(path, `${at}.path`, baseDir, targets)));
     const owner = ownerOf(file, `${at}.owner`, accounts);
     problems.push(...owner.problems);
-    value.push({ path: path === undefined ? undefined : resolve(baseDir, path), owner: owner.value });
+    value.push({
+      path: path === undefined ? undefined : resolve(baseDir, path),
+      owner: owner.value,
+      ...programOf(file, baseDir),
+    });
   }
   return { value, problems };
+}
+
+/** A hook may come as a file of this very agent, so it need not be there yet. */
+function programOf(file: JsonObject, baseDir: string): { program?: string } {
+  const hook = sound(hookEntries.command, member(objectAt(file, 'onInstall'), 'command'));
+  const program = hook?.[0];
+  return program?.includes('/') === true ? { program: resolve(baseDir, program) } : {};
 }
 
 /** The agent's own files, by their path: no target may replace one. */

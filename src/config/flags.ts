@@ -11,20 +11,35 @@ export type Flags = Readonly<Record<string, FlagValue>>;
 /** Where the sample that the tutorial describes puts its file. */
 const defaultPath = '/tmp/tmpfile';
 const filePrefix = 'files[].';
-const pathKeys = new Set(['cert', 'key', 'ca', 's3.ca', 'stateDir', 'files[].path']);
+const pathKeys = new Set([
+  'cert',
+  'key',
+  'ca',
+  's3.ca',
+  'stateDir',
+  'files[].path',
+  'files[].onInstall.command',
+]);
 
 /** Lays the flags over the file's values. Relative paths in flags are relative to `cwd`; the file's stay as they are. */
 export function mergeFlags(file: JsonObject, flags: Flags, cwd: string): JsonObject {
   const merged = structuredClone(file);
   const onlyFile: JsonObject = {};
   for (const [key, value] of Object.entries(flags)) {
-    const wanted: JsonValue =
-      pathKeys.has(key) && typeof value === 'string' && value !== '' ? resolve(cwd, value) : value;
+    const wanted = pathKeys.has(key) ? fromDirectory(cwd, value) : value;
     if (key.startsWith(filePrefix)) setKey(onlyFile, key.slice(filePrefix.length).split('.'), wanted);
     else setKey(merged, key.split('.'), wanted);
   }
   if (Object.keys(onlyFile).length > 0) merged['files'] = [{ path: defaultPath, ...onlyFile }];
   return merged;
+}
+
+/** A path from a flag; of a command the program, where it is a path. */
+function fromDirectory(cwd: string, value: FlagValue): JsonValue {
+  if (typeof value === 'string' && value !== '') return resolve(cwd, value);
+  if (!Array.isArray(value)) return value;
+  const [program, ...rest] = value;
+  return program?.includes('/') === true ? [resolve(cwd, program), ...rest] : value;
 }
 
 function setKey(target: JsonObject, [name = '', ...below]: string[], value: JsonValue): void {

@@ -98,6 +98,22 @@ const verifyEntries = {
   ),
 };
 
+export const hookEntries = {
+  command: v.pipe(
+    v.array(v.pipe(v.string(), v.regex(/^[^\0]+$/, 'must be a word'))),
+    v.metadata({
+      description:
+        'Program and arguments, run without a shell; a program without a slash is looked for in PATH',
+      examples: [['/usr/local/bin/apply', '--now']],
+    }),
+    v.minLength(1, 'must name a program'),
+  ),
+  timeoutSeconds: v.optional(
+    integer('How long it may run; after that it is ended, and has failed', 60, 1, 86_400),
+    60,
+  ),
+};
+
 export const fileEntries = {
   property: text('Property of the shadow that names this file', 's3', parseProperty),
   path: text('Where the file is kept', '/var/lib/app/model.bin', parsePath),
@@ -128,6 +144,15 @@ export const fileEntries = {
   keepPrevious: v.optional(flag('Keep the file that was replaced, for a rollback', true), true),
   verify: v.exactOptional(
     v.pipe(v.strictObject(verifyEntries), v.metadata({ description: 'Install only what is signed' })),
+  ),
+  onInstall: v.exactOptional(
+    v.pipe(
+      v.strictObject(hookEntries),
+      v.metadata({
+        description: 'Hook: runs for each installed file; where it fails, the file before is put back',
+        examples: [{ command: ['/usr/local/bin/apply'], timeoutSeconds: 60 }],
+      }),
+    ),
   ),
 };
 

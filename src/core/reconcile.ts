@@ -1,14 +1,16 @@
 /**
  * What to do about one file. Everything is decided here, from values alone:
- * `decide` says what to do now, `record` what an attempt has changed, `reportOf` what the shadow is told.
+ * `decide` says what to do now, `record` what an attempt has changed, `settled` whether that is all. What stands between
+ * an installed file and a current one is in pending.ts, what the shadow is told in report.ts.
  *
  * Rules: install only what is desired and not yet there; a failure always ends in a wait; a new desired value ends
- * every wait; "current" is said only of bytes that are on the disk.
+ * every wait; "current" is said only of bytes that are on the disk, and whose hook has succeeded.
  */
 import type { Artifact, Desired } from './artifact.ts';
 import { backoffMs, slow, soon } from './backoff.ts';
 import type { ErrorCode, Retry } from './errors.ts';
 import { type JsonObject, type JsonValue, jsonEqual } from './json.ts';
+import { decidePending, type HookFailure, heldBack, type Pending, recordPending } from './pending.ts';
 
 /** What the target hashes to, and the desired value that it was installed for where that is known. */
 export interface Installed {
@@ -34,6 +36,12 @@ export interface Snapshot {
   desired: Desired;
   installed?: Installed;
   failure?: Failure;
+  /** The file that the installed one has replaced, where it is kept. */
+  previous?: Installed;
+  /** What is to be ended first. */
+  pending?: Pending;
+  /** The desired hash that a rollback has refused. */
+  held?: { sha256: string };
   /** The last install of this run; another program that keeps changing the file must not make a loop of downloads. */
   lastInstall?: LastInstall;
 }
@@ -49,12 +57,23 @@ export interface LastInstall {
 
 export type Action =
   | { do: 'wait'; untilMs?: number }
-  | { do: 'install'; artifact: Artifact; value: JsonObject };
+  | { do: 'install'; artifact: Artifact; value: JsonObject }
+  /** Run the hook, of which `runs` counts this run as well. */
+  | { do: 'hook'; pending: Pending }
+  | { do: 'put-back'; pending: Pending }
+  /** Nothing is to be done for this outcome. */
+  | { do: 'conclude'; outcome: Outcome };
 
 /** How an action ended. `superseded`: it was aborted, by a newer desired value or by shutdown. */
 export type Outcome =
   | { kind: 'waited' | 'superseded' }
-  | { kind: 'installed'; value: JsonValue; installed: Installed }
+  /** `pending` where the file has a hook, `previous` where the file that it replaced is kept. */
+  | { kind: 'installed'; value: JsonValue; installed: Installed; pending?: Pending; previous?: Installed }
+  | { kind: 'hooked'; failed?: HookFailure }
+  /** The file that the hook was for is not there. */
+  | { kind: 'unapplied' }
+  /** `installed` is missing where nothing was there before. */
+  | { kind: 'put-back'; installed?: Installed }
   | {
       kind: 'failed';
       value: JsonValue;
@@ -65,9 +84,11 @@ export type Outcome =
 
 /** What is to be done now; a wait without `untilMs` lasts until something changes. */
 export function decide(snapshot: Snapshot, nowMs: number): Action {
-  const { desired, installed } = snapshot;
+  const { desired, installed, pending } = snapshot;
+  if (pending !== undefined) return decidePending(pending, snapshot, nowMs);
   if (desired.kind !== 'artifact') return { do: 'wait' };
   if (installed?.sha256 === desired.artifact.sha256) return { do: 'wait' };
+  if (isHeld(snapshot)) return { do: 'wait' };
   const failure = failureOf(snapshot);
   if (failure !== undefined && failure.retryAtMs === undefined) return { do: 'wait' };
   if (failure?.retryAtMs !== undefined && failure.retryAtMs > nowMs) {
@@ -84,6 +105,13 @@ export function decide(snapshot: Snapshot, nowMs: number): Action {
   return { do: 'install', artifact: desired.artifact, value: desired.value };
 }
 
+/** Whether what is desired is what a rollback has refused, and is not there. */
+export function isHeld({ desired, installed, held }: Snapshot): boolean {
+  if (held === undefined || desired.kind !== 'artifact') return false;
+  const { sha256 } = desired.artifact;
+  return held.sha256 === sha256 && installed?.sha256 !== sha256;
+}
+
 /** The failure that answers the present desired value; one of an earlier value is history. */
 export function failureOf({ desired, failure }: Snapshot): Failure | undefined {
   if (failure === undefined || desired.kind !== 'artifact') return undefined;
@@ -97,14 +125,29 @@ export function record(snapshot: Snapshot, outcome: Outcome, nowMs: number, rand
     case 'superseded':
       return snapshot;
     case 'installed':
-      return {
-        desired: snapshot.desired,
-        installed: outcome.installed,
-        lastInstall: nextInstall(snapshot, outcome.value, nowMs, random),
-      };
+      return afterInstall(snapshot, outcome, nextInstall(snapshot, outcome.value, nowMs, random));
+    case 'hooked':
+    case 'put-back':
+    case 'unapplied':
+      return recordPending(snapshot, outcome);
     case 'failed':
       return { ...snapshot, failure: nextFailure(snapshot, outcome, nowMs, random) };
   }
+}
+
+function afterInstall(
+  { desired, held }: Snapshot,
+  { installed, pending, previous }: Extract<Outcome, { kind: 'installed' }>,
+  lastInstall: LastInstall,
+): Snapshot {
+  return {
+    desired,
+    installed,
+    ...(held === undefined ? {} : { held }),
+    ...(pending === undefined ? {} : { pending }),
+    ...(previous === undefined ? {} : { previous }),
+    lastInstall,
+  };
 }
 
 /** A file that was changed is repaired at once; if it is changed again, with growing waits, until two hours were quiet. */
@@ -149,7 +192,7 @@ export function reconnected(snapshot: Snapshot, nowMs: number): Snapshot {
 }
 
 /** An error in the words for the person on call. */
-interface Reason {
+export interface Reason {
   code: ErrorCode;
   message: string;
   hint?: string | undefined;
@@ -157,76 +200,12 @@ interface Reason {
 
 /** Where a file stands for `--once`: still to be tried, done, or failed for now. */
 export function settled(snapshot: Snapshot): 'pending' | 'done' | Reason {
-  const { desired, installed } = snapshot;
-  if (desired.kind === 'unknown') return 'pending';
+  const { desired, installed, pending } = snapshot;
+  if (desired.kind === 'unknown' || pending !== undefined) return 'pending';
   if (desired.kind === 'absent') return 'done';
   if (desired.kind === 'refused') return desired;
   if (installed?.sha256 === desired.artifact.sha256) return 'done';
+  if (isHeld(snapshot)) return heldBack;
   const failure = failureOf(snapshot);
   return failure === undefined || failure.retry === 'soon' ? 'pending' : failure;
-}
-
-/** What goes on while the report is made. */
-export type Activity = 'idle' | 'stopping' | { bytes: number; size?: number };
-
-/** The status of one file as the shadow shows it, in `reported.shadowAgent.files.<property>`. */
-export interface FileStatus {
-  status: 'current' | 'downloading' | 'waiting' | 'failed';
-  hash?: string;
-  code?: ErrorCode;
-  message?: string;
-  attempt?: number;
-  /** Monotonic ms of the next try. */
-  retryAtMs?: number;
-  bytes?: number;
-  size?: number;
-}
-
-/** What the shadow is to be told of one file. What is missing stays as it was; a null status is taken back. */
-export interface Report {
-  mirror?: JsonObject;
-  status?: FileStatus | null;
-}
-
-/**
- * The report of one file.
- *
- * `failed` is an error that somebody has to mend (class slow or never), `waiting` one that is likely to pass.
- * Where nothing is desired any more all stays as it was, but for a status that promised more to come.
- */
-export function reportOf(snapshot: Snapshot, activity: Activity, last?: FileStatus | null): Report {
-  const { desired, installed } = snapshot;
-  switch (desired.kind) {
-    case 'unknown':
-      return {};
-    case 'absent':
-      if (desired.noShadow && installed !== undefined) return reportInstalled(installed);
-      return last?.status === 'downloading' || last?.status === 'waiting' ? { status: null } : {};
-    case 'refused':
-      return { status: failed(desired, desired.sha256) };
-    case 'artifact': {
-      const hash = desired.artifact.sha256;
-      if (installed?.sha256 === hash) return { mirror: desired.value, status: { status: 'current', hash } };
-      if (typeof activity === 'object') return { status: { status: 'downloading', hash, ...activity } };
-      const failure = failureOf(snapshot);
-      if (failure !== undefined) return { status: afterFailure(failure, hash) };
-      return activity === 'stopping' && last?.status === 'downloading'
-        ? { status: { status: 'waiting', hash } }
-        : {};
-    }
-  }
-}
-
-function reportInstalled({ sha256, value }: Installed): Report {
-  return { mirror: value ?? { hash: sha256 }, status: { status: 'current', hash: sha256 } };
-}
-
-function afterFailure(failure: Failure, hash: string): FileStatus {
-  const { attempt, retryAtMs, retry } = failure;
-  const status = retry === 'soon' ? 'waiting' : 'failed';
-  return { ...failed(failure, hash), status, attempt, ...(retryAtMs === undefined ? {} : { retryAtMs }) };
-}
-
-function failed({ code, message }: { code: ErrorCode; message: string }, hash?: string): FileStatus {
-  return { status: 'failed', ...(hash === undefined ? {} : { hash }), code, message };
 }

@@ -1,8 +1,9 @@
 /** How an agent and its files stand, in the shape that `status --json` prints and the agent's socket answers with. */
 import * as v from 'valibot';
 import { errorCodes } from './errors.ts';
+import { heldBack } from './pending.ts';
 import type { Progress, Transfer } from './progress.ts';
-import { type Failure, failureOf, type Snapshot } from './reconcile.ts';
+import { type Failure, failureOf, isHeld, type Snapshot } from './reconcile.ts';
 import { timeText } from './words.ts';
 
 const time = v.pipe(
@@ -97,7 +98,7 @@ export function statusOfFile(
 ): StatusOfFile {
   const { desired, installed } = snapshot;
   const failure = failureOf(snapshot);
-  const reason = desired.kind === 'refused' ? desired : failure;
+  const reason = desired.kind === 'refused' ? desired : isHeld(snapshot) ? heldBack : failure;
   return {
     path,
     status: wordFor(snapshot, failure, progress),
@@ -132,14 +133,17 @@ export function transferOf(transfer: Transfer | undefined): StatusOfFile['progre
 }
 
 function wordFor(
-  { desired, installed }: Snapshot,
+  snapshot: Snapshot,
   failure: Failure | undefined,
   progress: Progress | undefined,
 ): StatusOfFile['status'] {
+  const { desired, installed, pending } = snapshot;
   if (desired.kind === 'unknown') return 'unknown';
   if (desired.kind === 'absent') return 'none';
   if (desired.kind === 'refused') return 'failed';
+  if (pending !== undefined) return 'waiting';
   if (installed?.sha256 === desired.artifact.sha256) return 'current';
+  if (isHeld(snapshot)) return 'waiting';
   if (progress !== undefined) return 'downloading';
   if (failure === undefined) return 'pending';
   return failure.retry === 'soon' ? 'waiting' : 'failed';

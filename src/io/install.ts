@@ -6,11 +6,12 @@
  */
 import type { BigIntStats, Stats } from 'node:fs';
 import { constants } from 'node:fs';
-import { copyFile, type FileHandle, link, lstat, open, rename } from 'node:fs/promises';
+import { type FileHandle, lstat, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import type { DigestEngine } from './digest.ts';
-import { diskError, errnoOf, hashFile, isNoRoom, makeDirectory, remove, syncDirectory } from './disk.ts';
+import { diskError, errnoOf, hashFile, remove, syncDirectory } from './disk.ts';
+import { keep } from './kept.ts';
 import type { Part } from './part.ts';
 import type { FileStamp } from './state.ts';
 
@@ -24,6 +25,10 @@ export interface InstallJob {
   owner: { uid: number; gid: number } | undefined;
   /** Where the file that is replaced is kept; nowhere without it. */
   previousPath: string | undefined;
+  /** Without a way back nothing is installed; by default a file that there is no room for is not kept. */
+  mustKeep?: boolean;
+  /** Called before the rename, with whether the file is kept. */
+  announce?: (kept: boolean) => Promise<void>;
 }
 
 /**
@@ -34,18 +39,14 @@ export interface InstallJob {
  * @throws AgentError INSTALL, and the part is still there, or DISK_FULL, and it is not; the target is what it was, or
  * new where only its directory could not be synced
  */
-export async function install({
-  part,
-  target,
-  mode,
-  owner,
-  previousPath,
-}: InstallJob): Promise<{ stamp: FileStamp; kept: boolean }> {
+export async function install(job: InstallJob): Promise<{ stamp: FileStamp; kept: boolean }> {
+  const { part, target, mode, owner, previousPath, mustKeep = false, announce } = job;
   try {
     const old = await lookAt(target);
     if (old?.isDirectory()) throw isDirectory(target);
     await part.handle.sync();
-    const kept = previousPath !== undefined && old?.isFile() === true && (await keep(target, previousPath));
+    const kept = previousPath !== undefined && (await keep(target, old, previousPath, mustKeep));
+    await announce?.(kept);
     await dress(part.handle, old, mode, owner);
     await part.handle.sync();
     const before = stampOf(await part.handle.stat({ bigint: true }));
@@ -103,37 +104,6 @@ async function dress(
   const { uid, gid } = owner ?? kept ?? own;
   if (uid !== own.uid || gid !== own.gid) await handle.chown(uid, gid);
   await handle.chmod(mode ?? (kept === undefined ? 0o644 : kept.mode & 0o7777));
-}
-
-/** Gives the target a second name; false where it would have to be copied and there is no room. */
-async function keep(target: string, previousPath: string): Promise<boolean> {
-  const staged = `${previousPath}.new`;
-  try {
-    await makeDirectory(dirname(previousPath), 0o700);
-    await remove(staged);
-    await linkOrCopy(target, staged);
-    await rename(staged, previousPath);
-    // Between two names of one file rename(2) does nothing.
-    await remove(staged);
-    await syncDirectory(dirname(previousPath));
-    return true;
-  } catch (error) {
-    await remove(staged).catch(() => undefined);
-    if (!isNoRoom(error)) throw diskError(error, `Cannot keep the previous file in ${dirname(previousPath)}`);
-    await remove(previousPath);
-    return false;
-  }
-}
-
-async function linkOrCopy(from: string, to: string): Promise<void> {
-  try {
-    await link(from, to);
-  } catch {
-    // Another file system, or one without links.
-    await copyFile(from, to, constants.COPYFILE_EXCL);
-    const handle = await open(to, 'r');
-    await handle.sync().finally(() => handle.close());
-  }
 }
 
 function stampOf(stat: BigIntStats): FileStamp {

@@ -17,10 +17,15 @@ export function partPath(property: string, target: string, sha256: string): stri
   return join(dirname(target), name);
 }
 
+/** Where a previous file stands for the instant before it is renamed back; nobody else makes a name of this kind. */
+export function stagedBackPath(property: string, target: string): string {
+  return join(dirname(target), `.shadow-agent.${fileId(property, target)}.back.part`);
+}
+
 /** Removes the parts of one file but for the one to keep; other names in the directory are never touched. */
 export async function cleanParts(property: string, target: string, keepSha256?: string): Promise<void> {
   const keep = keepSha256 === undefined ? '' : basename(partPath(property, target, keepSha256));
-  const ours = new RegExp(`^\\.shadow-agent\\.${fileId(property, target)}\\.[0-9a-f]{16}\\.part$`);
+  const ours = new RegExp(`^\\.shadow-agent\\.${fileId(property, target)}\\.([0-9a-f]{16}|back)\\.part$`);
   const directory = dirname(target);
   const names = await readdir(directory).catch(() => []);
   for (const name of names) {

@@ -1,6 +1,6 @@
 import { backoffMs, slow, soon } from '../core/backoff.ts';
 import { isJsonObject, type JsonObject, type JsonValue, jsonEqual, member } from '../core/json.ts';
-import type { FileStatus, Report } from '../core/reconcile.ts';
+import type { FileStatus, Report } from '../core/report.ts';
 import { mergeReported, reportedPatch } from '../core/shadow.ts';
 import type { Clock } from './clock.ts';
 import { Latest } from './latest.ts';
@@ -22,7 +22,7 @@ export interface ReporterOptions {
 }
 
 interface Wanted {
-  mirror?: JsonObject;
+  mirror?: JsonObject | null;
   status?: { of: FileStatus | null; json: JsonObject | null };
 }
 
@@ -159,8 +159,8 @@ export class Reporter {
     return Object.fromEntries(Object.entries(json).filter(([key]) => key !== 'message'));
   }
 
-  #trimMirror(mirror: JsonObject): JsonObject {
-    if (this.#trim < 2) return mirror;
+  #trimMirror(mirror: JsonObject | null): JsonObject | null {
+    if (mirror === null || this.#trim < 2) return mirror;
     return Object.fromEntries(Object.entries(mirror).filter(([key]) => mirrorKeys.includes(key)));
   }
 

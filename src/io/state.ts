@@ -2,6 +2,7 @@ import { readFile, rename } from 'node:fs/promises';
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { JsonObject, JsonValue } from '../core/json.ts';
+import type { Pending } from '../core/pending.ts';
 import type { Failure, Installed } from '../core/reconcile.ts';
 import { isSequence } from '../core/signature.ts';
 import { errnoOf, writeFileAtomic } from './disk.ts';
@@ -53,23 +54,40 @@ const failureSchema = v.object({
     'TOO_LARGE',
     'DISK_FULL',
     'INSTALL',
+    'HOOK_FAILED',
   ]),
   message: v.string(),
   hint: v.optional(v.string()),
   attempt: v.number(),
-  /** Wall-clock ms. */
-  retryAtMs: v.number(),
+  /** Wall-clock ms; missing where it is not tried again. */
+  retryAtMs: v.exactOptional(v.number()),
 });
 
 const sealSchema = v.object({ sequence: v.pipe(v.number(), v.check(isSequence)), sha256 });
 
+const installedSchema = v.object({ sha256, value: v.exactOptional(jsonObject) });
+
+const pendingSchema = v.object({
+  step: v.picklist(['apply', 'back', 'reapply']),
+  sha256: v.union([sha256, v.literal('')]),
+  value: v.exactOptional(jsonObject),
+  before: v.exactOptional(v.object({ sha256: v.exactOptional(sha256), value: v.exactOptional(jsonObject) })),
+  keep: v.boolean(),
+  runs: v.number(),
+  failed: v.exactOptional(v.object({ message: v.string(), hint: v.exactOptional(v.string()) })),
+}) satisfies v.GenericSchema<unknown, Pending>;
+
 const fileSchema = v.object({
   property: v.string(),
   path: v.string(),
-  installed: v.optional(v.object({ sha256, value: v.optional(jsonObject), stamp: stampSchema })),
+  installed: v.optional(v.object({ ...installedSchema.entries, stamp: stampSchema })),
   /** The last sequence number of a signature that was taken for this property. */
   signature: v.optional(sealSchema),
-  previous: v.optional(v.object({ sha256, value: v.optional(jsonObject) })),
+  previous: v.optional(installedSchema),
+  /** What is to be ended first at the next start. */
+  pending: v.optional(pendingSchema),
+  /** The desired hash that a rollback has refused. */
+  held: v.optional(v.object({ sha256 })),
   part: v.optional(partSchema),
   failure: v.optional(failureSchema),
 });
@@ -82,6 +100,8 @@ export type PartRecord = v.InferOutput<typeof partSchema>;
 export type StoredFailure = v.InferOutput<typeof failureSchema>;
 export type StoredFile = v.InferOutput<typeof fileSchema>;
 export type FileState = Omit<StoredFile, 'property'>;
+/** Members of the stored state to set; undefined removes one. */
+export type StateChange = { [K in keyof FileState]?: FileState[K] | undefined };
 /** What is installed, and the stamp that spares hashing it again. */
 export type StampedInstalled = Installed & { stamp: FileStamp };
 
@@ -94,20 +114,14 @@ export function partRecord(facts: { [K in keyof PartRecord]?: unknown }): PartRe
 }
 
 /**
- * A failure as it is stored: only one that waits long, so that a restart does not cut its wait short. One over a limit
- * of the configuration is not: it may be another now, and to ask again costs a 304.
+ * A failure as it is stored: one that waits long, so that a restart does not cut its wait short, and what a hook has
+ * refused. One over a limit of the configuration is not: it may be another now, and to ask again costs a 304.
  */
 export function storable(failure: Failure, retryAtWallMs: number | undefined): StoredFailure | undefined {
   const { value, code, message, hint, attempt, retry } = failure;
-  if (retry !== 'slow' || code === 'TOO_LARGE') return undefined;
-  const stored = v.safeParse(failureSchema, {
-    value,
-    code,
-    message,
-    hint,
-    attempt,
-    retryAtMs: retryAtWallMs,
-  });
+  if ((retry !== 'slow' && code !== 'HOOK_FAILED') || code === 'TOO_LARGE') return undefined;
+  const retryAt = retryAtWallMs === undefined ? {} : { retryAtMs: retryAtWallMs };
+  const stored = v.safeParse(failureSchema, { value, code, message, hint, attempt, ...retryAt });
   return stored.success ? stored.output : undefined;
 }
 
@@ -141,12 +155,8 @@ export class State {
     return file;
   }
 
-  /** Changes what is stored of one file; undefined removes a member. Resolves when it is safe on disk. */
-  update(
-    property: string,
-    path: string,
-    change: { [K in keyof FileState]?: FileState[K] | undefined },
-  ): Promise<void> {
+  /** Changes what is stored of one file. Resolves when it is safe on disk. */
+  update(property: string, path: string, change: StateChange): Promise<void> {
     const merged = { ...this.file(property, path), ...change, property, path };
     const kept = Object.entries(merged).filter(([, value]) => value !== undefined);
     this.#files.set(property, v.parse(fileSchema, Object.fromEntries(kept)));

@@ -1,16 +1,14 @@
 import { dirname } from 'node:path';
 import type { Desired } from '../core/artifact.ts';
 import { jsonEqual } from '../core/json.ts';
+import type { Before } from '../core/pending.ts';
 import type { Installed } from '../core/reconcile.ts';
 import type { DigestEngine } from './digest.ts';
 import { diskError, syncDirectory } from './disk.ts';
 import { type Inspected, inspect, sameStamp } from './install.ts';
 import type { Logger } from './log.ts';
 import { cleanParts } from './part.ts';
-import type { FileState, StampedInstalled, State } from './state.ts';
-
-/** Members of the stored state to set; undefined removes one. */
-export type StateChange = { [K in keyof FileState]?: FileState[K] | undefined };
+import type { FileState, StampedInstalled, State, StateChange } from './state.ts';
 
 export interface TargetOptions {
   property: string;
@@ -60,6 +58,21 @@ export class Target {
   /** Takes note of what was just installed. */
   installed(installed: StampedInstalled): void {
     this.#found = installed;
+  }
+
+  /**
+   * Takes note of what was just put back, with the value that it was desired with.
+   *
+   * @throws as `look`
+   */
+  async putBack(before: Before | undefined, signal: AbortSignal): Promise<Installed | undefined> {
+    const { path, digest } = this.#options;
+    const found = await inspect(path, undefined, digest, signal);
+    this.#found = found;
+    const value = found?.sha256 === before?.sha256 ? before?.value : undefined;
+    const installed = found && { ...found, ...(value === undefined ? {} : { value }) };
+    await this.store({ installed });
+    return installed;
   }
 
   /**

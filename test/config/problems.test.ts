@@ -166,6 +166,16 @@ describe('one wrong key is one problem that names it', () => {
       'must be s3://bucket/',
     ],
     ['another scheme', { allow: ['https://bucket/'] }, 'allow[0]', 'must be s3://bucket/'],
+    ['a hook without a command', { onInstall: {} }, 'onInstall.command', 'is missing'],
+    ['a hook of no words', { onInstall: { command: [] } }, 'onInstall.command', 'must name a program'],
+    ['a hook as a shell line', { onInstall: { command: 'a b' } }, 'onInstall.command', 'must be a list'],
+    ['an empty program', { onInstall: { command: [''] } }, 'onInstall.command[0]', 'must be a word'],
+    [
+      'a hook without any time',
+      { onInstall: { command: ['a'], timeoutSeconds: 0 } },
+      'onInstall.timeoutSeconds',
+      'from 1 to 86400',
+    ],
     ['no keys to verify by', { verify: {} }, 'verify.publicKeys', 'is missing'],
     ['an empty list of keys', { verify: { publicKeys: [] } }, 'verify.publicKeys', 'at least one key'],
     [

@@ -4,16 +4,14 @@ import { type Desired, parseDesired } from '../../src/core/artifact.ts';
 import type { Retry } from '../../src/core/errors.ts';
 import { type JsonObject, type JsonValue, jsonEqual } from '../../src/core/json.ts';
 import {
-  type Activity,
   decide,
   type Failure,
-  type FileStatus,
   type Installed,
   type Outcome,
   record,
-  reportOf,
   type Snapshot,
 } from '../../src/core/reconcile.ts';
+import { type Activity, type FileStatus, reportOf } from '../../src/core/report.ts';
 
 export const nowMs = 10_000_000;
 export const hourMs = 3_600_000;

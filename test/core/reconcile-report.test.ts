@@ -41,12 +41,17 @@ describe('reportOf()', () => {
     );
   });
 
-  test('mirrors exactly what it calls current', () => {
-    each(
-      tellings,
-      always,
-      (telling) => (telling.report.mirror !== undefined) === (statusOf(telling) === 'current'),
-    );
+  test('mirrors exactly what it calls current, and what is installed where a hook has refused what is desired', () => {
+    each(tellings, always, (telling) => {
+      const { snapshot, report } = telling;
+      const isRefused = statusOf(telling) === 'failed' && report.status?.code === 'HOOK_FAILED';
+      if (!isRefused) return (report.mirror !== undefined) === (statusOf(telling) === 'current');
+      const { installed } = snapshot;
+      return jsonEqual(
+        report.mirror,
+        installed === undefined ? null : (installed.value ?? { hash: installed.sha256 }),
+      );
+    });
   });
 
   test('mirrors the desired value to the last key once its bytes are there, whichever value brought them', () => {

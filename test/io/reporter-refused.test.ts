@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
-import type { FileStatus } from '../../src/core/reconcile.ts';
+import type { FileStatus } from '../../src/core/report.ts';
 import type { Reporter } from '../../src/io/reporter.ts';
 import { ShadowRejection } from '../../src/io/shadow-client.ts';
 import type { FakeClock } from '../support/io-fake-clock.ts';

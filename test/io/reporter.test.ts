@@ -1,6 +1,6 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { AgentError } from '../../src/core/errors.ts';
-import type { FileStatus } from '../../src/core/reconcile.ts';
+import type { FileStatus } from '../../src/core/report.ts';
 import type { Reporter } from '../../src/io/reporter.ts';
 import type { FakeClock } from '../support/io-fake-clock.ts';
 import { deferred, settle } from '../support/io-helpers.ts';

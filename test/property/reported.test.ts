@@ -2,7 +2,7 @@
 import { expect, test } from 'bun:test';
 import fc from 'fast-check';
 import { isJsonObject, type JsonObject, member } from '../../src/core/json.ts';
-import type { FileStatus } from '../../src/core/reconcile.ts';
+import type { FileStatus } from '../../src/core/report.ts';
 import { mergeReported, reportedPatch } from '../../src/core/shadow.ts';
 import { Reporter } from '../../src/io/reporter.ts';
 import { ShadowRejection } from '../../src/io/shadow-client.ts';

@@ -28,6 +28,7 @@ export class Bench {
   readonly #saved: string;
   readonly #log: string;
   #desired: JsonObject = {};
+  #before = '';
 
   private constructor(world: World, device: Device, stateRoot: string | undefined) {
     this.world = world;
@@ -61,8 +62,9 @@ export class Bench {
   get stateFile(): string {
     return join(this.stateDir, 'state.json');
   }
+  /** Where the file is kept that the target held when it was saved. */
   get previous(): string {
-    return join(this.stateDir, 'previous', fileId(property, this.target));
+    return join(this.stateDir, 'previous', `${fileId(property, this.target)}.${this.#before.slice(0, 16)}`);
   }
   partOf(bytes: Uint8Array): string {
     return join(
@@ -86,6 +88,7 @@ export class Bench {
 
   /** Remembers target and state as they are now. */
   save(): void {
+    this.#before = existsSync(this.target) ? sha256(readFileSync(this.target)) : '';
     for (const [from, to] of this.#places()) copy(from, to);
   }
 

@@ -1,0 +1,156 @@
+/**
+ * What stands between a file that was renamed and one that is current: its hook, and the way back. Which step comes next
+ * is decided in core/pending.ts; here it is performed.
+ */
+import { open } from 'node:fs/promises';
+import type { FileConfig } from './config.ts';
+import { AgentError, toAgentError } from './core/errors.ts';
+import { hookFailure } from './core/hook.ts';
+import { type Before, type Pending, pendingValue, rollback } from './core/pending.ts';
+import type { Action, Failure, Outcome, Snapshot } from './core/reconcile.ts';
+import type { DigestEngine } from './io/digest.ts';
+import { hashFile } from './io/disk.ts';
+import { runHook } from './io/hook.ts';
+import { type KeptFiles, putBack } from './io/kept.ts';
+import type { Logger } from './io/log.ts';
+import { cleanParts } from './io/part.ts';
+import type { Target } from './io/target.ts';
+
+export interface ApplyOptions {
+  file: FileConfig;
+  target: Target;
+  kept: KeptFiles;
+  digest: DigestEngine;
+  log: Logger;
+}
+
+type Step = Extract<Action, { do: 'hook' | 'put-back' | 'conclude' }>;
+
+export class Applier {
+  readonly #options: ApplyOptions;
+
+  constructor(options: ApplyOptions) {
+    this.#options = options;
+  }
+
+  /** Performs one step. A failure of the disk, not of the hook, is a failed attempt. */
+  async perform(step: Step, signal: AbortSignal): Promise<Outcome> {
+    if (step.do === 'conclude') return step.outcome;
+    if (signal.aborted) return { kind: 'superseded' };
+    const { file, log } = this.#options;
+    try {
+      return await (step.do === 'hook' ? this.#hook(step.pending, signal) : this.#back(step.pending, signal));
+    } catch (error) {
+      if (signal.aborted) return { kind: 'superseded' };
+      log.error('What is pending cannot be ended', { file: file.property, step: step.pending.step });
+      const failed = toAgentError(error, 'INSTALL', `Cannot go on with ${file.path}`);
+      return { kind: 'failed', value: pendingValue(step.pending), error: failed, gained: false };
+    }
+  }
+
+  async #hook(pending: Pending, signal: AbortSignal): Promise<Outcome> {
+    const { file, target, log } = this.#options;
+    const { property, onInstall } = file;
+    if (onInstall === undefined) return { kind: 'hooked' };
+    await target.announce({ pending });
+    const { command, timeoutSeconds } = onInstall;
+    const isRollback = pending.step === 'reapply';
+    log.info('Running the hook', { file: property, rollback: isRollback, run: pending.runs, timeoutSeconds });
+    const run = await runHook({
+      command,
+      timeoutSeconds,
+      env: this.#environment(pending),
+      onLine: (line) => log.info('The hook says', { file: property, line }),
+      signal,
+    });
+    if (run === undefined) {
+      log.info('The hook was stopped, and is to run again', { file: property });
+      return { kind: 'superseded' };
+    }
+    const failed = hookFailure(run.end, run.output);
+    if (failed === undefined) log.info('The hook has succeeded', { file: property, rollback: isRollback });
+    else {
+      const { message, hint } = failed;
+      log.warning(message, { file: property, code: 'HOOK_FAILED', hint, rollback: isRollback });
+    }
+    return failed === undefined ? { kind: 'hooked' } : { kind: 'hooked', failed };
+  }
+
+  #environment({ step, sha256, value, before }: Pending): Record<string, string> {
+    const { file, kept } = this.#options;
+    const isRollback = step === 'reapply';
+    const url = (isRollback ? before?.value : value)?.['url'];
+    return {
+      SHADOW_AGENT_PROPERTY: file.property,
+      SHADOW_AGENT_PATH: file.path,
+      SHADOW_AGENT_HASH: isRollback ? (before?.sha256 ?? '') : sha256,
+      SHADOW_AGENT_URL: typeof url === 'string' ? url : '',
+      SHADOW_AGENT_PREVIOUS: isRollback || before === undefined ? '' : kept.pathOf(before),
+      ...(isRollback ? { SHADOW_AGENT_ROLLBACK: '1' } : {}),
+    };
+  }
+
+  async #back({ before }: Pending, signal: AbortSignal): Promise<Outcome> {
+    const { file, target, kept, log } = this.#options;
+    const { property, path } = file;
+    await cleanParts(property, path);
+    await putBack(property, path, before && kept.pathOf(before));
+    const installed = await target.putBack(before, signal);
+    if (installed === undefined)
+      log.warning('Removed, as nothing was there before', { file: property, path });
+    else log.warning('Put the file before back', { file: property, path, hash: installed.sha256 });
+    return { kind: 'put-back', ...(installed === undefined ? {} : { installed }) };
+  }
+
+  /**
+   * Begins a rollback that somebody has asked for. It is on disk then.
+   *
+   * @returns the snapshot with the way back pending
+   * @throws AgentError HELD or INSTALL where there is no way back; DISK_FULL or INSTALL when it cannot be stored
+   */
+  async begin(snapshot: Snapshot): Promise<Snapshot> {
+    const { file, target, log } = this.#options;
+    const { failure, part } = target.stored;
+    const next = rollback(snapshot, hashOf(failure) ?? part?.sha256);
+    if ('code' in next) {
+      const { code, message, hint } = next;
+      throw new AgentError(code, `${file.property}: ${message}`, hint === undefined ? {} : { hint });
+    }
+    await this.#assertKept(next.pending?.before);
+    const { pending, held } = target.stored;
+    try {
+      await target.announce({ pending: next.pending, held: next.held, failure: undefined });
+    } catch (error) {
+      await target.store({ pending, held, failure });
+      throw error;
+    }
+    log.info('Rolling back', { file: file.property, refused: next.held?.sha256 });
+    return next;
+  }
+
+  /** What goes back must be what was installed once, to the last byte. */
+  async #assertKept(before: Before | undefined): Promise<void> {
+    const { file, target, kept, digest } = this.#options;
+    const path = kept.pathOf(before ?? {});
+    try {
+      const handle = await open(path, 'r');
+      const found = await hashFile(handle, digest, new AbortController().signal).finally(() =>
+        handle.close(),
+      );
+      if (found === before?.sha256) return;
+    } catch {
+      // It is not there, or cannot be read.
+    }
+    await target.store({ previous: undefined });
+    throw new AgentError('INSTALL', `${file.property}: the previous file in ${path} is not what was kept`, {
+      hint: 'desire the hash of the file that you want',
+    });
+  }
+}
+
+function hashOf(failure: Pick<Failure, 'value'> | undefined): string | undefined {
+  const value = failure?.value;
+  const hash =
+    typeof value === 'object' && value !== null && !Array.isArray(value) ? value['hash'] : undefined;
+  return typeof hash === 'string' && /^[0-9a-f]{64}$/i.test(hash) ? hash.toLowerCase() : undefined;
+}

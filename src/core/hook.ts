@@ -1,0 +1,49 @@
+import type { HookFailure } from './pending.ts';
+
+/** How a run of a hook has ended. */
+export type HookEnd =
+  | { kind: 'exit'; code: number }
+  | { kind: 'signal'; signal: string }
+  | { kind: 'timeout'; seconds: number }
+  | { kind: 'not-started'; reason: string };
+
+// A message in the shadow has at most 200 bytes.
+const maxMessageBytes = 200;
+
+/**
+ * What is told of a run that has failed; undefined for one that has not.
+ *
+ * @param output the last lines that it has printed, of which the end is what counts
+ */
+export function hookFailure(end: HookEnd, output: readonly string[]): HookFailure | undefined {
+  if (end.kind === 'exit' && end.code === 0) return undefined;
+  const what = `The hook ${wordsOf(end)}`;
+  const said = lastBytes(output.join(' ').trim(), maxMessageBytes - what.length - 2);
+  return {
+    message: said === '' ? what : `${what}: ${said}`,
+    hint:
+      end.kind === 'not-started'
+        ? 'give "onInstall.command" the path of an executable; a script needs its #! line and the right to be executed'
+        : 'its output is in the log; mend it, then desire another hash, or the same with another key beside it',
+  };
+}
+
+function wordsOf(end: HookEnd): string {
+  switch (end.kind) {
+    case 'exit':
+      return `exited with ${end.code}`;
+    case 'signal':
+      return `was ended by ${end.signal}`;
+    case 'timeout':
+      return `was ended after ${end.seconds} s`;
+    case 'not-started':
+      return `cannot be started: ${end.reason}`;
+  }
+}
+
+/** The end of a text, in whole characters. */
+function lastBytes(text: string, bytes: number): string {
+  const all = new TextEncoder().encode(text);
+  if (all.length <= bytes) return text;
+  return new TextDecoder().decode(all.subarray(all.length - Math.max(bytes, 0))).replace(/^\uFFFD+/, '');
+}

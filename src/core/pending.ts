@@ -1,0 +1,183 @@
+/**
+ * What stands between a file that was renamed and one that is current: its hook, and the way back.
+ *
+ * `apply`: the hook is to run for the file. Where it fails, or somebody asks for a rollback, `back`: the file before is
+ * to be put back; then `reapply`: the hook is to run for that one. Each step is on disk before it is begun, so that a
+ * restart goes on with it, and a step that kills the agent each time is tried three times.
+ */
+import { type JsonObject, type JsonValue, jsonEqual } from './json.ts';
+import type { Action, Failure, Installed, Outcome, Reason, Snapshot } from './reconcile.ts';
+
+export interface Pending {
+  step: 'apply' | 'back' | 'reapply';
+  /** SHA-256 of the file that was installed; past `apply` it is refused. Empty where there was none to go back from. */
+  sha256: string;
+  /** The desired value that it was installed for. */
+  value?: JsonObject;
+  /** What goes back; missing where nothing was there. Without a hash it was no regular file. */
+  before?: Before;
+  /** Whether that is the way of a later rollback, once the hook has succeeded. */
+  keep: boolean;
+  /** Runs of the hook that were begun in this step. */
+  runs: number;
+  /** Why the hook failed; missing where somebody asked for the rollback. */
+  failed?: HookFailure;
+}
+
+/** The file that another one has replaced. */
+export interface Before {
+  sha256?: string;
+  value?: JsonObject;
+}
+
+export interface HookFailure {
+  message: string;
+  hint?: string;
+}
+
+/** A hook that ends with the agent again and again is taken for failed. */
+export const maxRuns = 3;
+
+/** What is to be done before anything else: a step is ended before a newer desired value has its turn. */
+export function decidePending(pending: Pending, snapshot: Snapshot, nowMs: number): Action {
+  const { failure, installed } = snapshot;
+  if (failure?.retryAtMs !== undefined && failure.retryAtMs > nowMs && isOf(failure, pending)) {
+    return isOvertaken(pending, snapshot)
+      ? { do: 'conclude', outcome: { kind: 'unapplied' } }
+      : { do: 'wait', untilMs: failure.retryAtMs };
+  }
+  const { step, runs } = pending;
+  if (step === 'back') return { do: 'put-back', pending };
+  // The run that said what it was about to do has ended before the rename, or somebody has changed the file since.
+  if (step === 'apply' && installed?.sha256 !== pending.sha256) {
+    return { do: 'conclude', outcome: { kind: 'unapplied' } };
+  }
+  if (runs < maxRuns) return { do: 'hook', pending: { ...pending, runs: runs + 1 } };
+  const failed = {
+    message: `The hook was cut short ${runs} times`,
+    hint: 'the agent ended during each run: find out whether the hook ends it',
+  };
+  return { do: 'conclude', outcome: { kind: 'hooked', failed } };
+}
+
+/** A step that the disk does not let be ended must not hold up what is desired by now. */
+function isOvertaken(pending: Pending, { desired, held }: Snapshot): boolean {
+  if (desired.kind !== 'artifact' || desired.artifact.sha256 === held?.sha256) return false;
+  return !jsonEqual(desired.value, pendingValue(pending));
+}
+
+/** The value that a failure of a pending step answers. */
+export function pendingValue({ value, sha256 }: Pending): JsonValue {
+  return value ?? sha256;
+}
+
+function isOf(failure: Failure, pending: Pending): boolean {
+  return jsonEqual(failure.value, pendingValue(pending));
+}
+
+/** The snapshot after a step of what is pending. */
+export function recordPending(
+  snapshot: Snapshot,
+  outcome: Extract<Outcome, { kind: 'hooked' | 'put-back' | 'unapplied' }>,
+): Snapshot {
+  const { pending, failure: _, ...rest } = snapshot;
+  if (pending === undefined) return snapshot;
+  switch (outcome.kind) {
+    case 'unapplied':
+      return rest;
+    case 'put-back':
+      return afterPutBack(rest, pending, outcome.installed);
+    case 'hooked':
+      if (pending.step === 'reapply') return ended(rest, pending);
+      return outcome.failed === undefined
+        ? applied(rest, pending)
+        : { ...rest, pending: { ...pending, step: 'back', runs: 0, failed: outcome.failed } };
+  }
+}
+
+function applied(rest: Snapshot, { keep, before }: Pending): Snapshot {
+  if (!keep || before?.sha256 === undefined) return rest;
+  const { sha256, value } = before;
+  return { ...rest, previous: { sha256, ...(value === undefined ? {} : { value }) } };
+}
+
+/** What went back is no longer there for a second way back. */
+function afterPutBack(rest: Snapshot, pending: Pending, installed: Installed | undefined): Snapshot {
+  const { installed: _, previous, ...others } = rest;
+  const isUsed = previous !== undefined && previous.sha256 === pending.before?.sha256;
+  return {
+    ...others,
+    ...(installed === undefined ? {} : { installed }),
+    ...(previous === undefined || isUsed ? {} : { previous }),
+    pending: { ...pending, step: 'reapply', runs: 0 },
+  };
+}
+
+/** The way back is over, however the hook has taken it: there is nothing behind it. */
+function ended(rest: Snapshot, { failed, value }: Pending): Snapshot {
+  if (failed === undefined || value === undefined) return rest;
+  return { ...rest, failure: { value, code: 'HOOK_FAILED', ...failed, retry: 'never', attempt: 1 } };
+}
+
+/**
+ * A rollback that somebody asks for: the file before goes back, and what is desired now is held until another hash is.
+ *
+ * @param lastDesired the hash that was last seen to be desired, for as long as the shadow has not answered
+ * @returns the snapshot with the way back pending, or why there is none
+ */
+export function rollback(snapshot: Snapshot, lastDesired?: string): Snapshot | Reason {
+  const { desired, installed, previous, pending, failure: _, ...rest } = snapshot;
+  if (pending !== undefined && pending.step !== 'apply') {
+    return { code: 'HELD', message: 'The previous file is being put back already', hint: 'wait for it' };
+  }
+  const before = pending?.keep === true ? pending.before : previous;
+  if (before?.sha256 === undefined || before.sha256 === installed?.sha256) return nothingOlder(snapshot);
+  const sha256 = pending?.sha256 ?? installed?.sha256 ?? '';
+  const value = pending?.value ?? installed?.value;
+  const refused = (desired.kind === 'artifact' ? desired.artifact.sha256 : lastDesired) ?? sha256;
+  return {
+    ...rest,
+    desired,
+    ...(installed === undefined ? {} : { installed }),
+    ...(previous === undefined ? {} : { previous }),
+    ...(refused === '' ? {} : { held: { sha256: refused } }),
+    pending: {
+      step: 'back',
+      sha256,
+      ...(value === undefined ? {} : { value }),
+      before,
+      keep: false,
+      runs: 0,
+    },
+  };
+}
+
+function nothingOlder({ held }: Snapshot): Reason {
+  if (held !== undefined) {
+    return {
+      code: 'HELD',
+      message: 'It was rolled back already, and nothing older is kept',
+      hint: 'desire the hash of the file that you want',
+    };
+  }
+  return {
+    code: 'INSTALL',
+    message: 'No previous file is kept',
+    hint: 'one is kept from the second install on, unless "keepPrevious" is false or room was short; desire the hash of the file that you want',
+  };
+}
+
+/** Why nothing is done about a hash that a rollback has refused. */
+export const heldBack: Reason = {
+  code: 'HELD',
+  message: 'Rolled back by hand: what is installed stays until another hash is desired',
+  hint: 'desire another hash',
+};
+
+/** Drops the hold that a rollback left, as soon as another hash is desired. */
+export function released(snapshot: Snapshot): Snapshot {
+  const { held, ...rest } = snapshot;
+  const { desired } = snapshot;
+  if (held === undefined || desired.kind !== 'artifact') return snapshot;
+  return desired.artifact.sha256 === held.sha256 ? snapshot : rest;
+}

@@ -1,0 +1,95 @@
+/** What the shadow is told of one file: `reportOf` makes it of a snapshot, from values alone. */
+import type { ErrorCode } from './errors.ts';
+import type { JsonObject } from './json.ts';
+import { heldBack } from './pending.ts';
+import { type Failure, failureOf, type Installed, isHeld, type Snapshot } from './reconcile.ts';
+
+/** What goes on while the report is made; `applying` once a hook takes long enough to be told of. */
+export type Activity = 'idle' | 'applying' | 'stopping' | { bytes: number; size?: number };
+
+/** The status of one file as the shadow shows it, in `reported.shadowAgent.files.<property>`. */
+export interface FileStatus {
+  status: 'current' | 'downloading' | 'waiting' | 'failed';
+  hash?: string;
+  code?: ErrorCode;
+  message?: string;
+  attempt?: number;
+  /** Monotonic ms of the next try. */
+  retryAtMs?: number;
+  bytes?: number;
+  size?: number;
+}
+
+/** What the shadow is to be told of one file. What is missing stays as it was; null is taken back. */
+export interface Report {
+  mirror?: JsonObject | null;
+  status?: FileStatus | null;
+}
+
+/**
+ * The report of one file.
+ *
+ * `failed` is an error that somebody has to mend (class slow or never), `waiting` one that is likely to pass.
+ * Where nothing is desired any more all stays as it was, but for a status that promised more to come.
+ */
+export function reportOf(snapshot: Snapshot, activity: Activity, last?: FileStatus | null): Report {
+  const { desired, installed, pending } = snapshot;
+  switch (desired.kind) {
+    case 'unknown':
+      return {};
+    case 'absent':
+      if (desired.noShadow && pending === undefined && installed !== undefined)
+        return reportInstalled(installed);
+      return last?.status === 'downloading' || last?.status === 'waiting' ? { status: null } : {};
+    case 'refused':
+      return { status: failed(desired, desired.sha256) };
+    case 'artifact': {
+      const hash = desired.artifact.sha256;
+      if (pending !== undefined) return whilePending(snapshot, hash, activity);
+      if (installed?.sha256 === hash) return { mirror: desired.value, status: { status: 'current', hash } };
+      if (isHeld(snapshot)) {
+        return { ...mirrorOf(installed), status: { status: 'waiting', hash, ...told(heldBack) } };
+      }
+      if (typeof activity === 'object') return { status: { status: 'downloading', hash, ...activity } };
+      const failure = failureOf(snapshot);
+      if (failure !== undefined) {
+        const mirror = failure.code === 'HOOK_FAILED' ? mirrorOf(installed) : {};
+        return { ...mirror, status: afterFailure(failure, hash) };
+      }
+      return activity === 'stopping' && last?.status === 'downloading'
+        ? { status: { status: 'waiting', hash } }
+        : {};
+    }
+  }
+}
+
+/** A hook of two seconds is not worth a message; nothing is current before it has succeeded. */
+function whilePending({ failure }: Snapshot, hash: string, activity: Activity): Report {
+  if (failure?.retryAtMs !== undefined) return { status: afterFailure(failure, hash) };
+  if (activity !== 'applying' && activity !== 'stopping') return {};
+  return { status: { status: 'waiting', hash, message: 'The hook of the file is to end first' } };
+}
+
+function reportInstalled(installed: Installed): Report {
+  return { ...mirrorOf(installed), status: { status: 'current', hash: installed.sha256 } };
+}
+
+/** What is installed, by the value that it was desired with where that is known. */
+function mirrorOf(installed: Installed | undefined): Report {
+  if (installed === undefined) return { mirror: null };
+  return { mirror: installed.value ?? { hash: installed.sha256 } };
+}
+
+function told({ code, message }: { code: ErrorCode; message: string }) {
+  return { code, message };
+}
+
+function afterFailure(failure: Failure, hash: string): FileStatus {
+  const { attempt, retryAtMs, retry } = failure;
+  const status = retry === 'soon' ? 'waiting' : 'failed';
+  return { ...failed(failure, hash), status, attempt, ...(retryAtMs === undefined ? {} : { retryAtMs }) };
+}
+
+function failed(reason: { code: ErrorCode; message: string }, hash?: string): FileStatus {
+  return { status: 'failed', ...(hash === undefined ? {} : { hash }), ...told(reason) };
+}

@@ -1,0 +1,112 @@
+/** Runs a hook: without a shell, in a process group of its own, for a bounded time, with its output line by line. */
+import { type ChildProcess, spawn } from 'node:child_process';
+import type { Readable } from 'node:stream';
+import type { HookEnd } from '../core/hook.ts';
+import { HookOutput } from './hook-output.ts';
+
+export interface HookJob {
+  command: readonly string[];
+  timeoutSeconds: number;
+  /** Beside what is handed on of the agent's own environment. */
+  env: Readonly<Record<string, string>>;
+  /** Takes a line of what the hook prints. */
+  onLine: (line: string) => void;
+  signal: AbortSignal;
+}
+
+/**
+ * What a hook gets of the agent's own environment: what programs need to run, and nothing that may hold a secret, such
+ * as AWS's variables, a proxy with its password, or what systemd passes to the service itself.
+ */
+const handedOn = ['HOME', 'USER', 'LOGNAME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'XDG_RUNTIME_DIR'];
+const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
+// From SIGTERM to SIGKILL. At shutdown the agent has 5 s for all of it.
+const timeoutGraceMs = 2_000;
+const shutdownGraceMs = 500;
+// What a child in the background holds open is not waited for.
+const drainMs = 200;
+
+/**
+ * Runs a hook to its end. Its process group goes with it, unless it exits with 0.
+ *
+ * @returns how it ended, with the last lines that it printed; undefined when the signal was aborted
+ */
+export async function runHook(job: HookJob): Promise<{ end: HookEnd; output: string[] } | undefined> {
+  const { timeoutSeconds, onLine, signal } = job;
+  if (signal.aborted) return undefined;
+  const output = new HookOutput(onLine);
+  const child = start(job);
+  const ended = endOf(child);
+  const closed = Promise.all([drain(child.stdout, output), drain(child.stderr, output)]);
+  let isLate = false;
+  const timer = setTimeout(() => {
+    isLate = true;
+    stop(child, timeoutGraceMs, ended);
+  }, timeoutSeconds * 1000);
+  const abort = () => stop(child, shutdownGraceMs, ended);
+  signal.addEventListener('abort', abort);
+  const end = await ended;
+  clearTimeout(timer);
+  signal.removeEventListener('abort', abort);
+  if (end.kind !== 'exit' || end.code !== 0 || isLate) killGroup(child, 'SIGKILL');
+  await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, drainMs))]);
+  for (const stream of [child.stdout, child.stderr]) stream?.destroy();
+  const last = output.end();
+  // One that ended by itself at that very moment has ended.
+  const isDone = end.kind === 'exit' && end.code === 0;
+  if (signal.aborted && !isDone) return undefined;
+  return { end: isLate ? { kind: 'timeout', seconds: timeoutSeconds } : end, output: last };
+}
+
+function start({ command: [program = '', ...args], env }: HookJob): ChildProcess {
+  const own = handedOn.flatMap((name) => {
+    const value = process.env[name];
+    return value === undefined ? [] : [[name, value] as const];
+  });
+  return spawn(program, args, {
+    cwd: '/',
+    // Its own group, so that what it has started can be ended with it.
+    detached: true,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    env: { PATH: process.env['PATH'] ?? defaultPath, ...Object.fromEntries(own), ...env },
+  });
+}
+
+function endOf(child: ChildProcess): Promise<HookEnd> {
+  return new Promise((resolve) => {
+    child.once('error', (error: NodeJS.ErrnoException) =>
+      resolve({ kind: 'not-started', reason: error.code ?? error.message }),
+    );
+    child.once('exit', (code, signal) =>
+      resolve(code === null ? { kind: 'signal', signal: signal ?? 'a signal' } : { kind: 'exit', code }),
+    );
+  });
+}
+
+/** Reads to the end, however much it is: a full pipe would hold the hook up. */
+function drain(stream: Readable | null, output: HookOutput): Promise<void> {
+  return new Promise((resolve) => {
+    if (stream === null) return resolve();
+    const lines = output.source();
+    stream.setEncoding('utf8');
+    stream.on('data', (text: string) => lines.take(text));
+    stream.once('error', () => resolve());
+    stream.once('close', () => resolve());
+  });
+}
+
+function stop(child: ChildProcess, graceMs: number, ended: Promise<HookEnd>): void {
+  killGroup(child, 'SIGTERM');
+  const timer = setTimeout(() => killGroup(child, 'SIGKILL'), graceMs);
+  void ended.then(() => clearTimeout(timer));
+}
+
+function killGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
+  if (pid === undefined) return;
+  try {
+    process.kill(-pid, signal);
+  } catch {
+    // Nobody of the group is left.
+  }
+}

@@ -1,0 +1,132 @@
+/**
+ * The files that were replaced, in `stateDir/previous/`. Each is named by what it holds, and the state file says which
+ * of them count, so that one write of it changes what the way back is. They are second names of the files where that is
+ * possible, so that the target is never away.
+ */
+import { constants, type Stats } from 'node:fs';
+import {
+  chmod,
+  chown,
+  copyFile,
+  link,
+  lstat,
+  open,
+  readdir,
+  readlink,
+  rename,
+  symlink,
+} from 'node:fs/promises';
+import { dirname, join } from 'node:path';
+import { AgentError } from '../core/errors.ts';
+import { diskError, errnoOf, isNoRoom, makeDirectory, remove, syncDirectory } from './disk.ts';
+import { fileId, stagedBackPath } from './part.ts';
+
+/** Where the files are kept that one target was before. */
+export class KeptFiles {
+  readonly #directory: string;
+  readonly #id: string;
+
+  constructor(stateDir: string, property: string, target: string) {
+    this.#directory = join(stateDir, 'previous');
+    this.#id = fileId(property, target);
+  }
+
+  /** Where a file is kept; without a hash it is none that can have one, such as a link. */
+  pathOf({ sha256 = 'link' }: { sha256?: string }): string {
+    return join(this.#directory, `${this.#id}.${sha256.slice(0, 16)}`);
+  }
+
+  /** Removes all of them but for those to keep. */
+  async clean(keep: ReadonlyArray<{ sha256?: string } | undefined>): Promise<void> {
+    const paths = keep.flatMap((one) => (one === undefined ? [] : [this.pathOf(one)]));
+    const names = await readdir(this.#directory).catch(() => []);
+    for (const name of names) {
+      const path = join(this.#directory, name);
+      if (name.startsWith(this.#id) && !paths.includes(path)) await remove(path).catch(() => undefined);
+    }
+  }
+}
+
+/**
+ * Gives what an install replaces a second name.
+ *
+ * @returns false where nothing is there, or it would have to be copied and there is no room
+ * @throws AgentError INSTALL, or DISK_FULL where it must be kept
+ */
+export async function keep(
+  target: string,
+  old: Stats | undefined,
+  path: string,
+  mustKeep: boolean,
+): Promise<boolean> {
+  const isKind = old?.isFile() === true || (mustKeep && old?.isSymbolicLink() === true);
+  if (old === undefined || !isKind) return false;
+  const staged = `${path}.new`;
+  try {
+    await makeDirectory(dirname(path), 0o700);
+    await remove(staged);
+    await linkOrCopy(target, staged);
+    await rename(staged, path);
+    // Between two names of one file rename(2) does nothing.
+    await remove(staged);
+    await syncDirectory(dirname(path));
+    return true;
+  } catch (error) {
+    await remove(staged).catch(() => undefined);
+    if (mustKeep || !isNoRoom(error)) {
+      throw diskError(error, `Cannot keep the previous file in ${dirname(path)}`);
+    }
+    return false;
+  }
+}
+
+/**
+ * Puts a kept file in the place of the target, which is at every instant one of the two. The kept one stays.
+ *
+ * @param path where it is kept; undefined where nothing was there: the target goes
+ * @throws AgentError INSTALL or DISK_FULL; the target is then what it was
+ */
+export async function putBack(property: string, target: string, path: string | undefined): Promise<void> {
+  const staged = stagedBackPath(property, target);
+  try {
+    if (path === undefined) {
+      await remove(target);
+    } else {
+      await remove(staged);
+      await linkOrCopy(path, staged);
+      await rename(staged, target);
+      await remove(staged);
+    }
+    await syncDirectory(dirname(target));
+  } catch (error) {
+    await remove(staged).catch(() => undefined);
+    if (errnoOf(error) === 'ENOENT') throw isGone(path ?? target);
+    throw diskError(error, `Cannot put the previous file back to ${target}`);
+  }
+}
+
+function isGone(path: string): AgentError {
+  return new AgentError('INSTALL', `The previous file is no longer in ${path}`, {
+    hint: 'desire the hash of the file that you want',
+  });
+}
+
+/** A second name of a file or link; a copy with its mode and owner on another file system, or one without links. */
+async function linkOrCopy(from: string, to: string): Promise<void> {
+  try {
+    await link(from, to);
+  } catch {
+    const stat = await lstat(from);
+    if (stat.isSymbolicLink()) await symlink(await readlink(from), to);
+    else await copy(from, to, stat);
+  }
+}
+
+async function copy(from: string, to: string, { uid, gid, mode }: Stats): Promise<void> {
+  await copyFile(from, to, constants.COPYFILE_EXCL);
+  // Only root can give files away; without that right the copy is the agent's own, as the file could not be kept.
+  if (process.geteuid?.() === 0) await chown(to, uid, gid);
+  await chmod(to, mode & 0o7777);
+  const handle = await open(to, 'r');
+  await handle.sync().finally(() => handle.close());
+}

@@ -1,0 +1,102 @@
+/** What one run of the agent tells the next of a file, through the state file. */
+import type { FileConfig } from './config.ts';
+import type { Failure, Outcome, Snapshot } from './core/reconcile.ts';
+import type { Clock } from './io/clock.ts';
+import type { KeptFiles } from './io/kept.ts';
+import type { Logger } from './io/log.ts';
+import { storable } from './io/state.ts';
+import type { Target } from './io/target.ts';
+
+export interface MemoryOptions {
+  file: FileConfig;
+  target: Target;
+  kept: KeptFiles;
+  clock: Clock;
+  log: Logger;
+}
+
+const hourMs = 3_600_000;
+const members = ['pending', 'held', 'previous', 'failure'] as const;
+type Remembered = Pick<Snapshot, (typeof members)[number]>;
+
+export class Memory {
+  readonly #options: MemoryOptions;
+  /** What is stored. */
+  #last: Remembered = {};
+
+  constructor(options: MemoryOptions) {
+    this.#options = options;
+  }
+
+  /**
+   * What an earlier run has left.
+   *
+   * @param skipsWaits leaves failures out that are tried again some time
+   */
+  load(skipsWaits: boolean): Remembered {
+    const failure = this.#loadFailure();
+    const isSkipped = skipsWaits && failure?.retryAtMs !== undefined;
+    this.#last = { ...this.recall(), ...(failure === undefined || isSkipped ? {} : { failure }) };
+    return this.#last;
+  }
+
+  /** What is stored now. An install that was begun has said what is pending, however far it has come. */
+  recall(): Omit<Remembered, 'failure'> {
+    const { pending, held, previous } = this.#options.target.stored;
+    return {
+      ...(pending === undefined ? {} : { pending }),
+      ...(held === undefined ? {} : { held }),
+      ...(previous === undefined ? {} : { previous }),
+    };
+  }
+
+  #loadFailure(): Failure | undefined {
+    const { target, clock } = this.#options;
+    const stored = target.stored.failure;
+    if (stored === undefined) return undefined;
+    const { retryAtMs, ...failure } = stored;
+    if (retryAtMs === undefined) return { ...failure, retry: 'never' };
+    const waitMs = Math.min(Math.max(retryAtMs - clock.wallMs(), 0), hourMs);
+    return { ...failure, retry: 'slow', retryAtMs: clock.nowMs() + waitMs };
+  }
+
+  /** Logs a failure, and stores what an outcome has changed. */
+  async remember(outcome: Outcome, snapshot: Snapshot): Promise<void> {
+    if (outcome.kind === 'failed') this.#logFailure(snapshot);
+    const last = this.#last;
+    this.#last = snapshot;
+    const changed = members.filter((member) => !isSame(last[member], snapshot[member]));
+    // What an install changes is stored as part of it.
+    if (outcome.kind === 'installed' || changed.length === 0) return;
+    const { target } = this.#options;
+    const { pending, held, previous, failure } = snapshot;
+    const stored = failure && storable(failure, this.#wallMs(failure));
+    const isForgotten = stored === undefined && target.stored.failure === undefined;
+    if (isForgotten && changed.every((member) => member === 'failure')) return;
+    await target.store({ pending, held, previous, failure: stored });
+    await this.clean(snapshot);
+  }
+
+  /** Removes what is kept for nobody. */
+  async clean({ previous, pending }: Remembered): Promise<void> {
+    await this.#options.kept.clean([previous, pending?.before]);
+  }
+
+  #logFailure({ failure }: Snapshot): void {
+    if (failure === undefined) return;
+    const { file, clock, log } = this.#options;
+    const { code, message, hint, attempt, retryAtMs } = failure;
+    const retryInSeconds =
+      retryAtMs === undefined ? undefined : Math.round((retryAtMs - clock.nowMs()) / 100) / 10;
+    log.warning(message, { file: file.property, code, hint, attempt, retryInSeconds });
+  }
+
+  #wallMs({ retryAtMs }: Failure): number | undefined {
+    const { clock } = this.#options;
+    return retryAtMs === undefined ? undefined : clock.wallMs() + retryAtMs - clock.nowMs();
+  }
+}
+
+function isSame(a: object | undefined, b: object | undefined): boolean {
+  return a === b || JSON.stringify(a) === JSON.stringify(b);
+}

@@ -1,0 +1,454 @@
+/** Hooks, the way back and holds, over every combination of what is pending, desired, installed, kept and failed. */
+import { describe, expect, test } from 'bun:test';
+import { parseDesired } from '../../src/core/artifact.ts';
+import { type JsonObject, jsonEqual } from '../../src/core/json.ts';
+import {
+  type Before,
+  maxRuns,
+  type Pending,
+  pendingValue,
+  released,
+  rollback,
+} from '../../src/core/pending.ts';
+import {
+  decide,
+  type Failure,
+  type Installed,
+  type Outcome,
+  record,
+  type Snapshot,
+  settled,
+} from '../../src/core/reconcile.ts';
+import { type Activity, reportOf } from '../../src/core/report.ts';
+import { desireds, each, hourMs, nowMs, valueA, valueOther } from './reconcile-cases.ts';
+
+const shaA = 'a'.repeat(64);
+const shaB = 'b'.repeat(64);
+const shaOther = 'c'.repeat(64);
+const older: Installed = { sha256: shaOther, value: valueOther };
+
+const installeds: Array<Installed | undefined> = [
+  undefined,
+  { sha256: shaA, value: valueA },
+  { sha256: shaOther },
+  older,
+];
+const failures: Array<Failure | undefined> = [
+  undefined,
+  failure(valueA, 'INSTALL', nowMs + hourMs),
+  failure(valueA, 'DISK_FULL', nowMs),
+  failure(valueOther, 'INSTALL', nowMs + hourMs),
+  failure(valueA, 'HOOK_FAILED', undefined),
+];
+const befores: Array<Before | undefined> = [undefined, {}, older];
+const pendings: Pending[] = (['apply', 'back', 'reapply'] as const).flatMap((step) =>
+  [0, maxRuns - 1, maxRuns].flatMap((runs) =>
+    befores.flatMap((before) =>
+      [false, true].map(
+        (keep): Pending => ({
+          step,
+          sha256: shaA,
+          value: valueA,
+          runs,
+          keep,
+          ...(before === undefined ? {} : { before }),
+          ...(step === 'apply' ? {} : { failed: { message: 'why', hint: 'do' } }),
+        }),
+      ),
+    ),
+  ),
+);
+const previouses: Array<Installed | undefined> = [undefined, older, { sha256: shaB }];
+const helds = [undefined, { sha256: shaA }, { sha256: shaB }];
+
+function failure(value: JsonObject, code: Failure['code'], retryAtMs: number | undefined): Failure {
+  const base = { value, code, message: 'why', attempt: 1 };
+  return retryAtMs === undefined ? { ...base, retry: 'never' } : { ...base, retry: 'slow', retryAtMs };
+}
+
+const idle: Snapshot[] = desireds.flatMap((desired) =>
+  installeds.flatMap((installed) =>
+    failures.flatMap((failed) =>
+      previouses.flatMap((previous) =>
+        helds.map((held) => ({
+          desired,
+          ...(installed === undefined ? {} : { installed }),
+          ...(failed === undefined ? {} : { failure: failed }),
+          ...(previous === undefined ? {} : { previous }),
+          ...(held === undefined ? {} : { held }),
+        })),
+      ),
+    ),
+  ),
+);
+const waiting: Snapshot[] = idle.flatMap((snapshot) => pendings.map((pending) => ({ ...snapshot, pending })));
+const all = [...idle, ...waiting];
+
+const stepOf = ({ pending }: Snapshot) => pending?.step;
+const actionOf = (snapshot: Snapshot) => decide(snapshot, nowMs);
+const doOf = (snapshot: Snapshot) => actionOf(snapshot).do;
+const desiredHash = ({ desired }: Snapshot) =>
+  desired.kind === 'artifact' ? desired.artifact.sha256 : undefined;
+const isThere = ({ pending, installed }: Snapshot) => installed?.sha256 === pending?.sha256;
+/** The disk has not let the step be ended, and its time has not come. */
+const isStuck = ({ pending, failure: failed }: Snapshot) =>
+  pending !== undefined &&
+  (failed?.retryAtMs ?? 0) > nowMs &&
+  jsonEqual(failed?.value, pendingValue(pending));
+const isHeld = (snapshot: Snapshot) =>
+  snapshot.held !== undefined && desiredHash(snapshot) === snapshot.held.sha256;
+
+test('every combination is there', () => {
+  // 9 desired values x 4 installed x 5 failures x 3 previous x 3 holds; x 3 steps x 3 runs x 3 before x 2 keep
+  expect(idle.length).toBe(9 * 4 * 5 * 3 * 3);
+  expect(waiting.length).toBe(1_620 * 54);
+});
+
+describe('decide() with something pending', () => {
+  test('ends it before anything is installed, whatever is desired', () => {
+    each(
+      waiting,
+      () => true,
+      (snapshot) => doOf(snapshot) !== 'install',
+    );
+  });
+
+  test('runs the hook for the file that is there, and counts the run', () => {
+    each(
+      waiting,
+      (snapshot) =>
+        stepOf(snapshot) === 'apply' &&
+        isThere(snapshot) &&
+        !isStuck(snapshot) &&
+        (snapshot.pending?.runs ?? 0) < maxRuns,
+      (snapshot) => {
+        const action = actionOf(snapshot);
+        return action.do === 'hook' && action.pending.runs === (snapshot.pending?.runs ?? 0) + 1;
+      },
+    );
+  });
+
+  test('drops a hook whose file is not there: the rename never was, or somebody has changed the file', () => {
+    each(
+      waiting,
+      (snapshot) => stepOf(snapshot) === 'apply' && !isThere(snapshot) && !isStuck(snapshot),
+      (snapshot) => {
+        const action = actionOf(snapshot);
+        return action.do === 'conclude' && action.outcome.kind === 'unapplied';
+      },
+    );
+  });
+
+  test('takes a hook that was begun three times for failed', () => {
+    each(
+      waiting,
+      (snapshot) =>
+        stepOf(snapshot) === 'apply' &&
+        isThere(snapshot) &&
+        !isStuck(snapshot) &&
+        snapshot.pending?.runs === maxRuns,
+      (snapshot) => {
+        const action = actionOf(snapshot);
+        if (action.do !== 'conclude' || action.outcome.kind !== 'hooked') return false;
+        return action.outcome.failed?.message === 'The hook was cut short 3 times';
+      },
+    );
+  });
+
+  test('puts the file before back, whatever is there now', () => {
+    each(
+      waiting,
+      (snapshot) => stepOf(snapshot) === 'back' && !isStuck(snapshot),
+      (snapshot) => doOf(snapshot) === 'put-back',
+    );
+  });
+
+  test('runs the hook for what was put back, three times at most', () => {
+    each(
+      waiting,
+      (snapshot) => stepOf(snapshot) === 'reapply' && !isStuck(snapshot),
+      (snapshot) => doOf(snapshot) === ((snapshot.pending?.runs ?? 0) < maxRuns ? 'hook' : 'conclude'),
+    );
+  });
+
+  test('waits for a disk that does not let it go on, but not where something else is desired by then', () => {
+    each(waiting, isStuck, (snapshot) => {
+      const action = actionOf(snapshot);
+      const { desired } = snapshot;
+      const isOvertaken =
+        desired.kind === 'artifact' && !jsonEqual(desired.value, valueA) && !isHeld(snapshot);
+      return isOvertaken
+        ? action.do === 'conclude' && action.outcome.kind === 'unapplied'
+        : action.do === 'wait' && action.untilMs === snapshot.failure?.retryAtMs;
+    });
+  });
+
+  test('lets a failure of another value hold up nothing', () => {
+    each(
+      waiting,
+      (snapshot) => snapshot.failure !== undefined && !isStuck(snapshot),
+      (snapshot) => doOf(snapshot) !== 'wait',
+    );
+  });
+});
+
+const outcomes: Outcome[] = [
+  { kind: 'hooked' },
+  { kind: 'hooked', failed: { message: 'new', hint: 'mend' } },
+  { kind: 'put-back' },
+  { kind: 'put-back', installed: older },
+  { kind: 'unapplied' },
+];
+const turns = waiting.flatMap((before) =>
+  outcomes.map((outcome) => ({ before, outcome, after: record(before, outcome, nowMs, 0.5) })),
+);
+type Turn = (typeof turns)[number];
+const isHook = ({ outcome }: Turn) => outcome.kind === 'hooked';
+const hasFailed = ({ outcome }: Turn) => outcome.kind === 'hooked' && outcome.failed !== undefined;
+const stepBefore = ({ before }: Turn) => before.pending?.step;
+
+describe('record() of what was pending', () => {
+  test('a hook that has succeeded ends it, and what it replaced is the way back if it is to be', () => {
+    each(
+      turns,
+      (turn) => isHook(turn) && !hasFailed(turn) && stepBefore(turn) === 'apply',
+      ({ before, after }) => {
+        const { pending } = before;
+        const isWay = pending?.keep === true && pending.before?.sha256 !== undefined;
+        const previous = isWay ? older : before.previous;
+        return after.pending === undefined && Bun.deepEquals(after.previous, previous, true);
+      },
+    );
+  });
+
+  test('a hook that has failed leads back, and is not counted with the runs of before', () => {
+    each(
+      turns,
+      (turn) => hasFailed(turn) && stepBefore(turn) === 'apply',
+      ({ after }) =>
+        after.pending?.step === 'back' && after.pending.runs === 0 && after.pending.failed?.message === 'new',
+    );
+  });
+
+  test('what was put back is installed, and gets its hook; it is no way back any more', () => {
+    each(
+      turns,
+      ({ outcome }) => outcome.kind === 'put-back',
+      ({ before, outcome, after }) => {
+        if (outcome.kind !== 'put-back') return false;
+        const isUsed =
+          before.previous !== undefined && before.previous.sha256 === before.pending?.before?.sha256;
+        return (
+          after.pending?.step === 'reapply' &&
+          after.pending.runs === 0 &&
+          after.installed === outcome.installed &&
+          after.previous === (isUsed ? undefined : before.previous)
+        );
+      },
+    );
+  });
+
+  test('the way back is over after its hook, however that ends, and what was refused is never tried again', () => {
+    each(
+      turns,
+      (turn) => isHook(turn) && stepBefore(turn) === 'reapply',
+      ({ before, after }) => {
+        const { failure: failed } = after;
+        const isTold = failed?.code === 'HOOK_FAILED' && failed.message === before.pending?.failed?.message;
+        return (
+          after.pending === undefined && isTold && failed.retry === 'never' && jsonEqual(failed.value, valueA)
+        );
+      },
+    );
+    each(
+      turns,
+      (turn) =>
+        isHook(turn) &&
+        stepBefore(turn) === 'reapply' &&
+        desiredHash(turn.before) === shaA &&
+        turn.after.failure !== undefined &&
+        turn.before.desired.kind === 'artifact' &&
+        jsonEqual(turn.before.desired.value, valueA),
+      ({ after }) => {
+        const action = decide(after, nowMs);
+        return action.do === 'wait' && action.untilMs === undefined;
+      },
+    );
+  });
+
+  test('nothing of it changes what is desired or held', () => {
+    each(
+      turns,
+      () => true,
+      ({ before, after }) => after.desired === before.desired && after.held === before.held,
+    );
+  });
+});
+
+test('whatever happens, and wherever a restart comes, what is pending ends', () => {
+  const desired = parseDesired(valueA, {});
+  const start: Snapshot = {
+    desired,
+    installed: { sha256: shaA, value: valueA },
+    pending: { step: 'apply', sha256: shaA, value: valueA, before: older, keep: true, runs: 0 },
+  };
+  /** Each way that it can go: the hook succeeds, fails, or the agent ends during it. */
+  const follow = (snapshot: Snapshot, depth: number): number => {
+    expect(depth).toBeLessThan(12);
+    if (snapshot.pending === undefined) return depth;
+    const action = decide(snapshot, nowMs);
+    if (action.do === 'conclude') return follow(record(snapshot, action.outcome, nowMs, 0), depth + 1);
+    if (action.do === 'put-back') {
+      return follow(record(snapshot, { kind: 'put-back', installed: older }, nowMs, 0), depth + 1);
+    }
+    if (action.do !== 'hook') throw new Error(`it does not go on: ${action.do}`);
+    const begun = { ...snapshot, pending: action.pending };
+    const ends = outcomes.slice(0, 2).map((outcome) => record(begun, outcome, nowMs, 0));
+    return Math.max(...[...ends, begun].map((next) => follow(next, depth + 1)));
+  };
+  expect(follow(start, 0)).toBe(9);
+});
+
+describe('a hold', () => {
+  test('keeps the held hash from being installed', () => {
+    each(idle, isHeld, (snapshot) => doOf(snapshot) === 'wait');
+  });
+
+  test('holds nothing else up', () => {
+    const isMissing = (snapshot: Snapshot) =>
+      snapshot.desired.kind === 'artifact' && snapshot.installed?.sha256 !== desiredHash(snapshot);
+    each(
+      idle,
+      (snapshot) => isMissing(snapshot) && !isHeld(snapshot) && snapshot.failure === undefined,
+      (snapshot) => doOf(snapshot) === 'install',
+    );
+  });
+
+  test('ends exactly when another hash is desired', () => {
+    each(
+      all,
+      ({ held }) => held !== undefined,
+      (snapshot) => {
+        const isEnded = released(snapshot).held === undefined;
+        return isEnded === (snapshot.desired.kind === 'artifact' && !isHeld(snapshot));
+      },
+    );
+  });
+});
+
+describe('rollback()', () => {
+  const asked = all.map((snapshot) => ({ snapshot, end: rollback(snapshot, shaB) }));
+
+  test('puts back what a hook is pending for, or the previous file; never one that is there already', () => {
+    each(
+      asked,
+      ({ end }) => !('code' in end),
+      ({ snapshot, end }) => {
+        if ('code' in end) return false;
+        const { pending } = snapshot;
+        const before = pending?.keep === true ? pending.before : snapshot.previous;
+        const goesBack = end.pending?.step === 'back' && end.pending.before?.sha256 === before?.sha256;
+        return goesBack && before?.sha256 !== undefined && before.sha256 !== snapshot.installed?.sha256;
+      },
+    );
+  });
+
+  test('holds the desired hash, or the last one that was known to be', () => {
+    each(
+      asked,
+      ({ end }) => !('code' in end),
+      ({ snapshot, end }) => !('code' in end) && end.held?.sha256 === (desiredHash(snapshot) ?? shaB),
+    );
+  });
+
+  test('leaves the hash that was refused waiting, with nothing failed', () => {
+    each(
+      asked,
+      ({ end }) => !('code' in end),
+      ({ end }) => {
+        if ('code' in end || end.failure !== undefined) return false;
+        const back = record(end, { kind: 'put-back', installed: older }, nowMs, 0);
+        const done = record(back, { kind: 'hooked' }, nowMs, 0);
+        return done.pending === undefined && done.failure === undefined && decide(done, nowMs).do === 'wait';
+      },
+    );
+  });
+
+  test('says that nothing older is kept after one, and that no previous file is kept without one', () => {
+    each(
+      asked,
+      ({ snapshot, end }) =>
+        'code' in end && (snapshot.pending === undefined || snapshot.pending.step === 'apply'),
+      ({ snapshot, end }) => 'code' in end && end.code === (snapshot.held === undefined ? 'INSTALL' : 'HELD'),
+    );
+  });
+
+  test('refuses a second way back while one is gone', () => {
+    each(
+      asked,
+      ({ snapshot }) => stepOf(snapshot) === 'back' || stepOf(snapshot) === 'reapply',
+      ({ end }) => 'code' in end && end.code === 'HELD',
+    );
+  });
+});
+
+describe('the report', () => {
+  const activities: Activity[] = ['idle', 'applying', 'stopping', { bytes: 5, size: 10 }];
+  const tellings = all.flatMap((snapshot) =>
+    activities.map((activity) => ({ snapshot, activity, report: reportOf(snapshot, activity) })),
+  );
+
+  test('calls nothing current while something is pending, and mirrors nothing', () => {
+    each(
+      tellings,
+      ({ snapshot }) => snapshot.pending !== undefined,
+      ({ report }) => report.status?.status !== 'current' && report.mirror === undefined,
+    );
+  });
+
+  test('says that it waits once a hook takes long, or the agent stops before it has ended', () => {
+    each(
+      tellings,
+      ({ snapshot, activity }) =>
+        snapshot.pending !== undefined &&
+        snapshot.desired.kind === 'artifact' &&
+        snapshot.failure?.retryAtMs === undefined &&
+        (activity === 'applying' || activity === 'stopping'),
+      ({ snapshot, report }) =>
+        report.status?.status === 'waiting' && report.status.hash === desiredHash(snapshot),
+    );
+  });
+
+  test('of a held hash says HELD, and mirrors what is installed', () => {
+    each(
+      tellings,
+      ({ snapshot }) =>
+        snapshot.pending === undefined &&
+        isHeld(snapshot) &&
+        snapshot.installed?.sha256 !== desiredHash(snapshot),
+      ({ snapshot, report }) => {
+        const { installed } = snapshot;
+        const mirror = installed === undefined ? null : (installed.value ?? { hash: installed.sha256 });
+        const { status, code, hash } = report.status ?? {};
+        const told = status === 'waiting' && code === 'HELD' && hash === desiredHash(snapshot);
+        return told && Bun.deepEquals(report.mirror, mirror, true);
+      },
+    );
+  });
+});
+
+test('--once waits for what is pending, and gives HELD as the reason of what is held', () => {
+  each(
+    waiting,
+    () => true,
+    (snapshot) => settled(snapshot) === 'pending',
+  );
+  each(
+    idle,
+    (snapshot) => isHeld(snapshot) && snapshot.installed?.sha256 !== desiredHash(snapshot),
+    (snapshot) => {
+      const end = settled(snapshot);
+      return typeof end === 'object' && end.code === 'HELD';
+    },
+  );
+});

@@ -1,0 +1,357 @@
+/** Hooks: what runs when a file was installed, and decides whether it stays. With the compiled executable. */
+import { expect, test } from 'bun:test';
+import {
+  existsSync,
+  lstatSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { join } from 'node:path';
+import { hooked, hookRuns, stateOf, writeHook } from '../support/hook.ts';
+import { bucketName, sha256, until, type World } from '../support/world.ts';
+
+const good = 'good\n';
+const bad = 'bad\n';
+const better = 'better\n';
+/** Refuses what says that it is bad. */
+const picky = 'grep -q bad "$SHADOW_AGENT_PATH" && { echo "this is bad" >&2; exit 3; }; exit 0';
+
+function contents(world: World): string[] {
+  return hookRuns(world).map(({ content, rollback }) => content + (rollback === '' ? '' : ' again'));
+}
+
+function kept(world: World): string[] {
+  const directory = join(world.device.dir, 'state', 'previous');
+  return existsSync(directory) ? readdirSync(directory) : [];
+}
+
+test('a hook runs for each file that was installed, and knows which and what it replaces', () =>
+  hooked('exit 0', async (world) => {
+    await world.put('a', good);
+    await world.start();
+    await world.inSync(sha256(good));
+    await world.put('b', better);
+    await world.inSync(sha256(better));
+    const [first, second, ...rest] = hookRuns(world);
+    expect(first).toEqual({
+      property: 's3',
+      path: world.path(),
+      hash: sha256(good),
+      url: `s3://${bucketName}/a`,
+      previous: '',
+      rollback: '',
+      content: 'good',
+      before: '',
+    });
+    expect(second).toMatchObject({ hash: sha256(better), content: 'better', before: 'good', rollback: '' });
+    expect(second?.previous.startsWith(join(world.device.dir, 'state', 'previous'))).toBe(true);
+    expect(rest).toEqual([]);
+    expect(kept(world).length).toBe(1);
+  }));
+
+test('its output is in the log line by line, and none of it is in the way of a JSON log', () =>
+  hooked(
+    'echo one; printf "two\\nthree\\n"; echo err >&2; printf "\\033[31mred\\033[0m\\n"',
+    async (world) => {
+      await world.put('a', good);
+      const run = await world.start();
+      await world.inSync(sha256(good));
+      const lines = run.log
+        .trim()
+        .split('\n')
+        .map((line) => JSON.parse(line))
+        .filter(({ message }) => message === 'The hook says')
+        .map(({ line }) => line);
+      expect(lines.toSorted()).toEqual(['[31mred [0m', 'err', 'one', 'three', 'two'].toSorted());
+    },
+    { config: { log: { level: 'info', format: 'json' } } },
+  ));
+
+test('a hook gets what programs need of the environment, and nothing that may be a secret', () =>
+  hooked('env >environment', async (world) => {
+    await world.put('a', good);
+    process.env['AWS_SECRET_ACCESS_KEY'] = 'must-not-be-handed-on';
+    try {
+      await world.start();
+      await world.inSync(sha256(good));
+    } finally {
+      delete process.env['AWS_SECRET_ACCESS_KEY'];
+    }
+    const names = (world.file('environment') ?? '').split('\n').map((line) => line.split('=')[0] ?? '');
+    expect(names).toContain('PATH');
+    expect(names).toContain('SHADOW_AGENT_HASH');
+    expect(names.filter((name) => /AWS|PROXY|SECRET|STATE_DIR|NOTIFY/i.test(name))).toEqual([]);
+  }));
+
+test('a hook that fails has the file before put back, is run for it, and the refused hash is not tried again', () =>
+  hooked(picky, async (world) => {
+    await world.put('a', good);
+    const first = await world.start();
+    await world.inSync(sha256(good));
+    const before = lstatSync(world.path());
+    await world.put('b', bad);
+    await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(bad) });
+    expect(world.status()['message']).toBe('The hook exited with 3: this is bad');
+    expect(world.status()['retryAt']).toBeUndefined();
+    expect(world.reported('s3')).toMatchObject({ hash: sha256(good) });
+    expect(world.file()).toBe(good);
+    expect(lstatSync(world.path()).ino).toBe(before.ino);
+    expect(contents(world)).toEqual(['good', 'bad', 'good again']);
+    expect(kept(world)).toEqual([]);
+    await first.stop();
+    const gets = world.gets().length;
+    const second = await world.run();
+    await second.logged('Connected to AWS IoT');
+    const again = await world.run(['--config', world.device.configPath, '--once']);
+    expect(await again.exit).toBe(1);
+    await second.stop();
+    const once = await world.run(['--config', world.device.configPath, '--once']);
+    expect(await once.exit).toBe(1);
+    expect(once.log).toMatch(/^error: .*s3: The hook exited with 3: this is bad\nhint: /m);
+    expect(world.gets().length).toBe(gets);
+    expect(contents(world).length).toBe(3);
+    await world.put('c', better);
+    await world.start();
+    await world.inSync(sha256(better));
+    expect(contents(world).at(-1)).toBe('better');
+  }));
+
+test('where nothing was before, what a hook refuses goes, and so does what was reported', () =>
+  hooked(picky, async (world) => {
+    await world.put('b', bad);
+    await world.start();
+    await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(bad) });
+    expect(world.file()).toBeUndefined();
+    expect(world.reported('s3')).toBeUndefined();
+    expect(hookRuns(world).map(({ hash, rollback }) => [hash, rollback])).toEqual([
+      [sha256(bad), ''],
+      ['', '1'],
+    ]);
+    await world.put('a', good);
+    await world.inSync(sha256(good));
+  }));
+
+test('a link that stood there before is put back as it was', () =>
+  hooked(picky, async (world) => {
+    writeFileSync(world.path('factory'), 'from the factory\n');
+    symlinkSync('factory', world.path());
+    await world.put('b', bad);
+    await world.start();
+    await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED' });
+    expect(readlinkSync(world.path())).toBe('factory');
+    expect(world.file()).toBe('from the factory\n');
+  }));
+
+test('keepPrevious false keeps the file until its hook has succeeded, and no longer', () =>
+  hooked(
+    picky,
+    async (world) => {
+      await world.put('a', good);
+      await world.start();
+      await world.inSync(sha256(good));
+      await world.put('b', bad);
+      await world.hasStatus({ code: 'HOOK_FAILED' });
+      expect(world.file()).toBe(good);
+      await world.put('c', better);
+      await world.inSync(sha256(better));
+      expect(hookRuns(world).at(-1)?.before).toBe('good');
+      expect(kept(world)).toEqual([]);
+    },
+    { file: { keepPrevious: false } },
+  ));
+
+test('a hook that fails for the file that is put back as well makes no loop', () =>
+  hooked('exit 7', async (world) => {
+    writeFileSync(world.path(), 'from the factory\n');
+    await world.put('b', bad);
+    const run = await world.start();
+    await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(bad) });
+    expect(world.file()).toBe('from the factory\n');
+    expect(contents(world)).toEqual(['bad', 'from the factory again']);
+    expect(run.log).toMatch(/The hook exited with 7.*rollback=true/);
+  }));
+
+test('a hook that hangs is ended with all that it has started', () =>
+  hooked(
+    '[ -n "$SHADOW_AGENT_ROLLBACK" ] && exit 0; trap "" TERM; sleep 300 & echo $! >child; echo hanging; while :; do sleep 1; done',
+    async (world) => {
+      writeFileSync(world.path(), good);
+      await world.put('b', bad);
+      await world.start();
+      await world.hasStatus({ status: 'waiting', hash: sha256(bad) });
+      expect(world.reported('s3')).toBeUndefined();
+      await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED' });
+      expect(world.status()['message']).toBe('The hook was ended after 3 s: hanging');
+      expect(world.file()).toBe(good);
+      await until('the end of the child', () => !isRunning(Number(world.file('child'))));
+    },
+    { hook: { timeoutSeconds: 3 } },
+  ));
+
+test('what a hook leaves in the background lives on where it succeeds, and holds up nothing', () =>
+  hooked('sleep 300 & echo $! >child; exit 0', async (world) => {
+    await world.put('a', good);
+    const startedMs = Date.now();
+    await world.start();
+    await world.inSync(sha256(good));
+    expect(Date.now() - startedMs).toBeLessThan(30_000);
+    const child = Number(world.file('child'));
+    expect(isRunning(child)).toBe(true);
+    process.kill(child, 'SIGKILL');
+  }));
+
+test('a hook that prints megabytes is not held up, and the log gets its start and its end', () =>
+  hooked(
+    'i=0; while [ $i -lt 20000 ]; do echo "line $i xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx"; i=$((i+1)); done; head -c 3000000 /dev/zero | tr "\\0" y; echo; echo the end; exit 4',
+    async (world) => {
+      await world.put('a', good);
+      const run = await world.start();
+      await world.hasStatus({ code: 'HOOK_FAILED' });
+      expect(Buffer.byteLength(JSON.stringify(world.status()['message']))).toBeLessThanOrEqual(202);
+      expect(String(world.status()['message'])).toMatch(/^The hook exited with 4: .*the end$/);
+      expect(run.log).toContain('line 0 ');
+      expect(run.log).toContain('the end');
+      expect(run.log).toMatch(/lines are left out/);
+      expect(run.log.length).toBeLessThan(100_000);
+    },
+  ));
+
+test('secrets that a hook prints stay out of log, state and shadow', () =>
+  hooked(
+    `cat <<'END'
+-----BEGIN PRIVATE KEY-----
+MIIEvQIBADANBgkqhkiG9w0BAQEFAASC
+-----END PRIVATE KEY-----
+https://user:hunter22@example.com/x?X-Amz-Signature=abcdef0123
+END
+exit 5`,
+    async (world) => {
+      await world.put('a', good);
+      const run = await world.start();
+      await world.hasStatus({ code: 'HOOK_FAILED' });
+      for (const place of [run.log, stateOf(world), JSON.stringify(world.state('reported'))]) {
+        expect(place).not.toMatch(/MIIEvQ|hunter22|abcdef0123/);
+      }
+    },
+  ));
+
+test.each([
+  ['is not there', ['./missing'], 'ENOENT'],
+  ['is no executable', ['./tmpfile.txt'], 'EACCES'],
+  ['is nowhere in PATH', ['shadow-agent-no-such-program'], 'ENOENT'],
+])('a hook that %s has failed', (_, command, reason) =>
+  hooked(
+    '',
+    async (world) => {
+      writeFileSync(world.path('tmpfile.txt'), 'text', { mode: 0o644 });
+      writeFileSync(world.path(), good);
+      await world.put('b', bad);
+      await world.start();
+      await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(bad) });
+      expect(world.status()['message']).toBe(`The hook cannot be started: ${reason}`);
+      expect(world.file()).toBe(good);
+    },
+    { hook: { command } },
+  ),
+);
+
+test('a hook that a signal ends has failed', () =>
+  hooked('[ -n "$SHADOW_AGENT_ROLLBACK" ] || kill -9 $$', async (world) => {
+    writeFileSync(world.path(), good);
+    await world.put('b', bad);
+    await world.start();
+    await world.hasStatus({ code: 'HOOK_FAILED' });
+    expect(world.status()['message']).toBe('The hook was ended by SIGKILL');
+    expect(world.file()).toBe(good);
+  }));
+
+test('a file that was changed on the device is repaired, and the hook runs for it', () =>
+  hooked('exit 0', async (world) => {
+    await world.put('a', good);
+    const run = await world.start();
+    await world.inSync(sha256(good));
+    await run.stop();
+    writeFileSync(world.path(), 'changed by hand\n');
+    await world.start();
+    await until('the repair', () => world.file() === good);
+    await until('the second run', () => hookRuns(world).length === 2);
+    expect(contents(world)).toEqual(['good', 'good']);
+  }));
+
+test('SIGTERM ends a running hook within 5 s, and the next start runs it before anything is current', () =>
+  hooked('echo $$ >pid; [ -e go ] || sleep 300', async (world) => {
+    await world.put('a', good);
+    const run = await world.start();
+    await until('the hook', () => world.file('pid') !== undefined);
+    const stoppedMs = Date.now();
+    expect(await run.stop('SIGTERM')).toBe(0);
+    expect(Date.now() - stoppedMs).toBeLessThan(5_000);
+    expect(isRunning(Number(world.file('pid')))).toBe(false);
+    expect(world.status()).toMatchObject({ status: 'waiting', hash: sha256(good) });
+    expect(world.reported('s3')).toBeUndefined();
+    expect(world.file()).toBe(good);
+    writeFileSync(world.path('go'), '');
+    await world.start();
+    await world.inSync(sha256(good));
+    expect(contents(world)).toEqual(['good', 'good']);
+    expect(world.gets().length).toBe(1);
+  }));
+
+test('a hook that kills the agent is tried three times, then what it is for is put back', () =>
+  hooked(
+    'grep -q bad "$SHADOW_AGENT_PATH" && { kill -9 $PPID; sleep 5; }; exit 0',
+    async (world) => {
+      writeFileSync(world.path(), good);
+      await world.put('b', bad);
+      for (let time = 1; time <= 3; time += 1) {
+        const run = await world.run();
+        expect(await run.exit).not.toBe(0);
+        expect(world.file()).toBe(bad);
+        expect(contents(world).length).toBe(time);
+      }
+      await world.start();
+      await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(bad) });
+      expect(world.status()['message']).toBe('The hook was cut short 3 times');
+      expect(world.file()).toBe(good);
+      expect(contents(world)).toEqual(['bad', 'bad', 'bad', 'good again']);
+      for (const run of world.runs) await run.stop('SIGKILL');
+    },
+    {},
+  ));
+
+test('a newer desired value waits for the hook that runs, and is installed then', () =>
+  hooked('grep -q good "$SHADOW_AGENT_PATH" && sleep 2; exit 0', async (world) => {
+    await world.put('a', good);
+    await world.start();
+    await until('the hook', () => hookRuns(world).length === 1);
+    await world.put('c', better);
+    await world.inSync(sha256(better));
+    expect(contents(world)).toEqual(['good', 'better']);
+    expect(hookRuns(world)[1]?.before).toBe('good');
+  }));
+
+test('--once runs the hook, and ends when it has', () =>
+  hooked(picky, async (world) => {
+    await world.put('a', good);
+    const first = await world.run(['--config', world.device.configPath, '--once']);
+    expect(await first.exit).toBe(0);
+    expect(contents(world)).toEqual(['good']);
+    await world.put('b', bad);
+    const second = await world.run(['--config', world.device.configPath, '--once']);
+    expect(await second.exit).toBe(1);
+    expect(second.log).toMatch(/^error: .*s3: The hook exited with 3: this is bad\nhint: /m);
+    expect(world.file()).toBe(good);
+    writeHook(world, 'exit 0');
+  }));
+
+function isRunning(pid: number): boolean {
+  try {
+    // A zombie that nobody waits for has ended.
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
