@@ -77,9 +77,22 @@ export interface HookConfig {
 
 export type LoadedConfig =
   /** `warnings` are problems that do not keep the agent from running. */
-  | { ok: true; config: AgentConfig; identity: Identity; warnings: Problem[] }
-  /** `usage` where the command line contradicts the file. */
-  | { ok: false; usage: boolean; problems: Problem[] };
+  { ok: true; config: AgentConfig; identity: Identity; warnings: Problem[] } | BrokenConfig;
+
+export interface BrokenConfig {
+  ok: false;
+  /** The command line contradicts the file. */
+  usage: boolean;
+  /** All of them; those of the two lists below, too. */
+  problems: Problem[];
+  /** Of certificate, key and roots. */
+  identityProblems?: Problem[];
+  /** Of what others may read or write; refused where `strict` says so. */
+  permissionProblems?: Problem[];
+  /** What is sound in spite of the problems. */
+  config?: AgentConfig;
+  identity?: Identity;
+}
 
 export interface LoadOptions {
   /** Relative to `cwd`; without one the flags are all there is. */
@@ -117,19 +130,25 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const open = (await permissionProblems(across, path)).filter(
     (problem) => !wrongIdentity.some((other) => other.path === problem.path),
   );
+  const told = (list: Problem[]) =>
+    list.map((problem) => ({ ...problem, path: sourceOf(problem.path, flags) }));
+  const identityProblems = told(wrongIdentity);
+  const refused = strict ? told(open.map(asRefusal)) : [];
   const problems = [
-    ...structureProblems(raw),
-    ...(parsed.issues ?? []).flatMap(issueProblem),
-    ...across.problems,
-    ...wrongIdentity,
-    ...(strict ? open.map(asRefusal) : []),
+    ...told([...structureProblems(raw), ...(parsed.issues ?? []).flatMap(issueProblem), ...across.problems]),
+    ...identityProblems,
+    ...refused,
   ];
   const config = parsed.success ? assemble(parsed.output, across, isRoot) : undefined;
   if (problems.length > 0 || config === undefined || !identity.ok) {
     return {
       ok: false,
       usage: false,
-      problems: problems.map((problem) => ({ ...problem, path: sourceOf(problem.path, flags) })),
+      problems,
+      identityProblems,
+      permissionProblems: strict ? refused : open,
+      ...(identity.ok ? { identity: identity.identity } : {}),
+      ...(config === undefined ? {} : { config }),
     };
   }
   return { ok: true, config, identity: identity.identity, warnings: open };

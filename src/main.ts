@@ -1,7 +1,9 @@
 import { runAgent } from './agent.ts';
 import type { Configured } from './cli/commands.ts';
+import type { DiagnosisInvocation } from './cli/diagnosis.ts';
 import { describeError, errorLines } from './cli/errors.ts';
 import { type Invocation, parseCli, version } from './cli.ts';
+import { examine } from './commands/doctor.ts';
 import { keygen, sign } from './commands/signing.ts';
 import { showStatus } from './commands/status.ts';
 import { unit } from './commands/unit.ts';
@@ -32,6 +34,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return status(invocation);
     case 'unit':
       return printUnit(invocation);
+    case 'doctor':
+      return doctor(invocation);
   }
 }
 
@@ -43,7 +47,7 @@ async function run({ once, ...configured }: Extract<Invocation, { kind: 'run' }>
   return runAgent(config, identity, { once, signal, version, warnings });
 }
 
-async function status({ json, ...configured }: Extract<Invocation, { kind: 'status' }>): Promise<number> {
+async function status({ json, ...configured }: DiagnosisInvocation): Promise<number> {
   const loaded = await load(configured);
   if (!loaded.ok) return refuse(loaded);
   return showStatus(loaded.config, loaded.identity, { json });
@@ -54,6 +58,13 @@ async function printUnit({ configPath, user }: Extract<Invocation, { kind: 'unit
   const env = { STATE_DIRECTORY: '/var/lib/shadow-agent' };
   const loaded = await loadConfig({ configPath, flags: {}, env, cwd: process.cwd() });
   return loaded.ok ? print(await unit(loaded.config, configPath, user)) : refuse(loaded);
+}
+
+/** Problems of the configuration are findings like all others. */
+async function doctor({ json, ...configured }: DiagnosisInvocation): Promise<number> {
+  const loaded = await load(configured);
+  if (!loaded.ok && loaded.usage) return refuse(loaded);
+  return examine(loaded, { json, version });
 }
 
 async function load({ configPath, flags }: Configured): Promise<LoadedConfig> {

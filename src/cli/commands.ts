@@ -2,6 +2,7 @@
 
 import type { Flags, FlagValue } from '../config/flags.ts';
 import { configKeys } from '../config/keys.ts';
+import { type DiagnosisInvocation, doctorCommand, statusCommand } from './diagnosis.ts';
 import { keygenCommand, type SigningInvocation, signCommand } from './signing.ts';
 
 /** Where the configuration comes from: a file, flags that win over it, or both. */
@@ -13,7 +14,7 @@ export interface Configured {
 /** What the command line asks for. */
 export type Invocation =
   | ({ kind: 'run'; once: boolean } & Configured)
-  | ({ kind: 'status'; json: boolean } & Configured)
+  | DiagnosisInvocation
   | { kind: 'schema' }
   | SigningInvocation
   | { kind: 'unit'; configPath: string; user: string }
@@ -66,12 +67,6 @@ export const configOption: CommandOption = {
   description: 'Configuration, JSON; its relative paths are relative to the file',
 };
 
-const jsonOption: CommandOption = {
-  flag: 'json',
-  type: 'boolean',
-  description: 'Print one JSON document, for programs',
-};
-
 export const commands: readonly Command[] = [
   {
     name: '',
@@ -92,33 +87,8 @@ export const commands: readonly Command[] = [
       ...configured,
     }),
   },
-  {
-    name: 'status',
-    usage: ['shadow-agent status --config agent.json', 'shadow-agent status --config agent.json --json'],
-    summary: 'show how the agent and each of its files stand',
-    about: `Asks the running agent: its version and uptime, the link to AWS IoT with its last error, how long the
-certificate is valid, and of each file what is installed and wanted, how far a download is, the last error
-with a hint, and when it is tried again. Where no agent runs it says so, and shows what the state file and
-the disk tell. It changes nothing. Run it as the user of the agent, or as root.
-
-Exit codes:
-  0   an agent runs, is connected, and no file has an error (a download may be under way)
-  1   anything else
-
---json prints {ok, running, version, pid, startedAt, uptimeSeconds, thing, shadow, link: {connected, since,
-lastAnswerAt, error}, certificate: {notAfter, daysLeft}, files: {PROPERTY: {path, status, installed, desired:
-{url, hash, versionId, size}, progress: {bytes, size, bytesPerSecond}, error: {code, message, hint}, attempt,
-retryAt}}}. What is not known is null; of an agent that does not run that is version to link. status is one of
-unknown (the shadow has not answered), none (it desires nothing), current, pending, downloading, waiting (an
-error that is likely to pass) and failed (one that somebody has to mend).`,
-    options: [jsonOption],
-    isConfigured: true,
-    invocation: ({ options, argument: _, ...configured }) => ({
-      kind: 'status',
-      json: options.has('json'),
-      ...configured,
-    }),
-  },
+  doctorCommand,
+  statusCommand,
   {
     name: 'schema',
     usage: ['shadow-agent schema'],

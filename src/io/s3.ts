@@ -18,6 +18,8 @@ const maxErrorBytes = 16 * 1024;
 export interface ObjectRequest {
   artifact: Artifact;
   offset: number;
+  /** Bytes that are wanted; all that there are without it. */
+  length?: number | undefined;
   ifMatch?: string | undefined;
   ifNoneMatch?: string | undefined;
 }
@@ -111,12 +113,13 @@ async function send(
 }
 
 async function sign(
-  { artifact, address, offset, ifMatch, ifNoneMatch }: Attempt,
+  { artifact, address, offset, length, ifMatch, ifNoneMatch }: Attempt,
   credentials: Credentials,
   nowMs: number,
 ): Promise<{ url: URL; headers: Headers }> {
   const headers = new Headers();
-  if (offset > 0) headers.set('range', `bytes=${offset}-`);
+  const last = length === undefined ? '' : offset + length - 1;
+  if (offset > 0 || length !== undefined) headers.set('range', `bytes=${offset}-${last}`);
   if (ifMatch !== undefined) headers.set('if-match', ifMatch);
   if (ifNoneMatch !== undefined) headers.set('if-none-match', ifNoneMatch);
   const signed = await new AwsV4Signer({

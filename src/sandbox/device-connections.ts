@@ -35,7 +35,7 @@ const minKeepAliveSeconds = 30;
 const maxKeepAliveSeconds = 1200;
 
 const returnCodeNotAuthorized = 5;
-const noPolicy: DevicePolicy = { publish: [], subscribe: [] };
+const noPolicy: DevicePolicy = { publish: [], subscribe: [], receive: [] };
 const subscribePacket = v.object({ cmd: v.literal('subscribe'), subscriptions: v.array(v.unknown()) });
 
 /** The connections of one broker and the rules of AWS IoT Core for them, as the hooks that aedes asks. */
@@ -99,7 +99,7 @@ export class DeviceConnections {
         done(subscribeError(this.#policyOf(client), subscription.topic, subscription.qos), subscription);
       },
       authorizeForward: (client, packet) => {
-        if (!allows(this.#policyOf(client).subscribe, packet.topic)) return null;
+        if (!allows(this.#policyOf(client).receive, packet.topic)) return null;
         remember(this.messages, messageOf('out', client, packet));
         return packet;
       },
@@ -138,8 +138,9 @@ export function keepAliveSeconds(asked: number): number {
  * client id that was registered besides may use the shadows of all its things.
  */
 function policyFor(certificate: DeviceCertificate, clientId: string): DevicePolicy | undefined {
-  if (certificate.things.has(clientId)) return devicePolicy([clientId]);
-  return certificate.clientIds.has(clientId) ? devicePolicy(certificate.things) : undefined;
+  const { things, clientIds, policy } = certificate;
+  if (things.has(clientId)) return { ...devicePolicy([clientId]), ...policy };
+  return clientIds.has(clientId) ? { ...devicePolicy(things), ...policy } : undefined;
 }
 
 function publishError(policy: DevicePolicy, { topic, payload, qos, retain }: Publication): Error | null {

@@ -6,8 +6,10 @@ import { shadowPrefix } from '../core/shadow.ts';
  */
 export interface DevicePolicy {
   publish: readonly string[];
-  /** Topic filters for iot:Subscribe, and topics for iot:Receive. */
+  /** Topic filters for iot:Subscribe. */
   subscribe: readonly string[];
+  /** Topics for iot:Receive. */
+  receive: readonly string[];
 }
 
 const operations = ['get', 'update', 'delete'];
@@ -16,7 +18,8 @@ const operations = ['get', 'update', 'delete'];
 export function devicePolicy(things: Iterable<string>): DevicePolicy {
   const prefixes = [...things].flatMap((thing) => [shadowPrefix(thing), shadowPrefix(thing, '*')]);
   const publish = prefixes.flatMap((prefix) => operations.map((operation) => `${prefix}/${operation}`));
-  return { publish, subscribe: publish.map((resource) => `${resource}/*`) };
+  const answers = publish.map((resource) => `${resource}/*`);
+  return { publish, subscribe: answers, receive: answers };
 }
 
 /** Tells whether one of the resources matches a topic or topic filter. */

@@ -1,4 +1,5 @@
 import { createHash, X509Certificate } from 'node:crypto';
+import type { DevicePolicy } from './device-policy.ts';
 
 /** A device certificate that is registered in the sandbox, with what its IoT policy allows. */
 export interface DeviceCertificate {
@@ -12,6 +13,8 @@ export interface DeviceCertificate {
   active: boolean;
   /** Whether the policy has iot:AssumeRoleWithCertificate. */
   assumeRole: boolean;
+  /** What the policy allows in the place of all that a device needs, for those of its actions that are named. */
+  policy?: Partial<DevicePolicy>;
 }
 
 export interface RegisterOptions {
@@ -27,7 +30,7 @@ export class Things {
 
   /** Registers a certificate (PEM), replacing an earlier registration. What comes back may be changed at any time. */
   register(certPem: string, options: RegisterOptions = {}): DeviceCertificate {
-    const certificate = {
+    const certificate: DeviceCertificate = {
       id: certificateId(new X509Certificate(certPem).raw),
       things: new Set(options.things),
       clientIds: new Set(options.clientIds),

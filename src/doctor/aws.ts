@@ -1,0 +1,280 @@
+/** Probes of what AWS lets this device do. None of them writes: they connect, subscribe, and read. */
+import type { AgentConfig } from '../config.ts';
+import { type Artifact, type Desired, parseDesired } from '../core/artifact.ts';
+import type { Finding } from '../core/doctor.ts';
+import { AgentError } from '../core/errors.ts';
+import { type JsonObject, member } from '../core/json.ts';
+import { shadowPrefix, shadowTopics } from '../core/shadow.ts';
+import type { AgentStatus, StatusOfFile } from '../core/status.ts';
+import { bytesText, durationText } from '../core/words.ts';
+import { CredentialsProvider } from '../io/credentials-provider.ts';
+import type { Logger } from '../io/log.ts';
+import { connectMqtt, type MqttLink } from '../io/mqtt.ts';
+import { createFetch } from '../io/runtime.ts';
+import { createGetObject } from '../io/s3.ts';
+import { ShadowClient } from '../io/shadow-client.ts';
+import { milliseconds } from './network.ts';
+import { assumeRolePolicy, iotPolicy, objectPolicy } from './policies.ts';
+import { type Findings, fail, ok, skip } from './probe.ts';
+
+// AWS IoT quotas: one CONNECT a second for a client id.
+const connectEveryMs = 1_000;
+const silent: Logger = { debug: ignore, info: ignore, warning: ignore, error: ignore };
+
+function ignore(): void {}
+
+/** Connects with the real client id. AWS would end the connection of a running agent for it, so that one is asked. */
+export async function probeMqtt(found: Findings, signal: AbortSignal): Promise<Finding> {
+  if (found.agent instanceof AgentError) {
+    return skip(`an agent runs but cannot be asked, and its client id is left to it: ${found.agent.message}`);
+  }
+  if (found.agent !== undefined) return linkOf(found.agent, found.clock.wallMs());
+  const startedMs = found.clock.nowMs();
+  const { clientId } = found.config;
+  try {
+    found.link = await connect(found, signal);
+    return ok(`connected as ${clientId} in ${milliseconds(found.clock.nowMs() - startedMs)}`);
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    // The broker itself says no, or hangs up: TLS alone went well before.
+    const isRefusal = error.code === 'MQTT' || error.cause === undefined;
+    const hint =
+      'the certificate must be active, and its policy must allow the statement below; the policy must be attached to it';
+    if (!isRefusal) return fail(error);
+    return fail({ message: error.message, hint }, iotPolicy(found.config, 'Connect', [clientId]));
+  }
+}
+
+function linkOf({ link, pid }: AgentStatus, wallMs: number): Finding {
+  if (link?.connected === true) {
+    const { since } = link;
+    const text = since === null ? '' : ` for ${durationText(wallMs - Date.parse(since))}`;
+    return ok(
+      `the running agent (pid ${pid}) is connected${text}; it was asked, so that it keeps its client id`,
+    );
+  }
+  const { message, hint } = link?.error ?? { message: 'no reason is known yet', hint: null };
+  return fail({
+    message: `the running agent (pid ${pid}) is not connected: ${message}`,
+    hint: hint ?? 'stop the agent and run doctor again: it then connects itself, and says more',
+  });
+}
+
+async function connect(found: Findings, signal: AbortSignal): Promise<MqttLink> {
+  const { host, port } = found.endpoint('data');
+  const { clientId, keepAliveSeconds } = found.config;
+  const { certPem: cert, keyPem: key, caPem: ca } = found.identity;
+  return connectMqtt({ host, port, clientId, keepAliveSeconds, cert, key, ca }, signal);
+}
+
+/** Each topic by itself, on a new connection where AWS ended the last one for it. */
+export async function probeSubscriptions(found: Findings, signal: AbortSignal): Promise<Finding> {
+  const { thingName, shadowName } = found.config;
+  const prefix = shadowPrefix(thingName, shadowName);
+  const topics = shadowTopics(prefix);
+  if (found.running !== undefined) return ok(`all ${topics.length} are granted to the running agent`);
+  const startedMs = found.clock.nowMs();
+  const refused: string[] = [];
+  for (const topic of topics) {
+    if (found.link === undefined) {
+      await found.clock.sleep(connectEveryMs, signal);
+      found.link = await connect(found, signal);
+    }
+    try {
+      refused.push(...(await found.link.subscribe([topic])));
+    } catch (error) {
+      if (signal.aborted) throw error;
+      refused.push(topic);
+      found.link = undefined;
+    }
+  }
+  const took = milliseconds(found.clock.nowMs() - startedMs);
+  if (refused.length === 0) return ok(`all ${topics.length} granted in ${took}`);
+  return fail(
+    {
+      message: `refused: ${refused.join(', ')}`,
+      hint: "allow iot:Subscribe on the topic filters, and iot:Receive on the topics, in the certificate's policy",
+    },
+    iotPolicy(found.config, 'Subscribe', [`${prefix}/get/*`, `${prefix}/update/*`]),
+  );
+}
+
+/** Reads the shadow, and takes note of what it wants. */
+export async function probeShadow(found: Findings, signal: AbortSignal): Promise<Finding> {
+  const { config, clock, link } = found;
+  if (found.running !== undefined) return shadowOf(found, found.running);
+  if (link === undefined) return skip('there is no connection');
+  const prefix = shadowPrefix(config.thingName, config.shadowName);
+  const startedMs = clock.nowMs();
+  try {
+    const client = await ShadowClient.open(link, prefix, silent, ignore);
+    const answer = client.get();
+    answer.catch(ignore);
+    const document = await Promise.race([answer, unanswered(signal)]);
+    const took = milliseconds(clock.nowMs() - startedMs);
+    for (const { property, allow } of config.files) {
+      const value = document === undefined ? undefined : member(document.desired, property);
+      found.desired.set(property, parseDesired(value, allow === undefined ? {} : { allow }));
+    }
+    if (document === undefined) return ok(`answered in ${took}: the thing has no shadow yet`);
+    return ok(`answered in ${took}; ${desiredText(found)}`);
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    if (error.code === 'TIMEOUT') {
+      const hint = 'the policy may lack iot:Receive on the answers; AWS then drops them without a word';
+      return fail(
+        { message: error.message, hint },
+        iotPolicy(config, 'Receive', [`${prefix}/get/*`, `${prefix}/update/*`]),
+      );
+    }
+    if (error.code !== 'MQTT') return fail(error);
+    const message = `the broker ended the connection at the request: ${error.message}`;
+    const hint = 'the policy may lack iot:Publish on the requests';
+    return fail({ message, hint }, iotPolicy(config, 'Publish', [`${prefix}/get`, `${prefix}/update`]));
+  }
+}
+
+function unanswered(signal: AbortSignal): Promise<never> {
+  const waitMs = 8_000;
+  return new Promise((_, reject) => {
+    const late = () =>
+      reject(new AgentError('TIMEOUT', `the shadow service did not answer in ${waitMs / 1000} s`));
+    const timer = setTimeout(late, waitMs);
+    signal.addEventListener('abort', () => clearTimeout(timer));
+  });
+}
+
+function desiredText({ desired }: Findings): string {
+  const wanted = [...desired].flatMap(([property, { kind }]) => (kind === 'absent' ? [] : [property]));
+  return wanted.length === 0 ? 'nothing is desired' : `it desires ${wanted.join(', ')}`;
+}
+
+function shadowOf(found: Findings, { link, files }: AgentStatus): Finding {
+  for (const { property, allow } of found.config.files) {
+    const file = files[property];
+    if (file !== undefined) found.desired.set(property, desiredOf(file, allow));
+  }
+  const last = link?.lastAnswerAt ?? null;
+  if (last === null) {
+    return fail({
+      message: 'the running agent has no answer yet',
+      hint: 'look at its log; stop it and run doctor again: it then asks itself, and says more',
+    });
+  }
+  const ago = durationText(found.clock.wallMs() - Date.parse(last));
+  return ok(`the running agent had the last answer ${ago} ago; ${desiredText(found)}`);
+}
+
+function desiredOf({ desired, status, error }: StatusOfFile, allow: string[] | undefined): Desired {
+  if (desired !== null) {
+    const { url, hash, versionId, size } = desired;
+    const value: JsonObject = {
+      url,
+      hash,
+      ...(versionId === null ? {} : { versionId }),
+      ...(size === null ? {} : { size }),
+    };
+    return parseDesired(value, allow === undefined ? {} : { allow });
+  }
+  if (error === null || status !== 'failed') return { kind: 'absent', noShadow: false };
+  const { code, message, hint } = error;
+  return { kind: 'refused', value: null, code, message, ...(hint === null ? {} : { hint }) };
+}
+
+export async function probeCredentials(found: Findings, signal: AbortSignal): Promise<Finding> {
+  const { config, identity, clock, serverTime } = found;
+  const { credentialEndpoint, thingName } = config;
+  const provider = new CredentialsProvider({
+    endpoint: credentialEndpoint,
+    thingName,
+    fetch: createFetch({ ca: [identity.caPem], cert: identity.certPem, key: identity.keyPem }),
+    clock,
+    serverTime,
+    signal,
+  });
+  const startedMs = clock.nowMs();
+  try {
+    const { expiresAtMs } = await provider.get(signal);
+    found.credentials = provider;
+    const nowMs = clock.nowMs();
+    return ok(
+      `of role alias ${credentialEndpoint.roleAlias} in ${milliseconds(nowMs - startedMs)}, good for ${durationText(expiresAtMs - nowMs)}`,
+    );
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    return fail(error, assumeRolePolicy(config, error.message));
+  }
+}
+
+/** Asks for one byte of each object that is desired. */
+export async function probeObjects(found: Findings, signal: AbortSignal): Promise<Finding[]> {
+  return Promise.all(found.config.files.map((file) => probeObject(found, file, signal)));
+}
+
+async function probeObject(
+  found: Findings,
+  file: AgentConfig['files'][number],
+  signal: AbortSignal,
+): Promise<Finding> {
+  const { property } = file;
+  const desired = found.desired.get(property);
+  if (desired === undefined || desired.kind === 'unknown' || desired.kind === 'absent') {
+    return skip(`${property}: nothing is desired of it, so there is no object to ask for`);
+  }
+  if (desired.kind === 'refused') {
+    return fail({ message: `${property}: ${desired.code}: ${desired.message}`, hint: desired.hint });
+  }
+  const { artifact } = desired;
+  const startedMs = found.clock.nowMs();
+  try {
+    const size = await sizeOf(found, artifact, signal);
+    if (size !== undefined) found.sizes.set(property, size);
+    return judge(property, artifact, size, file.maxBytes, milliseconds(found.clock.nowMs() - startedMs));
+  } catch (error) {
+    if (!(error instanceof AgentError)) throw error;
+    const told = { message: `${property}: ${error.message}`, hint: error.hint };
+    const isMissing = error.code === 'S3_DENIED';
+    return fail(told, isMissing ? objectPolicy(found.config, artifact) : undefined);
+  }
+}
+
+/** Bytes of an object, by its first one. */
+async function sizeOf(found: Findings, artifact: Artifact, signal: AbortSignal): Promise<number | undefined> {
+  const { config, clock, serverTime, credentials } = found;
+  if (credentials === undefined) throw new AgentError('CREDENTIALS', 'There are no credentials');
+  const getObject = createGetObject({
+    address: config.s3,
+    credentials,
+    fetch: createFetch({ ca: found.rootsOf('s3') }),
+    clock,
+    serverTime,
+  });
+  const answer = await getObject({ artifact, offset: 0, length: 1 }, signal);
+  if (answer.kind === 'past-end') return 0;
+  if (!('body' in answer)) return undefined;
+  answer.body.cancel().catch(ignore);
+  return answer.size;
+}
+
+function judge(
+  property: string,
+  { url, size: desiredSize }: Artifact,
+  size: number | undefined,
+  maxBytes: number | undefined,
+  took: string,
+): Finding {
+  const text = size === undefined ? 'of unknown size' : bytesText(size);
+  if (size !== undefined && desiredSize !== undefined && size !== desiredSize) {
+    return fail({
+      message: `${property}: ${url} has ${size} bytes, desired says ${desiredSize}`,
+      hint: 'upload the right object, or correct "size" in the desired state',
+    });
+  }
+  if (size !== undefined && maxBytes !== undefined && size > maxBytes) {
+    return fail({
+      message: `${property}: ${url} has ${size} bytes, "maxBytes" is ${maxBytes}`,
+      hint: 'raise "maxBytes" of this file in agent.json, if the device may take files of this size',
+    });
+  }
+  return ok(`${property}: ${url} is there, ${text}, first byte in ${took}`);
+}

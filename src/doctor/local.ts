@@ -1,0 +1,141 @@
+/** Probes of what lies on this device. They look, and change nothing. */
+import { access, constants } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import type { AgentConfig } from '../config.ts';
+import type { Finding } from '../core/doctor.ts';
+import { AgentError, type Problem } from '../core/errors.ts';
+import { daysLeft } from '../core/status.ts';
+import { bytesText, durationText, grouped, timeText } from '../core/words.ts';
+import { diskError, roomIn } from '../io/disk.ts';
+import { readState } from '../io/state.ts';
+import { fileKind } from '../io/text-file.ts';
+import { type Findings, fail, ok, skip, warn } from './probe.ts';
+
+const expiresSoonDays = 30;
+
+export function probeConfig({ loaded }: Findings): Finding[] {
+  if (loaded.ok)
+    return [
+      ok(
+        `${loaded.config.files.length === 1 ? 'one file' : `${loaded.config.files.length} files`} for thing ${loaded.config.thingName}`,
+      ),
+    ];
+  const { problems, identityProblems = [], permissionProblems = [] } = loaded;
+  const told = new Set([...identityProblems, ...permissionProblems]);
+  const others = problems.filter((problem) => !told.has(problem));
+  return others.length > 0 ? others.map(failed) : [ok('sound, but for what follows')];
+}
+
+/** What others on this device could read or replace; where the configuration is strict, the agent does not start. */
+export function probePermissions({ loaded }: Findings): Finding[] {
+  if (loaded.ok) {
+    const found = loaded.warnings.map(({ path, message, hint }) => warn(`${path}: ${message}`, hint));
+    return found.length > 0 ? found : [ok('nobody else can read the key, or replace what the agent trusts')];
+  }
+  const { permissionProblems } = loaded;
+  if (permissionProblems === undefined) return [skip('the configuration cannot be read')];
+  const refused = new Set(loaded.problems);
+  const found = permissionProblems.map((problem) =>
+    refused.has(problem) ? failed(problem) : warn(`${problem.path}: ${problem.message}`, problem.hint),
+  );
+  return found.length > 0 ? found : [ok('nobody else can read the key, or replace what the agent trusts')];
+}
+
+function failed({ path, message, hint }: Problem): Finding {
+  return fail({ message: `${path}: ${message}`, hint });
+}
+
+export function probeIdentity({ loaded }: Findings): Finding[] {
+  if (loaded.identity !== undefined)
+    return [ok(`the key is that of the certificate, whose id is ${loaded.identity.fingerprint}`)];
+  const { identityProblems = [] } = loaded.ok ? {} : loaded;
+  return identityProblems.length > 0 ? identityProblems.map(failed) : [skip('no certificate to look at')];
+}
+
+/** The dates are judged by the clock of the network, where one could be asked. */
+export function probeCertificate({ identity, clock, clockAheadMs }: Findings): Finding {
+  const wallMs = clock.wallMs() - (clockAheadMs ?? 0);
+  const { notBeforeMs, notAfterMs } = identity;
+  const renew =
+    'make a new one: aws iot create-keys-and-certificate, attach policy and thing to it, and put it in the place of "cert" and "key"';
+  if (wallMs > notAfterMs) return fail({ message: `expired at ${timeText(notAfterMs)}`, hint: renew });
+  if (wallMs < notBeforeMs) {
+    return fail({
+      message: `not valid before ${timeText(notBeforeMs)}, and now is ${timeText(wallMs)}`,
+      hint: 'set the clock of this device (NTP), or take another certificate',
+    });
+  }
+  const days = daysLeft(timeText(notAfterMs), wallMs);
+  const text = `valid until ${timeText(notAfterMs)} (${grouped(days)} days left)`;
+  return days < expiresSoonDays ? warn(text, renew) : ok(text);
+}
+
+export async function probeTargets(found: Findings): Promise<Finding[]> {
+  return Promise.all(found.config.files.map((file) => probeTarget(found, file)));
+}
+
+/** Whether a file could be put there: a part beside it, and a rename. */
+async function probeTarget(
+  { desired, sizes }: Findings,
+  { property, path, owner }: AgentConfig['files'][number],
+): Promise<Finding> {
+  const directory = await nearestDirectory(dirname(path));
+  const refusal = await writeRefusal(directory);
+  if (refusal !== undefined) return fail({ ...refusal, message: `${property}: ${refusal.message}` });
+  const euid = process.geteuid?.();
+  if (owner !== undefined && euid !== 0 && owner.uid !== euid) {
+    return fail({
+      message: `${property}: only root can give ${path} to user ${owner.uid}`,
+      hint: 'run the agent as root, or take "owner" out',
+    });
+  }
+  const room = await roomIn(directory);
+  const wanted = desired.get(property);
+  const size = sizes.get(property);
+  const need = size !== undefined && wanted?.kind === 'artifact' ? size : 0;
+  const text = `${property}: ${directory} is writable, and has room for ${bytesText(Math.max(room, 0))}`;
+  if (room > need) return ok(need === 0 ? text : `${text}; the object takes ${bytesText(need)}`);
+  return fail({
+    message: `${property}: room for ${bytesText(Math.max(room, 0))} in ${directory}, where 16 MiB or 5 % stay in reserve${need === 0 ? '' : `; the object takes ${bytesText(need)}`}`,
+    hint: 'free some room on this file system',
+  });
+}
+
+export async function probeStateDir(found: Findings): Promise<Finding> {
+  const { stateDir } = found.config;
+  if (found.running !== undefined) {
+    const { pid, startedAt } = found.running;
+    const since =
+      startedAt === null ? '' : `, for ${durationText(found.clock.wallMs() - Date.parse(startedAt))}`;
+    return ok(`${stateDir} is held by the running agent (pid ${pid}${since})`);
+  }
+  const isThere = (await fileKind(stateDir)) === 'directory';
+  const refusal = await writeRefusal(isThere ? stateDir : await nearestDirectory(stateDir));
+  if (refusal !== undefined) return fail(refusal);
+  try {
+    await readState(stateDir);
+  } catch {
+    return warn(
+      `${stateDir}/state.json is not readable as the agent's`,
+      'it is set aside when the agent starts, which then begins anew from disk and shadow; nothing is to be done',
+    );
+  }
+  return isThere
+    ? ok(`${stateDir} is writable; no agent runs on it`)
+    : ok(`${stateDir} is made when the agent starts`);
+}
+
+async function nearestDirectory(path: string): Promise<string> {
+  const above = dirname(path);
+  return (await fileKind(path)) === 'missing' && above !== path ? nearestDirectory(above) : path;
+}
+
+async function writeRefusal(directory: string): Promise<AgentError | undefined> {
+  try {
+    await access(directory, constants.W_OK | constants.X_OK);
+    return undefined;
+  } catch (error) {
+    const failure = diskError(error, `${directory} is not writable for this user`);
+    return failure instanceof AgentError ? failure : new AgentError('INSTALL', String(error));
+  }
+}

@@ -1,0 +1,51 @@
+/** Every probe of `doctor`, in its order: what a later one builds on comes first. */
+import { probeCredentials, probeMqtt, probeObjects, probeShadow, probeSubscriptions } from './aws.ts';
+import {
+  probeCertificate,
+  probeConfig,
+  probeIdentity,
+  probePermissions,
+  probeStateDir,
+  probeTargets,
+} from './local.ts';
+import { probeClock, probeDns, probeTls } from './network.ts';
+import type { Endpoint, Probe } from './probe.ts';
+
+const endpoints = ['data', 'credentials', 's3'] as const;
+const localMs = 10_000;
+const networkMs = 15_000;
+
+function dns(name: Endpoint['name']): Probe {
+  return {
+    name: `dns ${name}`,
+    needs: ['config'],
+    timeoutMs: networkMs,
+    run: (found) => probeDns(found, name),
+  };
+}
+
+function tls(name: Endpoint['name']): Probe {
+  return {
+    name: `tls ${name}`,
+    needs: [`dns ${name}`, 'identity'],
+    timeoutMs: networkMs,
+    run: (found, signal) => probeTls(found, name, signal),
+  };
+}
+
+export const probes: readonly Probe[] = [
+  { name: 'config', needs: [], timeoutMs: localMs, run: probeConfig },
+  { name: 'identity', needs: [], timeoutMs: localMs, run: probeIdentity },
+  { name: 'permissions', needs: [], timeoutMs: localMs, run: probePermissions },
+  ...endpoints.map(dns),
+  ...endpoints.map(tls),
+  { name: 'clock', needs: ['identity', 'config'], timeoutMs: networkMs, run: probeClock },
+  { name: 'certificate', needs: ['identity'], timeoutMs: localMs, run: probeCertificate },
+  { name: 'mqtt', needs: ['tls data'], timeoutMs: networkMs, run: probeMqtt },
+  { name: 'subscriptions', needs: ['mqtt'], timeoutMs: networkMs, run: probeSubscriptions },
+  { name: 'shadow', needs: ['subscriptions'], timeoutMs: networkMs, run: probeShadow },
+  { name: 'credentials', needs: ['tls credentials'], timeoutMs: networkMs, run: probeCredentials },
+  { name: 's3', needs: ['tls s3', 'credentials', 'shadow'], timeoutMs: 30_000, run: probeObjects },
+  { name: 'targets', needs: ['config'], timeoutMs: localMs, run: probeTargets },
+  { name: 'state', needs: ['config'], timeoutMs: localMs, run: probeStateDir },
+];

@@ -1,0 +1,155 @@
+/** `shadow-agent doctor`, with the compiled executable, on a device that is well and with the agent running. */
+import { expect, test } from 'bun:test';
+import { chmodSync, existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { examine, failures, finding, snapshot } from '../support/doctor.ts';
+import { bucketName, noise, scenario, sha256, type World } from '../support/world.ts';
+
+const hoge = sha256('hoge\n');
+
+async function text(world: World, ...more: string[]) {
+  const run = await world.run(['doctor', '--config', world.device.configPath, ...more]);
+  return { code: await run.exit, text: run.output, log: run.log };
+}
+
+test('doctor finds a healthy device healthy, with figures, and changes nothing on disk or in the shadow', () =>
+  scenario(async (world) => {
+    await world.put('test.txt', 'hoge\n');
+    const [disk, shadow] = [snapshot(world.device.dir), world.sandbox.shadow('test-thing')];
+    const found = await examine(world);
+    expect(found.probes.map(({ probe, verdict }) => `${verdict} ${probe}`)).toEqual([
+      'ok config',
+      'ok identity',
+      'ok permissions',
+      'ok dns data',
+      'ok dns credentials',
+      'ok dns s3',
+      'ok tls data',
+      'ok tls credentials',
+      'ok tls s3',
+      'ok clock',
+      'ok certificate',
+      'ok mqtt',
+      'ok subscriptions',
+      'ok shadow',
+      'ok credentials',
+      'ok s3',
+      'ok targets',
+      'ok state',
+    ]);
+    expect(finding(found, 'tls data').message).toMatch(/: TCP in \d+ ms, TLSv1\.3 in \d+ ms$/);
+    expect(finding(found, 's3').message).toMatch(/test\.txt is there, 5 B, first byte in \d+ ms$/);
+    expect(world.gets().map(({ status, bytesSent }) => [status, bytesSent])).toEqual([[206, 1]]);
+    expect(snapshot(world.device.dir)).toEqual(disk);
+    const { timestamp: _, ...after } = world.sandbox.shadow('test-thing') ?? {};
+    const { timestamp: __, ...before } = shadow ?? {};
+    expect(after).toEqual(before);
+    expect(existsSync(join(world.device.dir, 'state'))).toBe(false);
+  }));
+
+test('doctor prints a line for each probe, without colours where stdout is no terminal', () =>
+  scenario(async (world) => {
+    const { code, text: lines, log } = await text(world);
+    expect([code, log]).toEqual([0, '']);
+    expect(lines).toMatch(
+      /^ok {4}config {12}one file for thing test-thing\nok {4}identity {10}the key is that of/,
+    );
+    expect(lines).toContain('\nskip  s3                s3: nothing is desired of it');
+    expect(lines).toMatch(/\n17 ok, 1 skipped\n$/);
+    expect(lines).not.toContain('\u001b');
+  }));
+
+test('while an agent runs, doctor asks it for the link, and does not take its client id', () =>
+  scenario(async (world) => {
+    await world.put('test.txt', 'hoge\n');
+    const agent = await world.start();
+    await world.inSync(hoge);
+    const found = await examine(world);
+    expect(finding(found, 'mqtt').message).toMatch(/the running agent \(pid \d+\) is connected/);
+    expect(finding(found, 'shadow').message).toMatch(/had the last answer \d+ s ago; it desires s3$/);
+    expect(finding(found, 's3')).toMatchObject({ verdict: 'ok' });
+    expect(finding(found, 'state').message).toContain('is held by the running agent');
+    expect(world.sandbox.broker.connects).toBe(1);
+    expect(agent.log).not.toContain('WARN');
+  }));
+
+test('a running agent whose link is down is told with its reason', () =>
+  scenario(async (world) => {
+    const agent = await world.start();
+    world.sandbox.faults.set('mqtt-refuse', 1);
+    world.sandbox.broker.kick('test-thing');
+    await agent.logged('Cannot connect to the broker');
+    const found = await examine(world);
+    expect(failures(found)).toEqual(['mqtt']);
+    expect(finding(found, 'mqtt').message).toMatch(/the running agent .* is not connected: Cannot connect/);
+  }));
+
+test('a wrong configuration is a failed probe with each of its problems, and no exit 78', () =>
+  scenario(async (world) => {
+    const found = await examine(world, '--thing-name', 'a b', '--resync-seconds', '0');
+    const problems = found.probes.filter(({ probe }) => probe === 'config');
+    expect(problems.map(({ message }) => message.split(':')[0])).toEqual([
+      '--thing-name',
+      '--resync-seconds',
+    ]);
+    for (const { hint } of problems) expect(hint).not.toBeNull();
+    expect(finding(found, 'dns data')).toMatchObject({
+      verdict: 'skip',
+      message: 'not tried, as "config" did not succeed',
+    });
+    expect((await text(world, '--path', 'x')).code).toBe(64);
+    writeFileSync(world.device.configPath, '{');
+    expect(failures(await examine(world))).toEqual(['config']);
+  }));
+
+test("a key that is another certificate's is told, and what needs none of them is probed all the same", () =>
+  scenario(async (world) => {
+    const { key } = await world.sandbox.pki.issueDevice('other');
+    writeFileSync(join(world.device.dir, 'private.key'), key);
+    const found = await examine(world);
+    expect(failures(found)).toEqual(['identity']);
+    expect(finding(found, 'identity').message).toMatch(/is not the key of the certificate/);
+    for (const name of ['dns data', 'targets', 'state']) expect(finding(found, name).verdict).toBe('ok');
+    expect(finding(found, 'mqtt').verdict).toBe('skip');
+  }));
+
+test('a key that others can read is a warning, and with "strict" a failure', () =>
+  scenario(async (world) => {
+    const key = join(world.device.dir, 'private.key');
+    chmodSync(key, 0o644);
+    const lax = await examine(world, '--no-strict');
+    expect(finding(lax, 'permissions')).toMatchObject({ verdict: 'warn', hint: `chmod 600 ${key}` });
+    const strict = await examine(world, '--strict');
+    expect(failures(strict)).toEqual(['permissions']);
+    expect(finding(strict, 'mqtt').verdict).toBe('ok');
+  }));
+
+test('an object of another size than desired, or a larger one than allowed, is told', () =>
+  scenario(async (world) => {
+    await world.put('big', noise(5_000));
+    world.desire({ s3: { size: 4_000 } });
+    expect(finding(await examine(world), 's3').message).toContain('has 5000 bytes, desired says 4000');
+    world.desire({ s3: { size: null } });
+    const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
+    config.files[0].maxBytes = 4_999;
+    writeFileSync(world.device.configPath, JSON.stringify(config));
+    expect(finding(await examine(world), 's3')).toMatchObject({
+      verdict: 'fail',
+      message: expect.stringContaining('"maxBytes" is 4999'),
+    });
+  }));
+
+test('an empty object is there; a desired value that is malformed or not allowed is told', () =>
+  scenario(async (world) => {
+    await world.put('empty', '');
+    expect(finding(await examine(world), 's3').message).toContain('is there, 0 B');
+    world.desire({ s3: { hash: 'x' } });
+    expect(finding(await examine(world), 's3').message).toContain('DESIRED_INVALID');
+    world.desire({ s3: { hash: hoge, url: 's3://other/key' } });
+    expect(finding(await examine(world), 's3').message).toContain('NOT_ALLOWED');
+    world.desire({ s3: { url: `s3://${bucketName}/missing` } });
+    expect(finding(await examine(world), 's3')).toMatchObject({
+      verdict: 'fail',
+      message: expect.stringContaining('NoSuchKey'),
+    });
+  }));
