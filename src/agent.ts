@@ -8,16 +8,18 @@ import { parseDesired } from './core/artifact.ts';
 import type { Problem } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
 import { member } from './core/json.ts';
+import { portsOf } from './core/ports.ts';
 import { type ShadowDocument, shadowPrefix } from './core/shadow.ts';
 import { type AgentStatus, statusOfError, wallTime } from './core/status.ts';
 import { timeText } from './core/words.ts';
 import { FileKeeper } from './file.ts';
+import { createConnect } from './io/broker.ts';
 import { type Clock, systemClock } from './io/clock.ts';
 import { takeControl } from './io/control.ts';
 import { CredentialsProvider } from './io/credentials-provider.ts';
 import type { Identity } from './io/identity.ts';
 import { createLogger, type Logger } from './io/log.ts';
-import { connectMqtt } from './io/mqtt.ts';
+import { routeBy } from './io/proxy.ts';
 import { Reporter } from './io/reporter.ts';
 import { Room } from './io/room.ts';
 import { createFetch, defaultRoots } from './io/runtime.ts';
@@ -25,7 +27,6 @@ import { createGetObject } from './io/s3.ts';
 import { ServerTime } from './io/server-time.ts';
 import { State } from './io/state.ts';
 import { Throttle } from './io/throttle.ts';
-import { watched } from './io/watchdog.ts';
 import { ShadowLink } from './link.ts';
 
 export interface RunOptions {
@@ -96,8 +97,13 @@ class Agent {
     this.#log = log;
     const { random } = Math;
     const serverTime = new ServerTime(clock);
+    const route = routeBy(config.proxy);
     this.#link = new ShadowLink({
-      connect: watched((signal) => connectMqtt(this.#broker(identity), signal)),
+      connect: createConnect({
+        ports: portsOf(config.endpoint),
+        route,
+        mqtt: async () => this.#broker(identity),
+      }),
       host: config.endpoint.host,
       clientId: config.clientId,
       prefix: shadowPrefix(config.thingName, config.shadowName),
@@ -130,7 +136,7 @@ class Agent {
     this.#credentials = new CredentialsProvider({
       endpoint: config.credentialEndpoint,
       thingName: config.thingName,
-      fetch: createFetch({ ca: [identity.caPem], cert: identity.certPem, key: identity.keyPem }),
+      fetch: createFetch({ ca: [identity.caPem], cert: identity.certPem, key: identity.keyPem }, route),
       clock,
       serverTime,
       signal: options.signal,
@@ -138,7 +144,10 @@ class Agent {
     const getObject = createGetObject({
       address: config.s3,
       credentials: this.#credentials,
-      fetch: createFetch(identity.s3CaPem === undefined ? {} : { ca: [...defaultRoots(), identity.s3CaPem] }),
+      fetch: createFetch(
+        identity.s3CaPem === undefined ? {} : { ca: [...defaultRoots(), identity.s3CaPem] },
+        route,
+      ),
       clock,
       serverTime,
     });
@@ -166,8 +175,8 @@ class Agent {
 
   #broker({ certPem, keyPem, caPem }: Identity) {
     const { endpoint, clientId, keepAliveSeconds } = this.#config;
-    const { host, port = 8883 } = endpoint;
-    return { host, port, clientId, keepAliveSeconds, cert: certPem, key: keyPem, ca: caPem };
+    const { host } = endpoint;
+    return { host, clientId, keepAliveSeconds, cert: certPem, key: keyPem, ca: caPem };
   }
 
   async run(): Promise<number> {

@@ -10,6 +10,7 @@ import type { Problem } from './core/errors.ts';
 import { readAccounts } from './io/accounts.ts';
 import { readConfigFile } from './io/config-file.ts';
 import { type Identity, readIdentity } from './io/identity.ts';
+import type { ProxyRules } from './io/proxy.ts';
 
 export { configJsonSchema } from './config/schema.ts';
 
@@ -17,7 +18,7 @@ export { configJsonSchema } from './config/schema.ts';
 export interface AgentConfig {
   thingName: string;
   clientId: string;
-  /** The AWS IoT data endpoint; without a port 8883. */
+  /** The AWS IoT data endpoint; without a port 8883, and 443 where that is blocked. */
   endpoint: { host: string; port?: number };
   /** The credentials provider; `path` is `/role-aliases/ALIAS/credentials`. */
   credentialEndpoint: { host: string; port: number; path: string; roleAlias: string };
@@ -29,6 +30,8 @@ export interface AgentConfig {
   stateDir: string;
   s3: S3Config;
   files: FileConfig[];
+  /** What stands between the device and all its servers. */
+  proxy: ProxyRules;
   keepAliveSeconds: number;
   resyncSeconds: number;
   jitterSeconds: number;
@@ -175,6 +178,7 @@ function assemble(values: ConfigValues, across: Resolved, isRoot: boolean): Agen
     key,
     ca,
     stateDir: across.stateDir,
+    proxy: across.proxy,
     strict: values.strict ?? isRoot,
     s3: { ...s3, region: across.region, ...(s3Ca === undefined ? {} : { ca: s3Ca }) },
     files: values.files.map(({ owner: _owner, onInstall, ...file }, index) => {

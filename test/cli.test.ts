@@ -166,7 +166,7 @@ describe('a usage error', () => {
     [['-config', 'x'], 'unknown option -config', 'did you mean --config?'],
     [['-x'], 'unknown option -x', '--help'],
     [['--h'], 'unknown option --h', '--help'],
-    [['--__proto__=x'], 'unknown option --__proto__', '--help'],
+    [['--__proto__=x'], 'unknown option --__proto__', '--proxy'],
     [['--endpoint.host', 'x'], 'unknown option --endpoint.host', ''],
     [['--no-once'], 'unknown option --no-once', 'did you mean --once?'],
     [['--no-thing-name'], 'unknown option --no-thing-name', 'did you mean --thing-name?'],

@@ -39,6 +39,7 @@ describe('a sound configuration', () => {
       key: join(at.dir, 'private.key'),
       ca: join(at.dir, 'AmazonRootCA1.pem'),
       stateDir: join(at.dir, 'state'),
+      proxy: { except: [] },
       s3: { region: 'us-east-1', pathStyle: false, dualStack: false, maxBytesPerSecond: 0 },
       files: [{ property: 's3', path: join(at.dir, 'tmpfile'), keepPrevious: true }],
       keepAliveSeconds: 1200,

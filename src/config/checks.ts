@@ -6,7 +6,9 @@ import { regionOfHost } from '../core/iot-policy.ts';
 import { isJsonObject, type JsonObject, type JsonValue, member } from '../core/json.ts';
 import { type Accounts, type Owner, resolveOwner } from '../io/accounts.ts';
 import type { IdentityPaths } from '../io/identity.ts';
+import type { ProxyRules } from '../io/proxy.ts';
 import { fileKind } from '../io/text-file.ts';
+import { resolveProxy } from './proxy.ts';
 import { entries, fileEntries, hookEntries, s3Entries } from './schema.ts';
 
 /** Where relative paths begin and what stands in for a missing stateDir. */
@@ -25,6 +27,7 @@ export interface Resolved {
   paths: IdentityPaths;
   region: string | undefined;
   stateDir: string;
+  proxy: ProxyRules;
   /** One for each entry of `files`, in its order. */
   files: ResolvedFile[];
 }
@@ -46,11 +49,18 @@ export async function resolveAcross(raw: JsonObject, around: Surroundings): Prom
   const region = regionOf(raw, s3);
   const stateDir = stateDirOf(raw, around);
   const files = await resolveFiles(raw, paths, stateDir, around);
+  const proxy = resolveProxy(raw, around.env);
   return {
-    problems: [...region.problems, ...(await stateDirProblems(stateDir)), ...files.problems],
+    problems: [
+      ...region.problems,
+      ...proxy.problems,
+      ...(await stateDirProblems(stateDir)),
+      ...files.problems,
+    ],
     paths,
     region: region.value,
     stateDir,
+    proxy: proxy.rules,
     files: files.value,
   };
 }

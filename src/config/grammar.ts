@@ -1,5 +1,7 @@
 import { isIP } from 'node:net';
+import { Secret } from '../core/credentials.ts';
 import { parsePublicKey } from '../core/signature.ts';
+import type { ForwardProxy } from '../io/proxy.ts';
 
 /** The value a text stands for, or what is wrong with the text ("must be …"). */
 export type Parsed<T> = { value: T } | { problem: string };
@@ -63,6 +65,31 @@ export function parseOrigin(text: string): Parsed<string> {
     return { problem: 'must be https://host or https://host:port, with nothing behind it' };
   const host = isIP(at.host) === 6 ? `[${at.host}]` : at.host;
   return { value: new URL(`https://${host}:${at.port ?? 443}`).origin };
+}
+
+/** `[http://][user:password@]host[:port]`, with what is special in user and password percent-encoded. */
+export function parseProxy(text: string): Parsed<ForwardProxy> {
+  const scheme = /^([a-z][a-z0-9+.-]*):\/\//i.exec(text)?.[1]?.toLowerCase();
+  if (scheme !== undefined && scheme !== 'http')
+    return { problem: 'must be an http:// proxy; others are not supported' };
+  const [, userinfo, rest = ''] = /^(?:http:\/\/)?(?:([^@/]*)@)?([^@/]*)\/?$/i.exec(text) ?? [];
+  const at = parseHostPort(rest);
+  if (at === undefined) return { problem: 'must be http://host:port or http://user:password@host:port' };
+  const { host, port = 80 } = at;
+  if (userinfo === undefined) return { value: { host, port } };
+  const [user = '', ...password] = userinfo.split(':');
+  try {
+    const login = {
+      user: decodeURIComponent(user),
+      password: new Secret(decodeURIComponent(password.join(':'))),
+    };
+    // Basic authentication parts the two at the first colon, and header lines end at a line end.
+    if (login.user.includes(':') || hasControl(login.user) || hasControl(login.password.reveal()))
+      return { problem: 'has a colon in the user, or a control character' };
+    return { value: { host, port, login } };
+  } catch {
+    return { problem: 'has a % in user or password that begins no percent-encoding: write %25' };
+  }
 }
 
 /** Permission bits of three or four octal digits. */

@@ -28,6 +28,9 @@ export function issueProblem(issue: BaseIssue<unknown>): Problem[] {
 
 function messageOf(issue: BaseIssue<unknown>): string {
   const shown = shorten(JSON.stringify(issue.input));
+  // What is no proxy may still hold its password.
+  if (issue.path?.[0]?.key === 'proxy')
+    return issue.kind === 'schema' ? 'must be a string in "quotes"' : issue.message;
   if (issue.kind !== 'schema') return `${issue.message}: ${shown}`;
   const expected = issue.expected ?? '';
   const wanted = expectedText[expected] ?? expected.replace(/^\((.*)\)$/, '$1').replaceAll(' | ', ' or ');

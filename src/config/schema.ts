@@ -9,6 +9,7 @@ import {
   parseOrigin,
   parsePath,
   parseProperty,
+  parseProxy,
   parseSigningKey,
 } from './grammar.ts';
 
@@ -173,7 +174,7 @@ export const entries = {
   ),
   clientId: v.exactOptional(text('MQTT client id; by default the thing name', 'test-thing', parseClientId)),
   endpoint: text(
-    'AWS IoT data endpoint, `host` or `host:port`; by default port 8883',
+    'AWS IoT data endpoint, `host` or `host:port`; by default port 8883, and 443 where that is blocked',
     'xxxxxxxxxxxxxx-ats.iot.us-east-1.amazonaws.com',
     parseEndpoint,
   ),
@@ -211,6 +212,13 @@ export const entries = {
       examples: [[{ property: 's3', path: '/tmp/tmpfile' }]],
     }),
     v.minLength(1, 'must name at least one file'),
+  ),
+  proxy: v.exactOptional(
+    text(
+      'HTTP proxy for MQTT, credentials and S3; by default that of $HTTPS_PROXY and $NO_PROXY',
+      'http://user:password@proxy:3128',
+      parseProxy,
+    ),
   ),
   // Keep-alive of 30 to 1200 s: AWS IoT limits.
   keepAliveSeconds: v.optional(integer('MQTT keep-alive', 1200, 30, 1200), 1200),

@@ -3,6 +3,7 @@ import { AgentError } from '../core/errors.ts';
 import type { Clock } from './clock.ts';
 import { authority, networkError, readText } from './http.ts';
 import { protect } from './log.ts';
+import { through } from './proxy.ts';
 import type { Fetch } from './runtime.ts';
 import { ServerTime } from './server-time.ts';
 
@@ -76,7 +77,8 @@ export class CredentialsProvider {
 
   async #fetch(): Promise<Credentials> {
     const { endpoint, thingName, fetch, clock, signal } = this.#options;
-    const what = `Cannot fetch credentials for role alias "${endpoint.roleAlias}" from ${endpoint.host}`;
+    const way = through(fetch.route?.(endpoint.host, endpoint.port));
+    const what = `Cannot fetch credentials for role alias "${endpoint.roleAlias}" from ${endpoint.host}${way}`;
     const deadline = AbortSignal.timeout(timeoutMs);
     try {
       const response = await fetch(`https://${authority(endpoint.host, endpoint.port)}${endpoint.path}`, {

@@ -10,6 +10,11 @@ export interface AnswerLimits {
   headerMs: number;
 }
 
+export interface Peer {
+  host: string;
+  port: number;
+}
+
 export const answerLimits: AnswerLimits = { connectMs: 10_000, probeMs: 5_000, headerMs: 30_000 };
 
 /**
@@ -23,9 +28,10 @@ export class AnswerDeadline {
   /** What was waited for in vain; undefined as long as there is time. */
   reason: string | undefined;
 
-  constructor(url: URL, limits: AnswerLimits = answerLimits) {
+  /** @param peer what the request connects to: the server or the proxy before it */
+  constructor(peer: Peer, limits: AnswerLimits = answerLimits) {
     this.#limits = limits;
-    this.#after(limits.connectMs, () => this.#probe(url));
+    this.#after(limits.connectMs, () => this.#probe(peer));
     this.#after(limits.headerMs, () => this.#end(`no answer in ${limits.headerMs / 1000} s`));
   }
 
@@ -43,9 +49,8 @@ export class AnswerDeadline {
     this.#timers.push(setTimeout(act, ms));
   }
 
-  #probe({ hostname, port }: URL): void {
-    const host = hostname.replace(/^\[|\]$/g, '');
-    const socket = connect({ host, port: port === '' ? 443 : Number(port) });
+  #probe({ host, port }: Peer): void {
+    const socket = connect({ host, port });
     const { connectMs, probeMs } = this.#limits;
     const timer = setTimeout(() => {
       socket.destroy();

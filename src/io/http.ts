@@ -1,9 +1,15 @@
 import { isIP } from 'node:net';
 import { AgentError, type ErrorCode } from '../core/errors.ts';
+import { Unreachable } from './proxy.ts';
 
 /** Host and port as a URL has them: IPv6 addresses in brackets. */
 export function authority(host: string, port: number): string {
   return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
+}
+
+/** Host and port of an https URL, the host without brackets. */
+export function serverOf(url: URL): { host: string; port: number } {
+  return { host: url.hostname.replace(/^\[|\]$/g, ''), port: url.port === '' ? 443 : Number(url.port) };
 }
 
 /**
@@ -41,13 +47,16 @@ export function networkError(
 ): unknown {
   if (signal.aborted || error instanceof AgentError) return error;
   const text = describe(error);
-  const hint = outOfDate.test(text)
-    ? 'check the clock of this device, then the dates of the certificate'
-    : distrust.test(text)
-      ? 'the server is not the one that "ca" vouches for: check the endpoint and the CA file'
-      : undefined;
+  const hint = error instanceof Unreachable ? error.hint : hintFor(text);
   const options = hint === undefined ? { cause: error } : { cause: error, hint };
   return new AgentError(code, `${what}: ${text}`, options);
+}
+
+function hintFor(text: string): string | undefined {
+  if (outOfDate.test(text)) return 'check the clock of this device, then the dates of the certificate';
+  return distrust.test(text)
+    ? 'the server is not the one that "ca" vouches for: check the endpoint and the CA file'
+    : undefined;
 }
 
 function describe(error: unknown): string {

@@ -1,13 +1,17 @@
-import { isIP } from 'node:net';
-import { connect, type IClientOptions, type MqttClient } from 'mqtt';
+import { type IClientOptions, MqttClient } from 'mqtt';
 import { AgentError, type AgentErrorOptions } from '../core/errors.ts';
 import { policyStatement } from '../core/iot-policy.ts';
+import { alpnPort } from '../core/ports.ts';
+import { type ForwardProxy, through, Unreachable } from './proxy.ts';
+import { openSecure } from './socket.ts';
 
 export interface MqttOptions {
   host: string;
   port: number;
   clientId: string;
   keepAliveSeconds: number;
+  /** The way there, where it is not direct. */
+  proxy?: ForwardProxy | undefined;
   /** PEM texts. */
   cert: string;
   key: string;
@@ -40,7 +44,7 @@ export interface MqttLink {
   drop(reason: AgentError): void;
 }
 
-const connectTimeoutMs = 20_000;
+const connackTimeoutMs = 20_000;
 const endTimeoutMs = 2_000;
 
 /**
@@ -50,8 +54,8 @@ const endTimeoutMs = 2_000;
  * @throws AgentError MQTT or NETWORK when there is no CONNACK; the signal's reason when it is aborted
  */
 export async function connectMqtt(options: MqttOptions, signal: AbortSignal): Promise<MqttLink> {
-  signal.throwIfAborted();
-  const client = connect(clientOptions(options));
+  const stream = await openStream(options, signal);
+  const client = new MqttClient(() => stream, clientOptions(options));
   const link = new ClientLink(client, options);
   const abort = () => client.end(true);
   signal.addEventListener('abort', abort);
@@ -66,32 +70,26 @@ export async function connectMqtt(options: MqttOptions, signal: AbortSignal): Pr
   }
 }
 
-function clientOptions({
-  host,
-  port,
-  clientId,
-  keepAliveSeconds,
-  cert,
-  key,
-  ca,
-}: MqttOptions): IClientOptions {
-  const tls = { cert, key, ca, rejectUnauthorized: true, minVersion: 'TLSv1.2' };
+async function openStream(options: MqttOptions, signal: AbortSignal) {
+  const alpn = options.port === alpnPort ? { alpnProtocols: ['x-amzn-mqtt-ca'] } : {};
+  try {
+    return await openSecure({ ...options, ...alpn }, signal);
+  } catch (error) {
+    throw signal.aborted ? signal.reason : cannotConnect(options, error);
+  }
+}
+
+function clientOptions({ clientId, keepAliveSeconds }: MqttOptions): IClientOptions {
   return {
-    ...tls,
-    protocol: 'mqtts',
-    host,
-    port,
     clientId,
     keepalive: keepAliveSeconds,
     protocolVersion: 4,
     clean: true,
     // A library that reconnects by itself does so each second, for ever, and hides it.
     reconnectPeriod: 0,
-    connectTimeout: connectTimeoutMs,
+    connectTimeout: connackTimeoutMs,
     resubscribe: false,
     queueQoSZero: false,
-    ...(isIP(host) === 0 ? { servername: host } : {}),
-    ...(port === 443 ? { ALPNProtocols: ['x-amzn-mqtt-ca'] } : {}),
   };
 }
 
@@ -184,9 +182,8 @@ const connackReasons: Record<number, string> = {
 };
 
 function closeReason(options: MqttOptions, connected: boolean, cause: Error | undefined): AgentError {
-  const { host, port, clientId } = options;
-  const where = `${host}:${port}`;
-  const policy = `attach to the certificate a policy that has ${policyStatement(host, 'Connect', [clientId])}`;
+  const where = placeOf(options);
+  const policy = `attach to the certificate a policy that has ${policyStatement(options.host, 'Connect', [options.clientId])}`;
   const code = cause !== undefined && 'code' in cause ? cause.code : undefined;
   if (typeof code === 'number' && code > 0 && code < 6) {
     return new AgentError('MQTT', `The broker ${where} refuses the connection: ${connackReasons[code]}`, {
@@ -203,11 +200,20 @@ function closeReason(options: MqttOptions, connected: boolean, cause: Error | un
     const why = cause === undefined ? 'it closed it' : cause.message;
     return new LinkLost(`The connection to the broker ${where} was lost: ${why}`, { cause });
   }
-  const why = cause === undefined ? 'it closed the connection before its CONNACK' : reasonOf(cause);
-  return new AgentError('NETWORK', `Cannot connect to the broker ${where}: ${why}`, {
-    cause,
-    ...hintFor(cause, policy),
-  });
+  if (cause !== undefined) return cannotConnect(options, cause);
+  const message = `Cannot connect to the broker ${where}: it closed the connection before its CONNACK`;
+  return new AgentError('NETWORK', message, { hint: `check that the certificate is active, and ${policy}` });
+}
+
+function placeOf({ host, port, proxy }: MqttOptions): string {
+  return `${host}:${port}${through(proxy)}`;
+}
+
+function cannotConnect(options: MqttOptions, cause: unknown): AgentError {
+  const why = cause instanceof Error ? reasonOf(cause) : String(cause);
+  const hint = cause instanceof Unreachable ? cause.hint : hintFor(why);
+  const message = `Cannot connect to the broker ${placeOf(options)}: ${why}`;
+  return new AgentError('NETWORK', message, { cause, ...(hint === undefined ? {} : { hint }) });
 }
 
 function reasonOf(error: Error): string {
@@ -215,14 +221,14 @@ function reasonOf(error: Error): string {
   return error.message.includes(code) ? error.message : `${code} ${error.message}`;
 }
 
-function hintFor(cause: Error | undefined, policy: string): { hint?: string } {
-  if (cause === undefined) return { hint: `check that the certificate is active, and ${policy}` };
-  const text = reasonOf(cause);
-  if (/expired|not.yet.valid/i.test(text)) {
-    return { hint: 'check the clock of this device, then the dates of the certificate' };
+function hintFor(why: string): string | undefined {
+  if (/expired|not.yet.valid/i.test(why)) {
+    return 'check the clock of this device, then the dates of the certificate';
   }
-  if (/certificate|self.signed|issuer|altname|hostname/i.test(text)) {
-    return { hint: 'the server is not the one that "ca" vouches for: check "endpoint" and "ca"' };
+  if (/certificate|self.signed|issuer|altname|hostname/i.test(why)) {
+    return 'the server is not the one that "ca" vouches for: check "endpoint" and "ca"';
   }
-  return {};
+  if (/ENOTFOUND|EAI_AGAIN/.test(why))
+    return 'check the name in "endpoint", and the name service of this device';
+  return undefined;
 }

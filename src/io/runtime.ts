@@ -1,5 +1,7 @@
 /** The only file that knows which runtime this is: Bun, Deno or Node. */
 import { getCACertificates, rootCertificates } from 'node:tls';
+import { serverOf } from './http.ts';
+import { type ForwardProxy, proxyRefusal, type Route, Unreachable } from './proxy.ts';
 
 /** Certificates of one kind of server. PEM texts. */
 export interface TlsIdentity {
@@ -16,13 +18,18 @@ export interface FetchOptions {
 }
 
 /** A GET over one kind of connection. */
-export type Fetch = (url: string, options: FetchOptions) => Promise<Response>;
+export interface Fetch {
+  (url: string, options: FetchOptions): Promise<Response>;
+  /** The proxy on the way; absent where there never is one. */
+  route?: Route;
+}
 
 interface DenoNamespace {
   createHttpClient(options: {
     caCerts?: string[];
     cert?: string;
     key?: string;
+    proxy?: { url: string; basicAuth?: { username: string; password: string } };
     poolMaxIdlePerHost: number;
   }): object;
 }
@@ -31,35 +38,88 @@ const deno: DenoNamespace | undefined = Reflect.get(globalThis, 'Deno');
 
 /**
  * Makes a fetch for one kind of server: own roots and client certificate, never a pooled connection (a half-open one
- * would hang), redirects handed back, bodies as they are on the wire.
+ * would hang), redirects handed back, bodies as they are on the wire, and the proxy that the route says, whatever the
+ * environment does.
  *
  * Bodies: Bun decodes Content-Encoding unless `decompress` is false, Deno unless Accept-Encoding says identity; both
  * are set, the header after signing, as it must not be signed.
  */
-export function createFetch(tls: TlsIdentity): Fetch {
-  const transport = deno === undefined ? bunTransport(tls) : { client: denoClient(deno, tls) };
-  return (url, { headers, signal }) => {
+export function createFetch(tls: TlsIdentity, route: Route = () => undefined): Fetch {
+  const transport = deno === undefined ? bunTransport : denoTransport(deno);
+  const get = async (url: string, { headers, signal }: FetchOptions) => {
     headers.set('accept-encoding', 'identity');
-    return fetch(url, { ...transport, headers, signal, redirect: 'manual' });
+    const { host, port } = serverOf(new URL(url));
+    const proxy = route(host, port);
+    try {
+      return await fetch(url, { ...transport(tls, proxy), headers, signal, redirect: 'manual' });
+    } catch (error) {
+      throw proxy === undefined || signal.aborted ? error : proxyError(error, proxy);
+    }
+  };
+  return Object.assign(get, { route });
+}
+
+/** What a fetch takes besides, in the words of the runtime. */
+type Transport = (tls: TlsIdentity, proxy: ForwardProxy | undefined) => object;
+
+const bunTransport: Transport = (tls, proxy): BunFetchRequestInit => ({
+  decompress: false,
+  keepalive: false,
+  timeout: false,
+  // Both outrank HTTPS_PROXY and NO_PROXY of the environment.
+  proxy: proxy === undefined ? false : { url: urlOf(proxy), respectNoProxy: false },
+  // An explicit `true` outranks NODE_TLS_REJECT_UNAUTHORIZED.
+  tls: { ...tls, rejectUnauthorized: true },
+});
+
+function urlOf({ host, port, login }: ForwardProxy): string {
+  const user = login === undefined ? '' : `${quoted(login.user)}:${quoted(login.password.reveal())}@`;
+  return `http://${user}${host.includes(':') ? `[${host}]` : host}:${port}`;
+}
+
+const quoted = encodeURIComponent;
+
+/** Deno's clients read the environment when they are made, and again at each request; the configuration has read it. */
+const proxyVariables = ['HTTP_PROXY', 'HTTPS_PROXY', 'ALL_PROXY', 'NO_PROXY'];
+
+function denoTransport({ createHttpClient }: DenoNamespace): Transport {
+  for (const name of proxyVariables) {
+    delete process.env[name];
+    delete process.env[name.toLowerCase()];
+  }
+  const clients = new Map<ForwardProxy | undefined, { tls: TlsIdentity; client: object }>();
+  return (tls, proxy) => {
+    const kept = clients.get(proxy);
+    if (kept?.tls === tls) return { client: kept.client };
+    const { ca, cert, key } = tls;
+    const client = createHttpClient({
+      ...(ca === undefined ? {} : { caCerts: ca }),
+      ...(cert === undefined || key === undefined ? {} : { cert, key }),
+      ...(proxy === undefined ? {} : { proxy: denoProxy(proxy) }),
+      poolMaxIdlePerHost: 0,
+    });
+    clients.set(proxy, { tls, client });
+    return { client };
   };
 }
 
-function bunTransport(tls: TlsIdentity): BunFetchRequestInit {
-  return {
-    decompress: false,
-    keepalive: false,
-    timeout: false,
-    proxy: false,
-    // An explicit `true` outranks NODE_TLS_REJECT_UNAUTHORIZED.
-    tls: { ...tls, rejectUnauthorized: true },
-  };
+function denoProxy(proxy: ForwardProxy) {
+  const { login, ...rest } = proxy;
+  const basicAuth =
+    login === undefined ? {} : { basicAuth: { username: login.user, password: login.password.reveal() } };
+  return { url: urlOf(rest), ...basicAuth };
 }
 
-function denoClient({ createHttpClient }: DenoNamespace, { ca, cert, key }: TlsIdentity): object {
-  return createHttpClient({
-    ...(ca === undefined ? {} : { caCerts: ca }),
-    ...(cert === undefined || key === undefined ? {} : { cert, key }),
-    poolMaxIdlePerHost: 0,
+/** Tells what the proxy refused, and that it was the proxy that could not be reached. */
+function proxyError(error: unknown, proxy: ForwardProxy): unknown {
+  if (!(error instanceof Error)) return error;
+  const code = 'code' in error ? error.code : undefined;
+  if (code === 'ERR_PROXY_TUNNEL' && 'status' in error) return proxyRefusal(proxy, Number(error.status));
+  if (typeof code !== 'string' || !/^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|E(?:HOST|NET)UNREACH)$/.test(code))
+    return error;
+  return new Unreachable(`the proxy cannot be reached: ${code}`, {
+    hint: 'check host and port of the proxy',
+    cause: error,
   });
 }
 

@@ -8,7 +8,8 @@ import { type SignatureTexts, sequenceMetadata, signatureMetadata } from '../cor
 import type { Clock } from './clock.ts';
 import type { CredentialsProvider } from './credentials-provider.ts';
 import { AnswerDeadline, type AnswerLimits } from './deadline.ts';
-import { networkError, readText } from './http.ts';
+import { networkError, readText, serverOf } from './http.ts';
+import { through } from './proxy.ts';
 import type { Fetch } from './runtime.ts';
 import { ServerTime } from './server-time.ts';
 
@@ -94,9 +95,11 @@ async function send(
   credentials: Credentials,
   signal: AbortSignal,
 ): Promise<ObjectAnswer | S3Refusal> {
-  const what = `Cannot get the object of bucket ${attempt.artifact.bucket}`;
   const { url, headers } = await sign(attempt, credentials, serverTime.nowMs());
-  const deadline = new AnswerDeadline(url, limits);
+  const server = serverOf(url);
+  const proxy = fetch.route?.(server.host, server.port);
+  const what = `Cannot get the object of bucket ${attempt.artifact.bucket}${through(proxy)}`;
+  const deadline = new AnswerDeadline(proxy ?? server, limits);
   try {
     const both = AbortSignal.any([signal, deadline.signal]);
     const response = await fetch(url.href, { headers, signal: both });

@@ -207,7 +207,7 @@ describe('one wrong key is one problem that names it', () => {
     [
       JSON.parse(JSON.stringify(sampleConfig()).replace('{', '{"__proto__":{},')),
       '__proto__',
-      'the keys here are',
+      'did you mean "proxy"?',
     ],
   ])('the unknown key of case %#', async (config, path, hint) => {
     const [problem, ...others] = problemsOf(await at.load(config));
@@ -256,7 +256,7 @@ describe('problems across keys', () => {
           7,
         ],
         keepAliveSeconds: 5,
-        proxy: 'http://user:password@proxy:3128',
+        proxy: 'socks5://user:password@proxy:3128',
       }),
     );
     expect(problems.map(({ path }) => path).sort()).toEqual([

@@ -1,11 +1,14 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { createHash, X509Certificate } from 'node:crypto';
 import { gzipSync } from 'node:zlib';
+import { AgentError } from '../../src/core/errors.ts';
+import { networkError } from '../../src/io/http.ts';
 import { createFetch, defaultRoots } from '../../src/io/runtime.ts';
 import { serveHttps } from '../../src/sandbox/https-server.ts';
 import { createPki } from '../../src/sandbox/pki.ts';
 import { bytesOf } from '../support/io-helpers.ts';
 import { ObjectServer, plain, silent } from '../support/io-object-server.ts';
+import { ScriptedProxy } from '../support/proxy.ts';
 
 const never = new AbortController().signal;
 const pki = await createPki();
@@ -132,4 +135,60 @@ test('the default roots are certificates, and those of AWS are among them', () =
   expect(
     subjects.some((subject) => subject.includes('Starfield Services Root Certificate Authority - G2')),
   ).toBe(true);
+});
+
+describe('a fetch through a proxy', () => {
+  let proxy: ScriptedProxy;
+  beforeEach(async () => {
+    proxy = await ScriptedProxy.start();
+  });
+  afterEach(() => proxy.close());
+
+  const route = (host: string) => (host === '127.0.0.1' ? { host, port: proxy.port } : undefined);
+
+  test('takes the way that it is told, whatever the environment says', async () => {
+    const tls = await ObjectServer.start(pki.server);
+    tls.otherwise = plain(200, 'ok');
+    const variables = { HTTPS_PROXY: 'http://127.0.0.1:1', NO_PROXY: '*' };
+    Object.assign(process.env, variables);
+    try {
+      const fetch = createFetch({ ca: [pki.caCert] }, route);
+      expect(await (await get(tls.origin, never, fetch)).text()).toBe('ok');
+      expect(proxy.heads[0]).toMatch(/^CONNECT 127\.0\.0\.1:\d+ HTTP/);
+      const direct = createFetch({ ca: [pki.caCert] }, () => undefined);
+      expect(await (await get(tls.origin, never, direct)).text()).toBe('ok');
+      expect(proxy.heads.length).toBe(1);
+    } finally {
+      for (const name of Object.keys(variables)) delete process.env[name];
+      await tls.close();
+    }
+  });
+
+  test.each<[string, ScriptedProxy['answer'], RegExp, RegExp]>([
+    [
+      'wants a password',
+      { say: 'HTTP/1.1 407 No\r\n\r\n' },
+      /the proxy answers 407/,
+      /wants a user and password/,
+    ],
+    ['refuses the server', { say: 'HTTP/1.1 403 No\r\n\r\n' }, /the proxy answers 403/, /allow CONNECT/],
+    ['cuts', 'cut', /ECONNRESET/, /^undefined$/],
+  ])('tells that the proxy %s', async (_what, answer, message, hint) => {
+    proxy.answer = answer;
+    const failed: unknown = await get('https://127.0.0.1:1/', never, createFetch({}, route)).catch(
+      (error) => error,
+    );
+    const error = networkError(failed, 'Cannot get it', never);
+    if (!(error instanceof AgentError)) throw new Error(String(error));
+    expect(error.message).toMatch(message);
+    expect(String(error.hint)).toMatch(hint);
+  });
+
+  test('tells that the proxy is not there', async () => {
+    const port = 1;
+    const fetch = createFetch({}, (host) => ({ host, port }));
+    await expect(get('https://127.0.0.1:2/', never, fetch)).rejects.toThrow(
+      'the proxy cannot be reached: ECONNREFUSED',
+    );
+  });
 });

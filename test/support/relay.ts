@@ -1,11 +1,19 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-/** A link on loopback to a server: what goes over it is counted, and it can be down. */
+/** A link on loopback to a server: what goes over it is counted, and it can be down, slow, half-open or cut short. */
 export class Relay {
   readonly port: number;
   /** Bytes that went to the client. */
   bytesDown = 0;
+  /** Bytes that went to the server. */
+  bytesUp = 0;
+  /** Connections that were taken. */
+  connections = 0;
+  /** A connection ends after so many bytes to the client. */
+  cutAfterBytes = Number.POSITIVE_INFINITY;
+  /** What a chunk takes on its way to the client. */
+  delayMs = 0;
   readonly #target: number;
   readonly #open = new Set<Socket>();
   #server: Server | undefined;
@@ -33,6 +41,11 @@ export class Relay {
     for (const socket of this.#open) socket.pause();
   }
 
+  /** Ends every connection by a reset; new ones are taken. */
+  reset(): void {
+    for (const socket of this.#open) socket.resetAndDestroy();
+  }
+
   /** Ends every connection; new ones are refused. */
   async down(): Promise<void> {
     const server = this.#server;
@@ -42,6 +55,7 @@ export class Relay {
   }
 
   #carry(client: Socket): void {
+    this.connections += 1;
     const server = connect(this.#target, '127.0.0.1');
     const both = [client, server] as const;
     for (const socket of both) {
@@ -52,15 +66,28 @@ export class Relay {
         for (const other of both) other.destroy();
       });
     }
-    server.on('data', (chunk) => {
-      this.bytesDown += chunk.length;
+    let sent = 0;
+    server.on('data', (chunk: Buffer) => {
+      const rest = chunk.subarray(0, Math.max(0, this.cutAfterBytes - sent));
+      sent += chunk.length;
+      this.bytesDown += rest.length;
+      const pass = () => {
+        if (!client.destroyed) client.write(rest);
+        if (sent >= this.cutAfterBytes) client.end();
+      };
+      if (this.delayMs > 0) setTimeout(pass, this.delayMs);
+      else pass();
+    });
+    server.once('end', () => client.end());
+    client.on('data', (chunk) => {
+      this.bytesUp += chunk.length;
     });
     client.pipe(server);
-    server.pipe(client);
   }
 }
 
-async function freePort(): Promise<number> {
+/** A port of loopback that nobody listens on. */
+export async function freePort(): Promise<number> {
   const server = createServer().listen(0, '127.0.0.1');
   await once(server, 'listening');
   const address = server.address();

@@ -45,6 +45,9 @@ export function noise(bytes: number): Buffer {
   return randomBytes(bytes);
 }
 
+/** Variables beside those of this process. */
+type Environment = Readonly<Record<string, string>>;
+
 /** One run of the executable. */
 export class Run {
   readonly child: ChildProcess;
@@ -54,8 +57,12 @@ export class Run {
   /** All that it has written to stdout. */
   output = '';
 
-  constructor(path: string, args: string[], cwd: string) {
-    this.child = spawn(path, args, { cwd, stdio: ['ignore', 'pipe', 'pipe'] });
+  constructor(path: string, args: string[], cwd: string, env: Environment = {}) {
+    this.child = spawn(path, args, {
+      cwd,
+      env: { ...process.env, ...env },
+      stdio: ['ignore', 'pipe', 'pipe'],
+    });
     this.child.stderr?.setEncoding('utf8').on('data', (chunk: string) => {
       this.log += chunk;
     });
@@ -114,9 +121,13 @@ export class World {
   }
 
   /** Starts the executable with the device's agent.json, or with other arguments. */
-  async run(args: string[] = ['--config', this.device.configPath], cwd = this.device.dir): Promise<Run> {
+  async run(
+    args: string[] = ['--config', this.device.configPath],
+    cwd = this.device.dir,
+    env: Environment = {},
+  ): Promise<Run> {
     const [program, ...first] = this.#command;
-    const run = new Run(program, [...first, ...args], cwd);
+    const run = new Run(program, [...first, ...args], cwd, env);
     this.runs.push(run);
     return run;
   }

@@ -1,0 +1,83 @@
+import { BlockList, isIP } from 'node:net';
+import type { Secret } from '../core/credentials.ts';
+import { protect } from './log.ts';
+
+/** A forward proxy that carries TLS by HTTP CONNECT. */
+export interface ForwardProxy {
+  host: string;
+  port: number;
+  /** For Basic authentication. */
+  login?: { user: string; password: Secret };
+}
+
+/** Which proxy leads to which servers. */
+export interface ProxyRules {
+  proxy?: ForwardProxy;
+  /** Hosts that are reached without it: entries of NO_PROXY. */
+  except: readonly string[];
+}
+
+/** The proxy that leads to a server; undefined where it is reached directly. */
+export type Route = (host: string, port: number) => ForwardProxy | undefined;
+
+/** Parts the text of NO_PROXY into its entries. */
+export function parseNoProxy(text: string): string[] {
+  return text.split(/[\s,]+/).filter((entry) => entry !== '');
+}
+
+/** The route by these rules; from now on the password is kept out of the log. */
+export function routeBy({ proxy, except }: ProxyRules): Route {
+  if (proxy?.login !== undefined) protect(proxy.login.password.reveal());
+  return (host, port) => (except.some((entry) => isExcepted(entry, host, port)) ? undefined : proxy);
+}
+
+/**
+ * `*`, a host with what lies below it (a dot or `*.` in front changes nothing), an address or a CIDR block; each may end
+ * in a port. Source: curl(1), NO_PROXY.
+ */
+function isExcepted(entry: string, host: string, port: number): boolean {
+  if (entry === '*') return true;
+  const [, bracketed, plain = '', ofPort] = /^(?:\[([^\]]*)\]|(.*?))(?::(\d+))?$/.exec(
+    isIP(entry) === 6 ? `[${entry}]` : entry,
+  ) ?? [undefined, undefined, entry];
+  if (ofPort !== undefined && Number(ofPort) !== port) return false;
+  const name = (bracketed ?? plain).toLowerCase().replace(/^\*?\./, '');
+  const family = isIP(host);
+  if (family !== 0) return isInBlock(name, host, family === 4 ? 'ipv4' : 'ipv6');
+  return name !== '' && (host === name || host.endsWith(`.${name}`));
+}
+
+function isInBlock(block: string, host: string, family: 'ipv4' | 'ipv6'): boolean {
+  const longest = family === 'ipv4' ? 32 : 128;
+  const [address = '', bits = String(longest)] = block.split('/');
+  if (isIP(address) !== isIP(host) || !/^\d{1,3}$/.test(bits) || Number(bits) > longest) return false;
+  const list = new BlockList();
+  list.addSubnet(address, Number(bits), family);
+  return list.check(host, family);
+}
+
+/** A server could not be reached; the message is what comes behind "Cannot connect to …: ". */
+export class Unreachable extends Error {
+  readonly hint?: string;
+
+  constructor(message: string, options: { hint?: string | undefined; cause?: unknown } = {}) {
+    super(message, 'cause' in options ? { cause: options.cause } : undefined);
+    if (options.hint !== undefined) this.hint = options.hint;
+  }
+}
+
+/** ` through the proxy host:port`, behind what names a server. */
+export function through(proxy: ForwardProxy | undefined): string {
+  return proxy === undefined ? '' : ` through the proxy ${proxy.host}:${proxy.port}`;
+}
+
+/** What a proxy's answer to CONNECT means where it is no 2xx. */
+export function proxyRefusal(proxy: ForwardProxy, status: number): Unreachable {
+  const hint =
+    status === 407
+      ? `the proxy wants ${proxy.login === undefined ? 'a user and password' : 'another user or password'}: "proxy": "http://user:password@${proxy.host}:${proxy.port}"`
+      : status === 403
+        ? 'let the proxy allow CONNECT to this host and port'
+        : 'check whether the proxy reaches this host and port';
+  return new Unreachable(`the proxy answers ${status}`, { hint });
+}

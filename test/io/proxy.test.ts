@@ -1,0 +1,56 @@
+import { describe, expect, test } from 'bun:test';
+import { parseNoProxy, routeBy } from '../../src/io/proxy.ts';
+
+const proxy = { host: 'proxy', port: 3128 };
+
+/** Whether NO_PROXY with this text spares a server the proxy. */
+function spares(text: string, host: string, port = 443): boolean {
+  return routeBy({ proxy, except: parseNoProxy(text) })(host, port) === undefined;
+}
+
+describe('NO_PROXY', () => {
+  test.each<[text: string, host: string]>([
+    ['*', 'anything'],
+    ['example.com', 'example.com'],
+    ['example.com', 'a.example.com'],
+    ['EXAMPLE.com', 'a.b.example.com'],
+    ['.example.com', 'a.example.com'],
+    ['*.example.com', 'a.example.com'],
+    ['other, example.com', 'example.com'],
+    ['other example.com', 'example.com'],
+    ['127.0.0.1', '127.0.0.1'],
+    ['10.0.0.0/8', '10.1.2.3'],
+    ['::1', '::1'],
+    ['[::1]', '::1'],
+    ['fd00::/8', 'fd00::1'],
+    ['example.com:443', 'example.com'],
+    ['[::1]:443', '::1'],
+    ['10.0.0.0/8:443', '10.1.2.3'],
+  ])('"%s" spares %s the proxy', (text, host) => {
+    expect(spares(text, host)).toBe(true);
+  });
+
+  test.each<[text: string, host: string]>([
+    ['', 'example.com'],
+    [' , ', 'example.com'],
+    ['example.com', 'badexample.com'],
+    ['example.com', 'example.com.org'],
+    ['a.example.com', 'example.com'],
+    ['example.com:8883', 'example.com'],
+    ['10.0.0.0/8', '11.1.2.3'],
+    ['10.0.0.0/99', '10.1.2.3'],
+    ['10.0.0.0/x', '10.1.2.3'],
+    ['10.0.0.0/8', '10.example.com'],
+    ['fd00::/8', '10.1.2.3'],
+    ['0.0.1', '127.0.0.1'],
+    ['::', '::1'],
+    ['.', 'example.com'],
+    ['[', 'example.com'],
+  ])('"%s" does not spare %s the proxy', (text, host) => {
+    expect(spares(text, host)).toBe(false);
+  });
+
+  test('is of no use where there is no proxy', () => {
+    expect(routeBy({ except: [] })('example.com', 443)).toBeUndefined();
+  });
+});
