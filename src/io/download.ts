@@ -8,6 +8,7 @@ import { dirname } from 'node:path';
 import type { Artifact } from '../core/artifact.ts';
 import { AgentError } from '../core/errors.ts';
 import type { DigestEngine } from './digest.ts';
+import { Intake } from './intake.ts';
 import { Part } from './part.ts';
 import type { Room, RoomClaim } from './room.ts';
 import type { GetObject, ObjectAnswer } from './s3.ts';
@@ -43,8 +44,8 @@ export interface DownloadJob {
   signal: AbortSignal;
 }
 
-/** How much may come between two syncs of the part. */
-const syncEveryBytes = 32 * 1024 * 1024;
+/** How much of the part may be without a sync. */
+const mostUnsyncedBytes = 32 * 1024 * 1024;
 
 type Body = Extract<ObjectAnswer, { kind: 'full' | 'rest' }>;
 
@@ -89,6 +90,8 @@ class Transfer {
   #record: PartRecord | undefined;
   /** A mismatch is no longer the part's fault: every byte of it came after one. */
   #anew: boolean;
+  /** The sync that is under way, or that has failed with what it resolves to. */
+  #syncing: Promise<unknown> | undefined;
 
   constructor(job: DownloadJob, part: Part, room: RoomClaim) {
     this.#job = job;
@@ -151,7 +154,7 @@ class Transfer {
 
   async #fill({ body, size, etag, stall }: Body & { stall: Stall }): Promise<void> {
     const part = this.#part;
-    const reader = body.getReader();
+    const intake = new Intake(body, stall);
     try {
       await this.#remember({
         etag,
@@ -162,21 +165,21 @@ class Transfer {
       if (fault !== undefined) throw fault;
       await this.#room.take(size === undefined ? undefined : size - part.length);
       for (;;) {
-        const { done, value } = await stall.guard(reader.read());
-        if (done) break;
-        await this.#append(value, size);
+        const piece = await intake.take();
+        if (piece === undefined) break;
+        await this.#append(piece, size);
         this.#job.onProgress(part.length, size);
-        await this.#job.throttle?.pass(value.length, this.#job.signal);
+        await this.#job.throttle?.pass(piece.length, this.#job.signal);
       }
     } finally {
-      reader.cancel().catch(() => undefined);
+      intake.cancel();
+      await this.#syncing;
     }
     if (size !== undefined && part.length < size) {
       throw new AgentError('NETWORK', `The connection to S3 ended after ${part.length} of ${size} bytes`);
     }
   }
 
-  /** A power cut costs at most what came since the last sync. */
   async #append(chunk: Uint8Array, size: number | undefined): Promise<void> {
     const part = this.#part;
     const length = part.length + chunk.length;
@@ -185,11 +188,32 @@ class Transfer {
     }
     const tooLong = this.#lengthFault(length);
     if (tooLong !== undefined) await this.#refuse(tooLong, { leastSize: length });
-    if (length - (this.#record?.syncedBytes ?? 0) > syncEveryBytes) {
-      await part.sync();
-      await this.#remember({ ...this.#record, syncedBytes: part.length });
-    }
+    await this.#keepSynced(length);
     await this.#room.write(chunk.length, () => part.append(chunk));
+  }
+
+  /** A power cut costs at most `mostUnsyncedBytes`. The disk gets half of that in time, so that it is seldom waited for. */
+  async #keepSynced(length: number): Promise<void> {
+    const unsynced = () => length - (this.#record?.syncedBytes ?? 0);
+    if (unsynced() > mostUnsyncedBytes / 2) this.#syncing ??= this.#sync();
+    while (unsynced() > mostUnsyncedBytes) {
+      this.#syncing ??= this.#sync();
+      const error = await this.#syncing;
+      if (error !== undefined) throw error;
+    }
+  }
+
+  /** @returns why it failed */
+  async #sync(): Promise<unknown> {
+    const syncedBytes = this.#part.length;
+    try {
+      await this.#part.sync();
+      await this.#remember({ ...this.#record, syncedBytes });
+      this.#syncing = undefined;
+      return undefined;
+    } catch (error) {
+      return error;
+    }
   }
 
   /** Why the object that was last met here will not do: it is taken only once it is another one. */

@@ -66,6 +66,8 @@ export class Part {
   readonly #engine: DigestEngine;
   #digest: Digest;
   #length = 0;
+  /** Bytes that the digest has seen. */
+  #hashed = 0;
 
   private constructor(path: string, handle: FileHandle, engine: DigestEngine) {
     this.path = path;
@@ -94,6 +96,7 @@ export class Part {
         const { size } = await part.#check([process.geteuid?.(), ...uids]);
         if (size > bytes) await part.handle.truncate(bytes);
         part.#length = await readThrough(part.handle, (chunk) => part.#digest.update(chunk), signal);
+        part.#hashed = part.#length;
         return part;
       } catch (error) {
         await part.close();
@@ -124,6 +127,17 @@ export class Part {
 
   /** Adds a chunk, or nothing of it. @throws AgentError DISK_FULL or INSTALL; the same chunk may then be tried again */
   async append(chunk: Uint8Array): Promise<void> {
+    const written = this.#write(chunk);
+    // Hashed while the disk works; a second try finds it done.
+    if (this.#hashed === this.#length) {
+      this.#digest.update(chunk);
+      this.#hashed += chunk.length;
+    }
+    await written;
+    this.#length += chunk.length;
+  }
+
+  async #write(chunk: Uint8Array): Promise<void> {
     try {
       for (let done = 0; done < chunk.length; ) {
         const { bytesWritten } = await this.handle.write(
@@ -137,8 +151,6 @@ export class Part {
     } catch (error) {
       throw diskError(error, `Cannot write to ${dirname(this.path)}`);
     }
-    this.#digest.update(chunk);
-    this.#length += chunk.length;
   }
 
   /** Makes all that was appended outlast a power cut. */
@@ -160,6 +172,7 @@ export class Part {
     }
     this.#digest = createDigest(this.#engine);
     this.#length = 0;
+    this.#hashed = 0;
   }
 
   async close(): Promise<void> {

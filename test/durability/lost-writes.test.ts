@@ -133,7 +133,7 @@ const spoilt: Spoilt[] = [
     what: 'the target is removed before the rename',
     breaks: 'target',
     calls: ({ calls, target }) =>
-      before(calls, { call: 'unlink', path: target, result: 0 }, ({ to }) => to === target),
+      before(calls, { call: 'unlink', path: target, result: 0, after: 0 }, ({ to }) => to === target),
   },
   {
     what: 'the state file is not synced before its rename',

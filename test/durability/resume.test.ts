@@ -75,13 +75,17 @@ const mostLostBytes = 32 * mebibyte;
 /** How far the part was ahead, at most, of its last sync and of what the state file safely says of it. */
 function lags(calls: TracedCall[], part: string, stateFile: string): { disk: number; state: number } {
   let written = 0;
+  /** What was written when each call had ended. */
+  const history: number[] = [];
   let safe = 0;
   let staged = 0;
   let stored = 0;
   const most = { disk: 0, state: 0 };
-  for (const { call, path, to, offset = 0, result, data = '' } of calls) {
+  for (const { call, path, to, offset = 0, result, after, data = '' } of calls) {
     if (path === part && call === 'write') written = Math.max(written, offset + result);
-    if (path === part && ['sync', 'datasync'].includes(call)) safe = written;
+    // What is written while a sync is under way need not be in it.
+    if (path === part && ['sync', 'datasync'].includes(call)) safe = history[after - 1] ?? 0;
+    history.push(written);
     if (path === `${stateFile}.new` && call === 'write') {
       staged = Number(/"syncedBytes": (\d+)/.exec(Buffer.from(data, 'base64').toString())?.[1] ?? 0);
       expect(staged).toBeLessThanOrEqual(safe);

@@ -24,6 +24,8 @@ const tracedCallSchema = v.object({
   ...callSchema.entries,
   /** What the call returned; negative is an errno. */
   result: v.number(),
+  /** How many calls of the log had ended when this one began. */
+  after: v.number(),
 });
 
 /** A system call that is about to be made. */

@@ -59,10 +59,11 @@ class Tracer {
   readonly #job: TraceJob;
   readonly #pid: number;
   /** The call that each thread is in. */
-  readonly #inside = new Map<number, Call>();
+  readonly #inside = new Map<number, Call & { after: number }>();
   /** TCP port that a socket, by its name in /proc, is connected to. */
   readonly #ports = new Map<string, number>();
   readonly #info = Buffer.alloc(88);
+  #logged = 0;
   /** How often the step has come before which the program is killed. */
   #count = 0;
 
@@ -116,7 +117,8 @@ class Tracer {
     const port = this.#ports.get(call.path);
     const isSend = port !== undefined && call.call === 'send';
     const isOurs = [call.path, call.to ?? ''].some((path) => this.#isBelow(path));
-    if (isSend || isOurs) this.#inside.set(tid, isSend ? { ...call, port } : call);
+    if (isSend || isOurs)
+      this.#inside.set(tid, { ...call, ...(isSend ? { port } : {}), after: this.#logged });
     if (!isOurs) return;
     if (this.#isLast(call)) process.kill(tid, 'SIGKILL');
   }
@@ -133,6 +135,7 @@ class Tracer {
   }
 
   #log(call: TracedCall): void {
+    this.#logged += 1;
     appendFileSync(this.#job.log, `${JSON.stringify(call)}\n`);
   }
 }
