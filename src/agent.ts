@@ -5,7 +5,7 @@
  */
 import type { AgentConfig } from './config.ts';
 import { parseDesired } from './core/artifact.ts';
-import type { Problem } from './core/errors.ts';
+import { AgentError, type Problem } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
 import { member } from './core/json.ts';
 import { portsOf } from './core/ports.ts';
@@ -15,7 +15,7 @@ import { timeText } from './core/words.ts';
 import { FileKeeper } from './file.ts';
 import { createConnect } from './io/broker.ts';
 import { type Clock, systemClock } from './io/clock.ts';
-import { takeControl } from './io/control.ts';
+import { type Answer, type ControlRequest, takeControl } from './io/control.ts';
 import { CredentialsProvider } from './io/credentials-provider.ts';
 import type { Identity } from './io/identity.ts';
 import { createLogger, type Logger } from './io/log.ts';
@@ -55,12 +55,14 @@ export async function runAgent(
   options: RunOptions,
 ): Promise<number> {
   const log = createLogger(config.log);
-  let status = (): JsonValue => ({});
-  const control = await takeControl(config.stateDir, () => status());
+  let answer: Answer = () => {
+    throw new AgentError('INSTALL', 'The agent has only begun to start', { hint: 'ask again' });
+  };
+  const control = await takeControl(config.stateDir, (request) => answer(request));
   try {
     const state = await State.open(config.stateDir, log);
     const agent = new Agent(config, identity, options, systemClock, log, state);
-    status = () => agent.status();
+    answer = (request) => agent.answer(request);
     return await agent.run();
   } finally {
     await control.close();
@@ -212,7 +214,21 @@ class Agent {
     this.#reporter.see(document?.reported ?? {});
   }
 
-  status(): AgentStatus {
+  /** Answers what a command of the same device asks for. */
+  async answer(request: ControlRequest): Promise<JsonValue> {
+    if (request.command === 'status') return this.#status();
+    const { property } = request;
+    const keeper = this.#keepers.find((one) => one.property === property);
+    if (keeper === undefined) {
+      throw new AgentError('CONFIG_INVALID', `The running agent keeps no file "${property}"`, {
+        hint: 'restart it, so that it reads its configuration anew',
+      });
+    }
+    const { installed, held } = await keeper.rollback();
+    return { installed: installed?.sha256 ?? null, held: held?.sha256 ?? null };
+  }
+
+  #status(): AgentStatus {
     const { connected, connectedAtMs, answeredAtMs, lastError } = this.#link.state;
     const { thingName, shadowName } = this.#config;
     const moment = { nowMs: this.#clock.nowMs(), wallMs: this.#clock.wallMs() };

@@ -4,6 +4,7 @@ import type { DiagnosisInvocation } from './cli/diagnosis.ts';
 import { describeError, errorLines } from './cli/errors.ts';
 import { type Invocation, parseCli, version } from './cli.ts';
 import { examine } from './commands/doctor.ts';
+import { findFile, rollBack } from './commands/rollback.ts';
 import { keygen, sign } from './commands/signing.ts';
 import { showStatus } from './commands/status.ts';
 import { unit } from './commands/unit.ts';
@@ -32,6 +33,8 @@ async function main(argv: readonly string[]): Promise<number> {
       return run(invocation);
     case 'status':
       return status(invocation);
+    case 'rollback':
+      return rollback(invocation);
     case 'unit':
       return printUnit(invocation);
     case 'doctor':
@@ -51,6 +54,19 @@ async function status({ json, ...configured }: DiagnosisInvocation): Promise<num
   const loaded = await load(configured);
   if (!loaded.ok) return refuse(loaded);
   return showStatus(loaded.config, loaded.identity, { json });
+}
+
+async function rollback({
+  property,
+  ...configured
+}: Extract<Invocation, { kind: 'rollback' }>): Promise<number> {
+  const signal = shutdownSignal();
+  const loaded = await load(configured);
+  if (!loaded.ok) return refuse(loaded);
+  const file = findFile(loaded.config, property);
+  if ('property' in file) return rollBack(loaded.config, file, { signal });
+  await complain(file.message, file.hint);
+  return exit.usage;
 }
 
 async function printUnit({ configPath, user }: Extract<Invocation, { kind: 'unit' }>): Promise<number> {

@@ -3,6 +3,7 @@
 import type { Flags, FlagValue } from '../config/flags.ts';
 import { configKeys } from '../config/keys.ts';
 import { type DiagnosisInvocation, doctorCommand, statusCommand } from './diagnosis.ts';
+import { type RollbackInvocation, rollbackCommand } from './rollback.ts';
 import { keygenCommand, type SigningInvocation, signCommand } from './signing.ts';
 
 /** Where the configuration comes from: a file, flags that win over it, or both. */
@@ -15,6 +16,7 @@ export interface Configured {
 export type Invocation =
   | ({ kind: 'run'; once: boolean } & Configured)
   | DiagnosisInvocation
+  | RollbackInvocation
   | { kind: 'schema' }
   | SigningInvocation
   | { kind: 'unit'; configPath: string; user: string }
@@ -89,6 +91,7 @@ export const commands: readonly Command[] = [
   },
   doctorCommand,
   statusCommand,
+  rollbackCommand,
   {
     name: 'schema',
     usage: ['shadow-agent schema'],

@@ -10,7 +10,10 @@ const maxRequestBytes = 4096;
 const probeTimeoutMs = 2_000;
 const guardRetryMs = 20;
 const guardTries = 250;
-const requestSchema = v.variant('command', [v.object({ command: v.literal('status') })]);
+const requestSchema = v.variant('command', [
+  v.object({ command: v.literal('status') }),
+  v.object({ command: v.literal('rollback'), property: v.string() }),
+]);
 
 /** What one may ask a running agent: one line of JSON. */
 export type ControlRequest = v.InferOutput<typeof requestSchema>;

@@ -134,3 +134,16 @@ export async function readBootId(): Promise<string | undefined> {
   const text = await readFile('/proc/sys/kernel/random/boot_id', 'utf8').catch(() => '');
   return text.trim() || undefined;
 }
+
+/**
+ * Has a program that writes the state of an agent be of the agent's user: another could not read what root leaves.
+ *
+ * @throws AgentError INSTALL
+ */
+export async function assertOwnDirectory(path: string): Promise<void> {
+  const owner = (await stat(path).catch(() => undefined))?.uid;
+  if (owner === undefined || owner === process.geteuid?.()) return;
+  throw new AgentError('INSTALL', `${path} belongs to another user, the one of the agent`, {
+    hint: `run this as that user: setpriv --reuid=${owner} --clear-groups shadow-agent …, or sudo -u '#${owner}' shadow-agent …`,
+  });
+}

@@ -1,0 +1,80 @@
+/** A rollback where no agent runs: on the state file, by the same steps. */
+import { Applier } from './apply.ts';
+import type { AgentConfig, FileConfig } from './config.ts';
+import { AgentError } from './core/errors.ts';
+import { decide, record, type Snapshot } from './core/reconcile.ts';
+import { systemClock } from './io/clock.ts';
+import { takeControl } from './io/control.ts';
+import { assertOwnDirectory } from './io/disk.ts';
+import { KeptFiles } from './io/kept.ts';
+import { createLogger, type Logger } from './io/log.ts';
+import { State } from './io/state.ts';
+import { Target } from './io/target.ts';
+import { Memory } from './memory.ts';
+
+/**
+ * Puts the previous file back and runs its hook, holding the state directory meanwhile. What is stored has the next
+ * start of the agent hold the hash that was refused.
+ *
+ * @throws AgentError HELD or INSTALL where there is no way back; CONFIG_INVALID when an agent holds the directory
+ */
+export async function rollBackFile(
+  config: AgentConfig,
+  file: FileConfig,
+  signal: AbortSignal,
+): Promise<Snapshot> {
+  const { stateDir } = config;
+  const log = createLogger(config.log);
+  // What root writes here its agent could not read.
+  await assertOwnDirectory(stateDir);
+  const control = await takeControl(stateDir, () => {
+    throw new AgentError('INSTALL', 'A rollback is under way, and no agent runs');
+  });
+  try {
+    return await goBack(config, file, await State.open(stateDir, log), log, signal);
+  } finally {
+    await control.close();
+  }
+}
+
+async function goBack(
+  { stateDir, digest }: AgentConfig,
+  file: FileConfig,
+  state: State,
+  log: Logger,
+  signal: AbortSignal,
+): Promise<Snapshot> {
+  const clock = systemClock;
+  const { property, path } = file;
+  const target = new Target({ property, path, digest, state, log });
+  const parts = { file, target, kept: new KeptFiles(stateDir, property, path), log };
+  const applier = new Applier({ ...parts, digest });
+  const memory = new Memory({ ...parts, clock });
+  const desired = { kind: 'unknown' } as const;
+  const installed = await target.look(desired, signal);
+  let snapshot: Snapshot = {
+    desired,
+    ...memory.load(true),
+    ...(installed === undefined ? {} : { installed }),
+  };
+  snapshot = await applier.begin(snapshot);
+  while (snapshot.pending !== undefined) {
+    const action = decide(snapshot, clock.nowMs());
+    if (action.do === 'wait' || action.do === 'install') throw unended(property);
+    const outcome = await applier.perform(action, signal);
+    if (outcome.kind === 'superseded') throw unended(property);
+    snapshot = record(snapshot, outcome, clock.nowMs(), 0);
+    await memory.remember(outcome, snapshot);
+    if (outcome.kind === 'failed') {
+      const { code, message, hint } = outcome.error;
+      throw new AgentError(code, `${property}: ${message}`, hint === undefined ? {} : { hint });
+    }
+  }
+  return snapshot;
+}
+
+function unended(property: string): AgentError {
+  return new AgentError('INSTALL', `${property}: the rollback has begun, but was stopped`, {
+    hint: 'the agent ends it when it starts',
+  });
+}

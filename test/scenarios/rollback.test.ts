@@ -1,0 +1,222 @@
+/** `shadow-agent rollback PROPERTY`, with the agent running or not. With the compiled executable. */
+import { expect, test } from 'bun:test';
+import { readdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { hooked, hookRuns } from '../support/hook.ts';
+import { noise, type Run, scenario, sha256, until, type World } from '../support/world.ts';
+
+const one = 'one\n';
+const two = 'two\n';
+const three = 'three\n';
+
+async function rollback(world: World, property = 's3'): Promise<Run> {
+  const run = await world.run(['rollback', property, '--config', world.device.configPath]);
+  await run.exit;
+  return run;
+}
+
+/** Has `one` replaced by `two`. */
+async function updated(world: World): Promise<Run> {
+  await world.put('1', one);
+  const run = await world.start();
+  await world.inSync(sha256(one));
+  await world.put('2', two);
+  await world.inSync(sha256(two));
+  return run;
+}
+
+const isHeld = (world: World, text = two) =>
+  world.hasStatus({ status: 'waiting', code: 'HELD', hash: sha256(text) });
+
+test('with the agent running: the previous file is back and held, over restarts, until another hash is desired', () =>
+  scenario(async (world) => {
+    const agent = await updated(world);
+    const run = await rollback(world);
+    expect(run.child.exitCode, run.log).toBe(0);
+    expect(run.output).toBe(
+      `s3: ${world.path()} is back to ${sha256(one)}\n${sha256(two)} is held until another hash is desired\n`,
+    );
+    expect(world.file()).toBe(one);
+    await isHeld(world);
+    await until('the mirror', () => JSON.stringify(world.reported('s3')).includes(sha256(one)));
+    expect(world.reported('s3')).toMatchObject({ hash: sha256(one) });
+    await agent.stop();
+    const again = await world.run();
+    await again.logged('Connected to AWS IoT');
+    // The same hash anew is no other one.
+    await world.put('2', two);
+    await isHeld(world);
+    expect(world.file()).toBe(one);
+    expect(world.gets().length).toBe(2);
+    await world.put('3', three);
+    await world.inSync(sha256(three));
+    expect(world.file()).toBe(three);
+    await world.put('2', two);
+    await world.inSync(sha256(two));
+  }));
+
+test('without an agent: the same, and the agent that starts then holds it', () =>
+  scenario(async (world) => {
+    const agent = await updated(world);
+    await agent.stop();
+    const run = await rollback(world);
+    expect(run.child.exitCode, run.log).toBe(0);
+    expect(run.output).toContain(`is back to ${sha256(one)}\n`);
+    expect(world.file()).toBe(one);
+    await world.run();
+    await isHeld(world);
+    await until('the mirror', () => JSON.stringify(world.reported('s3')).includes(sha256(one)));
+    expect(world.file()).toBe(one);
+    expect(world.gets().length).toBe(2);
+    await world.put('3', three);
+    await world.inSync(sha256(three));
+  }));
+
+test('a second one in a row says that nothing older is kept', () =>
+  scenario(async (world) => {
+    const agent = await updated(world);
+    await rollback(world);
+    for (const isRunning of [true, false]) {
+      if (!isRunning) await agent.stop();
+      const second = await rollback(world);
+      expect(second.child.exitCode).toBe(1);
+      expect(second.log).toMatch(
+        /^error: HELD: s3: It was rolled back already, and nothing older is kept\nhint: /m,
+      );
+      expect(second.log).not.toContain('    at ');
+      expect(world.file()).toBe(one);
+    }
+  }));
+
+test('where no previous file is kept, it says why and what to do', () =>
+  scenario(async (world) => {
+    await world.put('1', one);
+    const agent = await world.start();
+    await world.inSync(sha256(one));
+    for (const isRunning of [true, false]) {
+      if (!isRunning) await agent.stop();
+      const run = await rollback(world);
+      expect(run.child.exitCode).toBe(1);
+      expect(run.log).toMatch(/^error: .*s3: No previous file is kept\nhint: .*keepPrevious/m);
+      expect(world.file()).toBe(one);
+    }
+  }));
+
+test('a previous file that is not what was kept is not put back', () =>
+  scenario(async (world) => {
+    const agent = await updated(world);
+    const directory = join(world.device.dir, 'state', 'previous');
+    for (const name of readdirSync(directory)) {
+      unlinkSync(join(directory, name));
+      writeFileSync(join(directory, name), 'rubbish');
+    }
+    const run = await rollback(world);
+    expect(run.child.exitCode).toBe(1);
+    expect(run.log).toMatch(/^error: .*is not what was kept\nhint: /m);
+    expect(world.file()).toBe(two);
+    expect(agent.child.exitCode).toBeNull();
+    expect(world.status()['status']).toBe('current');
+  }));
+
+test('an unknown property is wrong usage, and the nearest one is named', () =>
+  scenario(async (world) => {
+    const run = await rollback(world, 's33');
+    expect(run.child.exitCode).toBe(64);
+    expect(run.log).toBe('error: no file has the property "s33"\nhint: did you mean s3?\n');
+    const none = await world.run(['rollback', '--config', world.device.configPath]);
+    expect(await none.exit).toBe(64);
+    expect(none.log).toMatch(/^error: rollback needs a PROPERTY\nhint: /);
+  }));
+
+test('a download that is under way is ended, and what it was for is refused', () =>
+  scenario(async (world) => {
+    await updated(world);
+    world.sandbox.faults.set('s3-slow', 100_000);
+    const big = noise(10_000_000);
+    await world.put('big', big);
+    await until('the first bytes', () =>
+      world.gets().some(({ bytesSent, key }) => key === 'big' && bytesSent > 0),
+    );
+    const run = await rollback(world);
+    expect(run.child.exitCode, run.log).toBe(0);
+    expect(world.file()).toBe(one);
+    await world.hasStatus({ status: 'waiting', code: 'HELD', hash: sha256(big) });
+    expect(readdirSync(world.device.dir).filter((name) => name.endsWith('.part'))).toEqual([]);
+  }));
+
+test('the hook runs for what is put back, with the agent running or not', () =>
+  hooked('exit 0', async (world) => {
+    const agent = await updated(world);
+    expect((await rollback(world)).child.exitCode).toBe(0);
+    expect(hookRuns(world).at(-1)).toMatchObject({ hash: sha256(one), rollback: '1', content: 'one' });
+    await world.put('3', three);
+    await world.inSync(sha256(three));
+    await agent.stop();
+    const run = await rollback(world);
+    expect(run.child.exitCode, run.log).toBe(0);
+    expect(run.log).toContain('The hook has succeeded');
+    const last = hookRuns(world).at(-1);
+    expect(last).toMatchObject({ hash: sha256(one), rollback: '1', content: 'one' });
+    expect(last?.url).toMatch(/^s3:\/\/.*\/1$/);
+  }));
+
+test('a hook that runs is ended, and the file that it was for does not stay', () =>
+  hooked(
+    '[ -n "$SHADOW_AGENT_ROLLBACK" ] || ! grep -q two "$SHADOW_AGENT_PATH" || sleep 300',
+    async (world) => {
+      await world.put('1', one);
+      await world.start();
+      await world.inSync(sha256(one));
+      await world.put('2', two);
+      await until('the hook', () => hookRuns(world).length === 2);
+      const run = await rollback(world);
+      expect(run.child.exitCode, run.log).toBe(0);
+      expect(world.file()).toBe(one);
+      await isHeld(world);
+      expect(hookRuns(world).map(({ content, rollback: back }) => content + back)).toEqual([
+        'one',
+        'two',
+        'one1',
+      ]);
+    },
+  ));
+
+test('a held file that is changed by hand is left as it is, and what is refused is not fetched', () =>
+  scenario(async (world) => {
+    const agent = await updated(world);
+    await rollback(world);
+    await isHeld(world);
+    await agent.stop();
+    writeFileSync(world.path(), 'by hand\n');
+    const again = await world.run();
+    await again.logged('The file is not what was installed');
+    await until('the mirror', () => JSON.stringify(world.reported('s3')).includes(sha256('by hand\n')));
+    await isHeld(world);
+    expect(world.file()).toBe('by hand\n');
+    expect(world.gets().length).toBe(2);
+  }));
+
+test('after a failed hook the way back leads to the file before the one that stayed', () =>
+  hooked('! grep -q three "$SHADOW_AGENT_PATH"', async (world) => {
+    await updated(world);
+    await world.put('3', three);
+    await world.hasStatus({ code: 'HOOK_FAILED', hash: sha256(three) });
+    expect(world.file()).toBe(two);
+    const run = await rollback(world);
+    expect(run.child.exitCode, run.log).toBe(0);
+    expect(world.file()).toBe(one);
+    await isHeld(world, three);
+  }));
+
+test('--once says that it is held', () =>
+  scenario(async (world) => {
+    const agent = await updated(world);
+    await agent.stop();
+    await rollback(world);
+    const once = await world.run(['--config', world.device.configPath, '--once']);
+    expect(await once.exit).toBe(1);
+    expect(once.log).toMatch(/^error: HELD: s3: .*\nhint: /m);
+    const status = await world.run(['status', '--config', world.device.configPath]);
+    await status.exit;
+    expect(status.output).toContain('HELD');
+  }));
