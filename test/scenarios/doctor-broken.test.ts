@@ -1,0 +1,282 @@
+/** `shadow-agent doctor` on what is broken in the cloud or on the way to it, with the compiled executable. */
+import { expect, test } from 'bun:test';
+import { once } from 'node:events';
+import { chmodSync, writeFileSync } from 'node:fs';
+import { chmod, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer as createTcp, type Server } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { createServer as createTls } from 'node:tls';
+import { createPki } from '../../src/sandbox/pki.ts';
+import { roleAlias } from '../../src/sandbox/sandbox.ts';
+import { examine, failures, finding } from '../support/doctor.ts';
+import { libfaketime, withClockOf } from '../support/fake-time.ts';
+import { program, toolTest } from '../support/tools.ts';
+import { bucketName, type Command, executable, scenario, type World } from '../support/world.ts';
+
+const setpriv = program('setpriv', 'util-linux');
+const topics = '$aws/things/test-thing/shadow';
+const arn = (kind: string, name: string) => `arn:aws:iot:us-east-1:ACCOUNT:${kind}/${name}`;
+const statement = (Action: string, Resource: string | string[]) => ({ Effect: 'Allow', Action, Resource });
+/** The region that a host of AWS tells; the sandbox has none, so the statements say REGION. */
+const unnamed = (policy: object) => JSON.parse(JSON.stringify(policy).replaceAll('us-east-1', 'REGION'));
+
+const refusals: Array<
+  [answer: string, breakIt: (world: World) => void, hint: string, policy: object | null]
+> = [
+  [
+    'Invalid thing name passed',
+    ({ device }) => device.certificate.things.clear(),
+    'aws iot attach-thing-principal --thing-name test-thing',
+    null,
+  ],
+  [
+    'Access Denied',
+    ({ device }) => {
+      device.certificate.assumeRole = false;
+    },
+    'iot:AssumeRoleWithCertificate',
+    statement('iot:AssumeRoleWithCertificate', arn('rolealias', roleAlias)),
+  ],
+  [
+    'Role alias does not exist',
+    ({ sandbox }) => void sandbox.roleAliases.delete(roleAlias),
+    'aws iot create-role-alias',
+    null,
+  ],
+  [
+    'Unable to assume the role, or the role to assume does not exist',
+    ({ sandbox }) => void sandbox.roleAliases.set(roleAlias, { roleExists: false }),
+    'let credentials.iot.amazonaws.com assume the role',
+    { Effect: 'Allow', Principal: { Service: 'credentials.iot.amazonaws.com' }, Action: 'sts:AssumeRole' },
+  ],
+  [
+    'The requested CredentialDurationSeconds exceeds the MaxSessionDuration set for the role',
+    ({ sandbox }) =>
+      void sandbox.roleAliases.set(roleAlias, { durationSeconds: 7200, maxDurationSeconds: 3600 }),
+    "raise the role's maximum",
+    null,
+  ],
+  [
+    'Certificate is invalid on this endpoint',
+    ({ device }) => {
+      device.certificate.active = false;
+    },
+    'register and activate the certificate',
+    null,
+  ],
+];
+
+test.each(refusals)('the provider\'s "%s" is explained', (answer, breakIt, hint, policy) =>
+  scenario(async (world) => {
+    breakIt(world);
+    const found = finding(await examine(world), 'credentials');
+    expect(found.message).toContain(answer);
+    expect(found.hint).toContain(hint);
+    expect(found.policy?.statement ?? null).toEqual(policy === null ? null : unnamed(policy));
+  }),
+);
+
+test('a certificate that is not active, or may not connect, is told with the statement for iot:Connect', () =>
+  scenario(async (world) => {
+    world.device.certificate.active = false;
+    const found = await examine(world);
+    expect(failures(found)).toEqual(['mqtt', 'credentials']);
+    expect(finding(found, 'mqtt').policy?.statement).toEqual(
+      unnamed(statement('iot:Connect', arn('client', 'test-thing'))),
+    );
+  }));
+
+test('a policy that lacks a subscription is told with the topics and the statement', () =>
+  scenario(async (world) => {
+    world.device.certificate.policy = { subscribe: [`${topics}/get/*`] };
+    const found = await examine(world);
+    expect(failures(found)).toEqual(['subscriptions']);
+    const { message, policy } = finding(found, 'subscriptions');
+    expect(message).toBe(
+      `refused: ${['accepted', 'rejected', 'delta'].map((answer) => `${topics}/update/${answer}`).join(', ')}`,
+    );
+    expect(policy?.statement).toEqual(
+      unnamed(
+        statement('iot:Subscribe', [
+          arn('topicfilter', `${topics}/get/*`),
+          arn('topicfilter', `${topics}/update/*`),
+        ]),
+      ),
+    );
+  }));
+
+test.each([
+  ['iot:Publish', { publish: [] }, ['get', 'update']],
+  ['iot:Receive', { receive: [] }, ['get/*', 'update/*']],
+])('a policy that lacks %s is told at the shadow, with the statement', (action, policy, names) =>
+  scenario(async (world) => {
+    world.device.certificate.policy = policy;
+    const found = await examine(world);
+    expect(failures(found)).toEqual(['shadow']);
+    const resources = names.map((name) => arn('topic', `${topics}/${name}`));
+    expect(finding(found, 'shadow').policy?.statement).toEqual(unnamed(statement(action, resources)));
+  }),
+);
+
+test('an object that the role may not read is told with the statement, for its key', () =>
+  scenario(async (world) => {
+    await world.put('a b/c.txt', 'hoge\n');
+    world.sandbox.s3.store.denied.add(`${bucketName}/a b/`);
+    const found = await examine(world);
+    expect(failures(found)).toEqual(['s3']);
+    expect(finding(found, 's3').policy?.statement).toEqual(
+      statement('s3:GetObject', `arn:aws:s3:::${bucketName}/a b/c.txt`),
+    );
+  }));
+
+test('a server that "ca" does not vouch for is told with who issued its certificate', () =>
+  scenario(async (world) => {
+    const other = join(world.device.dir, 'other.pem');
+    writeFileSync(other, (await createPki()).caCert);
+    const found = await examine(world, '--ca', other);
+    expect(failures(found)).toEqual(['tls data', 'tls credentials']);
+    const { message, hint } = finding(found, 'tls data');
+    expect(message).toMatch(/its certificate was issued by "shadow-agent sandbox CA/);
+    expect(hint).toContain('"ca" vouches for');
+    expect(finding(found, 'tls s3').verdict).toBe('ok');
+  }));
+
+/** Runs something while a server listens on loopback. */
+async function listening(server: Server, run: (endpoint: string) => Promise<void>) {
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const address = server.address();
+  try {
+    if (address === null || typeof address === 'string') throw new Error('No port');
+    await run(`127.0.0.1:${address.port}`);
+  } finally {
+    server.close();
+  }
+}
+
+test('a server with a certificate for another name is told', () =>
+  scenario(async (world) => {
+    const { pki } = world.sandbox;
+    await listening(createTls(await pki.issueServer(['other.example'])), async (endpoint) => {
+      const found = finding(await examine(world, '--endpoint', endpoint), 'tls data');
+      expect(found.verdict).toBe('fail');
+      expect(found.message).toMatch(/altnames|not match/);
+      expect(found.hint).toContain('"ca" vouches for');
+    });
+  }));
+
+test('a port that nobody listens on, and one that never answers, are told within 15 s', () =>
+  scenario(async (world) => {
+    const refused = finding(await examine(world, '--endpoint', '127.0.0.1:9'), 'tls data');
+    expect(refused.message).toMatch(/^No TCP connection to 127\.0\.0\.1:9: .*ECONNREFUSED/);
+    expect(refused.hint).toContain('firewall');
+    await listening(createTcp(), async (endpoint) => {
+      const startedMs = Date.now();
+      const silent = finding(await examine(world, '--endpoint', endpoint), 'tls data');
+      expect(silent.message).toBe('No answer in 15 s');
+      expect(Date.now() - startedMs).toBeLessThan(20_000);
+    });
+  }));
+
+test('a host without an address is told', () =>
+  scenario(async (world) => {
+    const found = await examine(world, '--endpoint', 'nowhere.invalid:8883');
+    expect(failures(found)).toEqual(['dns data']);
+    expect(finding(found, 'dns data')).toMatchObject({
+      message: expect.stringContaining('nowhere.invalid has no address'),
+      hint: expect.stringContaining('/etc/resolv.conf'),
+    });
+    expect(finding(found, 'mqtt').verdict).toBe('skip');
+    expect(finding(found, 'credentials').verdict).toBe('ok');
+  }));
+
+test('an expired certificate is told, and one that is about to expire is a warning', () =>
+  scenario(async (world) => {
+    const { pki, things } = world.sandbox;
+    const use = async (notAfterMs: number) => {
+      const pair = await pki.issueDevice('test-thing', { notBeforeMs: Date.now() - 9e9, notAfterMs });
+      things.register(pair.cert, { things: ['test-thing'] });
+      writeFileSync(join(world.device.dir, 'certificate.pem'), pair.cert);
+      writeFileSync(join(world.device.dir, 'private.key'), pair.key);
+      return examine(world);
+    };
+    const soon = finding(await use(Date.now() + 5.5 * 86_400_000), 'certificate');
+    expect(soon).toMatchObject({ verdict: 'warn', message: expect.stringContaining('(5 days left)') });
+    const expired = finding(await use(Date.now() - 60_000), 'certificate');
+    expect(expired.message).toMatch(/^expired at /);
+    expect(expired.hint).toContain('aws iot create-keys-and-certificate');
+  }));
+
+test('a file system without room is told', () =>
+  scenario(
+    async (world) => {
+      const found = await examine(world);
+      expect(failures(found)).toEqual(['targets']);
+      // What /proc says of itself: it has no block at all.
+      expect(finding(found, 'targets').message).toMatch(
+        /^s3: room for 0 B in \/proc, where 16 MiB or 5 % stay/,
+      );
+    },
+    { files: [{ property: 's3', path: '/proc/tmpfile' }] },
+  ));
+
+/** The executable as a user who owns nothing; root is every directory's. */
+async function asNobody(play: (run: Command) => Promise<void>): Promise<void> {
+  if (process.geteuid?.() !== 0) return play([await executable()]);
+  const dir = await mkdtemp(join(tmpdir(), 'shadow-agent-nobody-'));
+  try {
+    const copy = join(dir, 'shadow-agent');
+    await copyFile(await executable(), copy);
+    await chmod(dir, 0o755);
+    await play(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', copy]);
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+toolTest([setpriv], 'a user who may write neither target nor state is told', () =>
+  asNobody((command) =>
+    scenario(
+      async (world) => {
+        const { dir } = world.sandbox;
+        const dirs = [dir, join(dir, 'things'), world.device.dir];
+        for (const each of dirs) chmodSync(each, 0o555);
+        chmodSync(join(world.device.dir, 'private.key'), 0o444);
+        const found = await examine(world, '--no-strict');
+        for (const each of dirs) chmodSync(each, 0o755);
+        expect(failures(found)).toEqual(['targets', 'state']);
+        expect(finding(found, 'targets').message).toMatch(/^s3: \S+ is not writable for this user: EACCES/);
+        expect(finding(found, 'permissions').verdict).toBe('warn');
+      },
+      { command },
+    ),
+  ),
+);
+
+toolTest([libfaketime], 'a clock that is an hour off is a warning with the figure', () =>
+  withClock('+3610s', async (world) => {
+    const found = finding(await examine(world), 'clock');
+    expect(found).toMatchObject({ verdict: 'warn', message: expect.stringMatching(/^1 h ahead of 127/) });
+    expect(found.hint).toContain('NTP');
+  }),
+);
+
+toolTest([libfaketime], 'a clock that is years off is told where certificates are refused for it', () =>
+  withClock('-400d', async (world) => {
+    const found = await examine(world);
+    expect(failures(found)).toContain('tls data');
+    expect(finding(found, 'tls data').hint).toMatch(/the clock of this device says 202\d-.*NTP/);
+  }),
+);
+
+async function withClock(clock: string, play: (world: World) => Promise<void>): Promise<void> {
+  const dir = await mkdtemp(join(tmpdir(), 'shadow-agent-clock-'));
+  try {
+    const file = join(dir, 'clock');
+    await writeFile(file, `${clock}\n`);
+    await scenario(play, { command: await withClockOf(file) });
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
