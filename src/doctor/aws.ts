@@ -64,7 +64,8 @@ async function connect(found: Findings, signal: AbortSignal): Promise<MqttLink> 
   const { host, port } = found.endpoint('data');
   const { clientId, keepAliveSeconds } = found.config;
   const { certPem: cert, keyPem: key, caPem: ca } = found.identity;
-  return connectMqtt({ host, port, clientId, keepAliveSeconds, cert, key, ca }, signal);
+  const proxy = found.proxyOf('data');
+  return connectMqtt({ host, port, clientId, keepAliveSeconds, proxy, cert, key, ca }, signal);
 }
 
 /** Each topic by itself, on a new connection where AWS ended the last one for it. */
@@ -187,7 +188,7 @@ export async function probeCredentials(found: Findings, signal: AbortSignal): Pr
   const provider = new CredentialsProvider({
     endpoint: credentialEndpoint,
     thingName,
-    fetch: createFetch({ ca: [identity.caPem], cert: identity.certPem, key: identity.keyPem }),
+    fetch: createFetch({ ca: [identity.caPem], cert: identity.certPem, key: identity.keyPem }, found.route),
     clock,
     serverTime,
     signal,
@@ -245,7 +246,7 @@ async function sizeOf(found: Findings, artifact: Artifact, signal: AbortSignal):
   const getObject = createGetObject({
     address: config.s3,
     credentials,
-    fetch: createFetch({ ca: found.rootsOf('s3') }),
+    fetch: createFetch({ ca: found.rootsOf('s3') }, found.route),
     clock,
     serverTime,
   });

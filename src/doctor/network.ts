@@ -3,25 +3,29 @@ import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
 import type { Finding } from '../core/doctor.ts';
 import { AgentError } from '../core/errors.ts';
+import { alpnPort, portsOf } from '../core/ports.ts';
 import { durationText, timeText } from '../core/words.ts';
 import { handshake } from '../io/handshake.ts';
 import { authority, readText } from '../io/http.ts';
+import { through } from '../io/proxy.ts';
 import { createFetch } from '../io/runtime.ts';
 import { type Endpoint, type Findings, fail, ok, skip, warn } from './probe.ts';
 
+// Port 443 of the data endpoint speaks MQTT under this alone. Source: AWS IoT developer guide, protocols.
+const mqttAlpn = 'x-amzn-mqtt-ca';
+
+/** Where a proxy leads to the server, the proxy looks its name up; so the name that matters here is the proxy's. */
 export async function probeDns(found: Findings, name: Endpoint['name']): Promise<Finding> {
-  const { host, key } = found.endpoint(name);
-  if (isIP(host) !== 0) return ok(`${host} is an address`);
+  const { host: wanted, key: itsKey } = found.endpoint(name);
+  const proxy = found.proxyOf(name);
+  const [host, key, suffix] =
+    proxy === undefined ? [wanted, itsKey, ''] : [proxy.host, 'proxy', `; the proxy looks up ${wanted}`];
+  if (isIP(host) !== 0) return ok(`${host} is an address${suffix}`);
   const startedMs = found.clock.nowMs();
   try {
-    const addresses = await lookup(host, { all: true });
+    const addresses = (await lookup(host, { all: true })).map(({ address }) => address);
     const took = milliseconds(found.clock.nowMs() - startedMs);
-    return ok(
-      `${host} is ${addresses
-        .map(({ address }) => address)
-        .slice(0, 4)
-        .join(', ')} (${took})`,
-    );
+    return ok(`${host} is ${addresses.slice(0, 4).join(', ')} (${took})${suffix}`);
   } catch (error) {
     const code = error instanceof Error && 'code' in error ? String(error.code) : String(error);
     return fail({
@@ -36,21 +40,37 @@ export async function probeTls(
   name: Endpoint['name'],
   signal: AbortSignal,
 ): Promise<Finding> {
+  if (name !== 'data') return tryTls(found, name, signal);
+  const [first, ...others] = portsOf(found.config.endpoint);
+  const finding = await tryTls(found, name, signal);
+  for (const port of finding.verdict === 'fail' ? others : []) {
+    found.dataPort = port;
+    const second = await tryTls(found, name, signal);
+    if (second.verdict !== 'ok') continue;
+    return warn(
+      `${second.message}; port ${first} does not: ${finding.message}`,
+      `nothing has to be done: the agent takes port ${port}; to spare it the try, write it behind the host in "endpoint"`,
+    );
+  }
+  found.dataPort = first;
+  return finding;
+}
+
+async function tryTls(found: Findings, name: Endpoint['name'], signal: AbortSignal): Promise<Finding> {
   const { host, port, key } = found.endpoint(name);
   const { certPem, keyPem } = found.identity;
-  // Port 443 of the data endpoint speaks MQTT under this ALPN only. Source: AWS IoT developer guide, protocols.
-  const alpn = name === 'data' && port === 443 ? 'x-amzn-mqtt-ca' : undefined;
+  const proxy = found.proxyOf(name);
+  const where = `${authority(host, port)}${through(proxy)}`;
+  const alpn = name === 'data' && port === alpnPort ? mqttAlpn : undefined;
   const device = name === 's3' ? {} : { cert: certPem, key: keyPem };
+  const ask = alpn === undefined ? {} : { alpnProtocols: [alpn] };
   try {
-    const made = await handshake(
-      { host, port, ca: found.rootsOf(name), ...device, ...(alpn === undefined ? {} : { alpn }) },
-      signal,
-    );
-    const figures = `TCP in ${milliseconds(made.tcpMs)}, ${made.protocol} in ${milliseconds(made.tlsMs)}`;
-    if (alpn === undefined) return ok(`${authority(host, port)}: ${figures}`);
-    if (made.alpn === alpn) return ok(`${authority(host, port)}: ${figures}, ALPN ${alpn}`);
+    const made = await handshake({ host, port, proxy, ca: found.rootsOf(name), ...device, ...ask }, signal);
+    const figures = `${where} answers: ${made.protocol} in ${milliseconds(made.milliseconds)}`;
+    if (alpn === undefined) return ok(figures);
+    if (made.alpn === alpn) return ok(`${figures}, ALPN ${alpn}`);
     return fail({
-      message: `${authority(host, port)} takes TLS, but not the ALPN protocol ${alpn}`,
+      message: `${where} takes TLS, but not the ALPN protocol ${alpn}`,
       hint: 'something on the way ends TLS: check for a proxy that looks into it, or take port 8883',
     });
   } catch (error) {
@@ -97,7 +117,7 @@ async function clockAhead(
   const { host, port } = found.endpoint(name);
   const { certPem, keyPem } = found.identity;
   const device = name === 's3' ? {} : { cert: certPem, key: keyPem };
-  const fetch = createFetch({ ca: found.rootsOf(name), ...device });
+  const fetch = createFetch({ ca: found.rootsOf(name), ...device }, found.route);
   const response = await fetch(`https://${authority(host, port)}/`, { headers: new Headers(), signal });
   const date = response.headers.get('date');
   await readText(response, 4096);

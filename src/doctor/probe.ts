@@ -3,12 +3,14 @@ import type { AgentConfig, LoadedConfig } from '../config.ts';
 import type { Desired } from '../core/artifact.ts';
 import type { Finding, Policy, Result } from '../core/doctor.ts';
 import { AgentError, toAgentError } from '../core/errors.ts';
+import { mqttPort } from '../core/ports.ts';
 import { objectUrl } from '../core/s3-request.ts';
 import type { AgentStatus } from '../core/status.ts';
 import { type Clock, systemClock } from '../io/clock.ts';
 import type { CredentialsProvider } from '../io/credentials-provider.ts';
 import type { Identity } from '../io/identity.ts';
 import type { MqttLink } from '../io/mqtt.ts';
+import { type ForwardProxy, type Route, routeBy } from '../io/proxy.ts';
 import { defaultRoots } from '../io/runtime.ts';
 import { ServerTime } from '../io/server-time.ts';
 
@@ -31,6 +33,10 @@ export class Findings {
   /** How far the clock of this device is ahead of the network's, ms. */
   clockAheadMs: number | undefined;
   link: MqttLink | undefined;
+  /** The port of the data endpoint that answers, where the configuration names none. */
+  dataPort: number;
+  /** The proxy that leads to a server, where one does. */
+  readonly route: Route;
   credentials: CredentialsProvider | undefined;
   /** What the shadow wants, by property. */
   readonly desired = new Map<string, Desired>();
@@ -40,6 +46,8 @@ export class Findings {
 
   constructor(loaded: LoadedConfig) {
     this.loaded = loaded;
+    this.dataPort = loaded.config?.endpoint.port ?? mqttPort;
+    this.route = loaded.config === undefined ? () => undefined : routeBy(loaded.config.proxy);
   }
 
   /** @throws AgentError; probes that ask for it are skipped where there is none. */
@@ -63,7 +71,7 @@ export class Findings {
     const { endpoint, credentialEndpoint, s3 } = this.config;
     switch (name) {
       case 'data':
-        return { name, host: endpoint.host, port: endpoint.port ?? 8883, key: 'endpoint' };
+        return { name, host: endpoint.host, port: this.dataPort, key: 'endpoint' };
       case 'credentials':
         return { name, ...credentialEndpoint, key: 'credentialEndpoint' };
       case 's3': {
@@ -74,6 +82,11 @@ export class Findings {
         return { name, host, port: port === '' ? 443 : Number(port), key: 's3.endpoint' };
       }
     }
+  }
+
+  proxyOf(name: Endpoint['name']): ForwardProxy | undefined {
+    const { host, port } = this.endpoint(name);
+    return this.route(host, port);
   }
 
   rootsOf(name: Endpoint['name']): string[] {

@@ -28,7 +28,8 @@ function tls(name: Endpoint['name']): Probe {
   return {
     name: `tls ${name}`,
     needs: [`dns ${name}`, 'identity'],
-    timeoutMs: networkMs,
+    // Two ports, of which the first may be silent.
+    timeoutMs: 40_000,
     run: (found, signal) => probeTls(found, name, signal),
   };
 }

@@ -1,108 +1,67 @@
 /** One TLS connection that is made only to see whether it can be, and how long it takes. */
-import { connect as connectTcp, isIP, type Socket } from 'node:net';
-import { connect as connectTls, type TLSSocket } from 'node:tls';
+import { isIP } from 'node:net';
+import { connect as connectTls } from 'node:tls';
 import { AgentError } from '../core/errors.ts';
-import { networkError } from './http.ts';
-
-export interface HandshakeOptions {
-  host: string;
-  port: number;
-  /** PEM texts of the roots that are trusted, and no others. */
-  ca: string[];
-  cert?: string;
-  key?: string;
-  /** Protocol to ask for by ALPN. */
-  alpn?: string;
-}
+import { authority, networkError } from './http.ts';
+import { through } from './proxy.ts';
+import { openSecure, type SecureOptions } from './socket.ts';
 
 export interface Handshake {
   /** `TLSv1.3` */
   protocol: string;
   /** What the server chose by ALPN. */
   alpn: string | undefined;
-  tcpMs: number;
-  tlsMs: number;
+  milliseconds: number;
 }
+
+const limits = { tcpMs: 8_000, proxyMs: 8_000, tlsMs: 8_000 };
 
 /**
  * Connects, and hangs up.
  *
- * @throws AgentError NETWORK, with the issuer of a server's certificate that is not trusted: a proxy that looks into
- * TLS shows by its name. The signal's reason when it is aborted
+ * @throws AgentError NETWORK, with the issuer of a server's certificate that is not trusted: what looks into TLS on the
+ * way shows by its name. The signal's reason when it is aborted
  */
-export async function handshake(options: HandshakeOptions, signal: AbortSignal): Promise<Handshake> {
-  const { host, port } = options;
+export async function handshake(options: SecureOptions, signal: AbortSignal): Promise<Handshake> {
+  const { host, port, proxy } = options;
   const startedMs = performance.now();
-  const tcp = await opened(
-    connectTcp({ host, port }),
-    'connect',
-    `No TCP connection to ${host}:${port}`,
-    signal,
-  );
-  const tcpMs = performance.now() - startedMs;
   try {
-    const secure = await opened(
-      overTls(tcp, options),
-      'secureConnect',
-      `No TLS with ${host}:${port}`,
-      signal,
-    );
-    const tlsMs = performance.now() - startedMs - tcpMs;
-    const alpn = secure.alpnProtocol === false ? undefined : (secure.alpnProtocol ?? undefined);
-    return { protocol: secure.getProtocol() ?? 'TLS', alpn, tcpMs, tlsMs };
+    const socket = await openSecure({ ...options, limits }, signal);
+    const milliseconds = performance.now() - startedMs;
+    const alpn = socket.alpnProtocol === false ? undefined : (socket.alpnProtocol ?? undefined);
+    const protocol = socket.getProtocol() ?? 'TLS';
+    socket.destroy();
+    return { protocol, alpn, milliseconds };
   } catch (error) {
-    if (signal.aborted || !(error instanceof AgentError) || error.hint === undefined) throw error;
-    const issuer = await issuerAt(options, signal).catch(() => undefined);
-    if (issuer === undefined) throw error;
-    throw new AgentError('NETWORK', `${error.message}; its certificate was issued by "${issuer}"`, {
-      cause: error,
-      hint: error.hint,
+    const told = networkError(error, `No connection to ${authority(host, port)}${through(proxy)}`, signal);
+    // Behind a proxy the second look would need a tunnel of its own.
+    if (!(told instanceof AgentError) || told.hint === undefined || proxy !== undefined) throw told;
+    const issuer = await issuerAt(options, signal);
+    if (issuer === undefined) throw told;
+    throw new AgentError('NETWORK', `${told.message}; its certificate was issued by "${issuer}"`, {
+      cause: told,
+      hint: told.hint,
     });
-  } finally {
-    tcp.destroy();
   }
 }
 
-function overTls(socket: Socket, { host, ca, cert, key, alpn }: HandshakeOptions): TLSSocket {
-  return connectTls({
-    socket,
-    host,
-    ca,
-    ...(cert === undefined ? {} : { cert }),
-    ...(key === undefined ? {} : { key }),
-    ...(isIP(host) === 0 ? { servername: host } : {}),
-    ...(alpn === undefined ? {} : { ALPNProtocols: [alpn] }),
-    rejectUnauthorized: true,
-    minVersion: 'TLSv1.2',
-  });
-}
-
 /** Who issued the certificate that a server shows. Nothing is sent to it, and nothing it says is believed. */
-async function issuerAt({ host, port }: HandshakeOptions, signal: AbortSignal): Promise<string | undefined> {
+function issuerAt({ host, port }: SecureOptions, signal: AbortSignal): Promise<string | undefined> {
   const socket = connectTls({
     host,
     port,
     rejectUnauthorized: false,
     ...(isIP(host) === 0 ? { servername: host } : {}),
   });
-  try {
-    const { issuer } = (await opened(socket, 'secureConnect', '', signal)).getPeerCertificate();
-    const name: unknown = issuer.CN ?? issuer.O;
-    return typeof name === 'string' ? name : undefined;
-  } finally {
-    socket.destroy();
-  }
-}
-
-function opened<T extends Socket>(socket: T, event: string, what: string, signal: AbortSignal): Promise<T> {
-  return new Promise((resolve, reject) => {
-    const abort = () => socket.destroy(new Error('aborted'));
-    signal.addEventListener('abort', abort);
-    socket.once(event, () => {
-      signal.removeEventListener('abort', abort);
-      resolve(socket);
+  const issuer = new Promise<string | undefined>((resolve) => {
+    socket.once('secureConnect', () => {
+      const { CN, O } = socket.getPeerCertificate().issuer;
+      const name: unknown = CN ?? O;
+      resolve(typeof name === 'string' ? name : undefined);
     });
-    socket.on('error', (error) => reject(networkError(error, what, signal)));
-    socket.once('close', () => reject(networkError(new Error('the server closed it'), what, signal)));
+    socket.on('error', () => resolve(undefined));
+    socket.once('close', () => resolve(undefined));
+    signal.addEventListener('abort', () => resolve(undefined));
   });
+  return issuer.finally(() => socket.destroy());
 }

@@ -9,10 +9,10 @@ export interface SecureOptions {
   port: number;
   proxy?: ForwardProxy | undefined;
   alpnProtocols?: string[];
-  /** PEM texts. */
-  cert: string;
-  key: string;
-  ca: string;
+  /** PEM texts; without certificate and key none is shown. */
+  cert?: string;
+  key?: string;
+  ca: string | string[];
   limits?: SocketLimits;
 }
 
@@ -122,9 +122,9 @@ async function startTls(
   const secure = connectTls({
     socket,
     host,
-    cert,
-    key,
     ca,
+    ...(cert === undefined ? {} : { cert }),
+    ...(key === undefined ? {} : { key }),
     minVersion: 'TLSv1.2',
     // An explicit `true` outranks NODE_TLS_REJECT_UNAUTHORIZED.
     rejectUnauthorized: true,

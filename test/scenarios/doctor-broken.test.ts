@@ -166,16 +166,16 @@ test('a server with a certificate for another name is told', () =>
     });
   }));
 
-test('a port that nobody listens on, and one that never answers, are told within 15 s', () =>
+test('a port that nobody listens on, and one that never answers, are told within seconds', () =>
   scenario(async (world) => {
     const refused = finding(await examine(world, '--endpoint', '127.0.0.1:9'), 'tls data');
-    expect(refused.message).toMatch(/^No TCP connection to 127\.0\.0\.1:9: .*ECONNREFUSED/);
+    expect(refused.message).toMatch(/^No connection to 127\.0\.0\.1:9: .*ECONNREFUSED/);
     expect(refused.hint).toContain('firewall');
     await listening(createTcp(), async (endpoint) => {
       const startedMs = Date.now();
       const silent = finding(await examine(world, '--endpoint', endpoint), 'tls data');
-      expect(silent.message).toBe('No answer in 15 s');
-      expect(Date.now() - startedMs).toBeLessThan(20_000);
+      expect(silent.message).toMatch(/no TLS handshake in 8 s$/);
+      expect(Date.now() - startedMs).toBeLessThan(15_000);
     });
   }));
 

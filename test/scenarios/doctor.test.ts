@@ -37,7 +37,7 @@ test('doctor finds a healthy device healthy, with figures, and changes nothing o
       'ok targets',
       'ok state',
     ]);
-    expect(finding(found, 'tls data').message).toMatch(/: TCP in \d+ ms, TLSv1\.3 in \d+ ms$/);
+    expect(finding(found, 'tls data').message).toMatch(/ answers: TLSv1\.3 in \d+ ms$/);
     expect(finding(found, 's3').message).toMatch(/test\.txt is there, 5 B, first byte in \d+ ms$/);
     expect(world.gets().map(({ status, bytesSent }) => [status, bytesSent])).toEqual([[206, 1]]);
     expect(snapshot(world.device.dir)).toEqual(disk);
