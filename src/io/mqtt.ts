@@ -1,6 +1,7 @@
 import { type IClientOptions, MqttClient } from 'mqtt';
 import { AgentError, type AgentErrorOptions } from '../core/errors.ts';
 import { policyStatement } from '../core/iot-policy.ts';
+import { type FramePosition, nextPosition } from '../core/mqtt-frames.ts';
 import { alpnPort } from '../core/ports.ts';
 import { type ForwardProxy, through, Unreachable } from './proxy.ts';
 import { openSecure } from './socket.ts';
@@ -117,6 +118,17 @@ class ClientLink implements MqttLink {
       cause ??= error;
     });
     client.on('close', () => this.drop(closeReason(options, connected, cause)));
+    this.#guard();
+  }
+
+  /** mqtt.js keeps whatever a packet announces in memory, up to 256 MB, before it looks at it. */
+  #guard(): void {
+    let position: FramePosition = { in: 'start' };
+    this.#client.stream.on('data', (chunk: Uint8Array) => {
+      const next = nextPosition(position, chunk);
+      if ('position' in next) position = next.position;
+      else this.drop(new LinkLost(`The broker ${this.host} ${next.problem}`));
+    });
   }
 
   async publish(topic: string, payload: string): Promise<void> {
@@ -160,7 +172,11 @@ class ClientLink implements MqttLink {
 
   whileUp<T>(promise: Promise<T>): Promise<T> {
     return new Promise((resolve, reject) => {
-      if (this.#reason !== undefined) return reject(this.#reason);
+      if (this.#reason !== undefined) {
+        // Nobody else waits for it, and mqtt.js rejects it.
+        promise.catch(() => undefined);
+        return reject(this.#reason);
+      }
       this.#pending.add(reject);
       promise
         .then(resolve, (error: unknown) => {
