@@ -154,7 +154,12 @@ export class FileKeeper {
       this.#report('stopping');
       return undefined;
     } finally {
-      this.#answer(new AgentError('INSTALL', `${this.property}: the agent ends; ask again when it has`));
+      this.#answer(
+        new AgentError(
+          'INSTALL',
+          `${this.property}: the agent ends; what was begun is ended at its next start`,
+        ),
+      );
     }
   }
 

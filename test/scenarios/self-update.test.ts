@@ -1,0 +1,108 @@
+/** The recipe of the README by which the agent's own executable is one of its files. With the compiled executable. */
+import { expect, test } from 'bun:test';
+import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
+import { version } from '../../src/cli.ts';
+import { executable, type Run, scenario, sha256, until, type World } from '../support/world.ts';
+
+const newer = '9.9.9';
+
+/** The hook as the README has it, for a device of the sandbox. */
+function recipe(configPath: string): string {
+  const readme = readFileSync('README.md', 'utf8');
+  const block = readme.split('```').find((text) => text.startsWith('sh\n#!/bin/sh\n# /usr/local/lib/'));
+  const script = block?.slice('sh\n'.length).replace('/etc/shadow-agent/agent.json', configPath);
+  if (script?.includes(configPath) !== true) throw new Error('the README has no recipe');
+  return script;
+}
+
+/** An executable that calls itself by another version, as one of the next release would. */
+function release(bytes: Buffer): Buffer {
+  const copy = Buffer.from(bytes);
+  let found = 0;
+  for (let at = copy.indexOf(`"${version}"`); at >= 0; at = copy.indexOf(`"${version}"`, at + 1)) {
+    copy.write(`"${newer}"`, at);
+    found += 1;
+  }
+  if (found === 0) throw new Error('the executable does not name its version');
+  return copy;
+}
+
+/** Plays with a device that runs its own file, and is started again whenever it ends. */
+function selfUpdating(play: (world: World, starts: Run[], first: Buffer) => Promise<void>): Promise<void> {
+  const onInstall = { command: ['./self-update'], timeoutSeconds: 120 };
+  const files = [{ property: 'agent', path: 'agent', mode: '0755', onInstall }];
+  return scenario(
+    async (world) => {
+      copyFileSync(await executable(), world.path('agent'));
+      writeFileSync(world.path('self-update'), recipe(world.device.configPath), { mode: 0o755 });
+      chmodSync(world.path('self-update'), 0o755);
+      const starts: Run[] = [];
+      let isOver = false;
+      const supervise = async () => {
+        while (!isOver) {
+          const run = await world.run();
+          starts.push(run);
+          await run.exit;
+        }
+      };
+      const supervised = supervise();
+      try {
+        await until('the first report', () => world.reported('shadowAgent') !== undefined);
+        await play(world, starts, readFileSync(world.path('agent')));
+      } finally {
+        isOver = true;
+        for (const run of starts) await run.stop('SIGKILL');
+        await supervised;
+      }
+    },
+    { files, command: ['/bin/sh', '-c', 'exec ./agent "$@"', 'agent'] },
+  );
+}
+
+const reportedVersion = (world: World) => {
+  const agent = world.reported('shadowAgent');
+  return typeof agent === 'object' && agent !== null && 'version' in agent ? agent['version'] : undefined;
+};
+
+async function desire(world: World, bytes: Buffer | string): Promise<void> {
+  const key = sha256(bytes);
+  await world.sandbox.s3.store.put('123456789012-iot-test-files', key, bytes);
+  world.desire({ agent: { url: `s3://123456789012-iot-test-files/${key}`, hash: key } });
+}
+
+test(
+  'a new executable is tried, replaces the one that runs, and is current once it runs itself',
+  () =>
+    selfUpdating(async (world, starts, first) => {
+      const next = release(first);
+      await desire(world, next);
+      await world.inSync(sha256(next), 'agent');
+      expect(reportedVersion(world)).toBe(newer);
+      expect(starts.length).toBe(2);
+      expect(starts.map(({ log }) => log).join('')).toContain('is to run again');
+      expect(sha256(readFileSync(world.path('agent')))).toBe(sha256(next));
+      const back = await world.run(['rollback', 'agent', '--config', world.device.configPath]);
+      await back.exit;
+      await world.hasStatus({ status: 'waiting', code: 'HELD', hash: sha256(next) }, 'agent');
+      await until('the old version', () => reportedVersion(world) === version);
+      expect(starts.length).toBe(3);
+      expect(sha256(readFileSync(world.path('agent')))).toBe(sha256(first));
+    }),
+  120_000,
+);
+
+test(
+  'one that does not run is put back, and the agent goes on as it was',
+  () =>
+    selfUpdating(async (world, starts, first) => {
+      const broken = '#!/bin/sh\necho "wrong architecture" >&2\nexit 1\n';
+      await desire(world, broken);
+      await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(broken) }, 'agent');
+      expect(world.status('agent')['message']).toBe('The hook exited with 1: wrong architecture');
+      expect(sha256(readFileSync(world.path('agent')))).toBe(sha256(first));
+      expect(starts.length).toBe(1);
+      expect(starts[0]?.child.exitCode).toBeNull();
+      expect(reportedVersion(world)).toBe(version);
+    }),
+  120_000,
+);
