@@ -49,6 +49,8 @@ export interface SandboxOptions {
   /** Where certificates, objects and devices live. */
   dir: string;
   ports?: Ports;
+  /** Names in the servers' certificate besides those of loopback. */
+  serverNames?: readonly string[];
   /** Default: `startBroker`, whose rules are those of AWS IoT Core. */
   startBroker?: BrokerFactory;
   log?: (line: string) => void;
@@ -109,7 +111,10 @@ export class Sandbox {
 
   /** Starts all services. Certificates that are already in the directory are used again. */
   static async start(options: SandboxOptions): Promise<Sandbox> {
-    const sandbox = new Sandbox(options, await openPki(options.dir));
+    const sandbox = new Sandbox(
+      options,
+      await openPki(options.dir, { serverNames: options.serverNames ?? [] }),
+    );
     const { pki, faults, sessions, things, shadows, roleAliases, groups, lambdas } = sandbox;
     const ports = options.ports ?? { mqtt: 0, credentials: 0, s3: 0, dataPlane: 0, controlPlane: 0 };
     const log = sandbox.#log;

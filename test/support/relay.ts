@@ -15,11 +15,13 @@ export class Relay {
   /** What a chunk takes on its way to the client. */
   delayMs = 0;
   readonly #target: number;
+  readonly #host: string;
   readonly #open = new Set<Socket>();
   #server: Server | undefined;
 
-  private constructor(port: number, target: number) {
+  private constructor(port: number, target: number, host = '127.0.0.1') {
     this.port = port;
+    this.#host = host;
     this.#target = target;
   }
 
@@ -29,10 +31,15 @@ export class Relay {
     return new Relay(port, target);
   }
 
+  /** A link at a port of its own, and at another address of loopback where that is wanted. */
+  static at(port: number, target: number, host = '127.0.0.1'): Relay {
+    return new Relay(port, target, host);
+  }
+
   /** From now on connections are taken. */
   async up(): Promise<void> {
     this.#server = createServer((client) => this.#carry(client));
-    this.#server.listen(this.port, '127.0.0.1');
+    this.#server.listen(this.port, this.#host);
     await once(this.#server, 'listening');
   }
 

@@ -90,6 +90,8 @@ export type Command = readonly [program: string, ...args: string[]];
 export interface WorldOptions extends DeviceOptions {
   /** Default: the sandbox's own broker. */
   startBroker?: BrokerFactory;
+  /** Names of the servers besides those of loopback. */
+  serverNames?: string[];
   /** Default: the executable for this machine. */
   command?: Command;
 }
@@ -109,13 +111,23 @@ export class World {
     this.#command = command;
   }
 
-  static async create({ startBroker, command, ...options }: WorldOptions = {}): Promise<World> {
+  static async create({
+    startBroker,
+    serverNames = [],
+    command,
+    ...options
+  }: WorldOptions = {}): Promise<World> {
     const dir = await mkdtemp(join(tmpdir(), 'shadow-agent-'));
     const lines: string[] = [];
     const log = (line: string): void => {
       lines.push(line);
     };
-    const sandbox = await Sandbox.start({ dir, log, ...(startBroker === undefined ? {} : { startBroker }) });
+    const sandbox = await Sandbox.start({
+      dir,
+      log,
+      serverNames,
+      ...(startBroker === undefined ? {} : { startBroker }),
+    });
     const device = await sandbox.device('test-thing', options);
     return new World(sandbox, device, lines, command ?? [await executable()]);
   }
