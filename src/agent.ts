@@ -8,6 +8,7 @@ import { parseDesired } from './core/artifact.ts';
 import { AgentError, type Problem } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
 import { member } from './core/json.ts';
+import { Counters, metricsText } from './core/metrics.ts';
 import { portsOf } from './core/ports.ts';
 import { type ShadowDocument, shadowPrefix } from './core/shadow.ts';
 import { type AgentStatus, statusOfError, wallTime } from './core/status.ts';
@@ -19,6 +20,8 @@ import { type Answer, type ControlRequest, takeControl } from './io/control.ts';
 import { CredentialsProvider } from './io/credentials-provider.ts';
 import type { Identity } from './io/identity.ts';
 import { createLogger, type Logger } from './io/log.ts';
+import { keepMetricsFile } from './io/metrics-file.ts';
+import { keepProgressLine } from './io/progress-line.ts';
 import { routeBy } from './io/proxy.ts';
 import { Reporter } from './io/reporter.ts';
 import { Room } from './io/room.ts';
@@ -80,6 +83,8 @@ class Agent {
   readonly #link: ShadowLink;
   readonly #reporter: Reporter;
   readonly #credentials: CredentialsProvider;
+  readonly #counters: Counters;
+  readonly #throttle: Throttle;
   /** Aborted once the last report is out: until then the link outlives the files. */
   readonly #offline = new AbortController();
 
@@ -154,6 +159,9 @@ class Agent {
       serverTime,
     });
     const throttle = new Throttle(clock, config.s3.maxBytesPerSecond);
+    this.#throttle = throttle;
+    const counters = new Counters(config.files.map((file) => file.property));
+    this.#counters = counters;
     const room = new Room();
     this.#keepers = config.files.map(
       (file) =>
@@ -171,6 +179,7 @@ class Agent {
           getObject,
           throttle,
           room,
+          counters,
         }),
     );
   }
@@ -192,14 +201,28 @@ class Agent {
     });
     for (const { path, message, hint } of warnings) this.#log.warning(`${path}: ${message}`, { hint });
     const link = this.#link.run(this.#offline.signal);
+    const ended = new AbortController();
+    const told = [
+      this.#keepMetrics(ended.signal),
+      keepProgressLine(() => this.#status().files, this.#clock, ended.signal),
+    ];
     const ends = await Promise.all(this.#keepers.map((keeper) => keeper.run(signal)));
     await Promise.race([this.#reporter.idle(), this.#clock.sleep(lastReportMs, this.#offline.signal)]);
     this.#offline.abort();
     await link;
+    ended.abort();
+    await Promise.all(told);
     this.#log.info('shadow-agent ends');
     const failure = ends.find((end) => end !== undefined);
     if (failure !== undefined) throw failure;
     return once && signal.aborted ? 1 : 0;
+  }
+
+  async #keepMetrics(signal: AbortSignal): Promise<void> {
+    const { metricsFile: path } = this.#config;
+    if (path === undefined) return;
+    const render = () => metricsText(this.#counters, this.#throttle.passedBytes, this.#status());
+    await keepMetricsFile({ path, render, clock: this.#clock, log: this.#log, signal });
   }
 
   #onDocument(document: ShadowDocument | undefined): void {

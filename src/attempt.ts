@@ -71,6 +71,7 @@ export class Attempts {
         installed,
         onProgress: (bytes, size) => {
           progress.take(bytes, size, clock.nowMs());
+          this.#log(progress);
           if (!progress.isReportDue(clock.nowMs())) return;
           onProgress({ bytes, ...(size === undefined ? {} : { size }) });
         },
@@ -94,5 +95,11 @@ export class Attempts {
     } finally {
       this.#progress = undefined;
     }
+  }
+
+  #log(progress: Progress): void {
+    const { file, clock, log } = this.#options;
+    if (!progress.isLogDue(clock.nowMs())) return;
+    log.info('Downloading', { file: file.property, ...progress.transfer(clock.nowMs()) });
   }
 }

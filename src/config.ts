@@ -28,6 +28,8 @@ export interface AgentConfig {
   /** Absent for the classic shadow. */
   shadowName?: string;
   stateDir: string;
+  /** Where metrics for node_exporter are written. */
+  metricsFile?: string;
   s3: S3Config;
   files: FileConfig[];
   /** What stands between the device and all its servers. */
@@ -178,6 +180,7 @@ function assemble(values: ConfigValues, across: Resolved, isRoot: boolean): Agen
     key,
     ca,
     stateDir: across.stateDir,
+    ...(across.metricsFile === undefined ? {} : { metricsFile: across.metricsFile }),
     proxy: across.proxy,
     strict: values.strict ?? isRoot,
     s3: { ...s3, region: across.region, ...(s3Ca === undefined ? {} : { ca: s3Ca }) },

@@ -5,6 +5,7 @@ import type { FileConfig } from './config.ts';
 import { type Desired, type DesiredRules, sameDesired } from './core/artifact.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
+import type { Counters } from './core/metrics.ts';
 import { released } from './core/pending.ts';
 import {
   type Action,
@@ -48,6 +49,8 @@ export interface KeeperOptions {
   /** Held by the downloads of all files together, as is the room on disk. */
   throttle: Throttle;
   room: Room;
+  /** Of all files. */
+  counters: Counters;
 }
 
 const noAnswer = { code: 'TIMEOUT', message: 'The shadow service did not answer' } as const;
@@ -164,7 +167,8 @@ export class FileKeeper {
   }
 
   async #record(outcome: Outcome): Promise<void> {
-    const { clock, random } = this.#options;
+    const { clock, random, counters } = this.#options;
+    counters.count(this.property, outcome);
     this.#snapshot = record(this.#snapshot, outcome, clock.nowMs(), random());
     await this.#memory.remember(outcome, this.#snapshot);
     if (this.#asker?.isBegun !== true) return;

@@ -18,21 +18,32 @@ export const statusCommand: Command = {
   name: 'status',
   usage: ['shadow-agent status --config agent.json', 'shadow-agent status --config agent.json --json'],
   summary: 'show how the agent and each of its files stand',
-  about: `Asks the running agent: its version and uptime, the link to AWS IoT with its last error, how long the
-certificate is valid, and of each file what is installed and wanted, how far a download is, the last error
-with a hint, and when it is tried again. Where no agent runs it says so, and shows what the state file and
-the disk tell. It changes nothing. Run it as the user of the agent, or as root.
+  about: `Asks the running agent: its version and uptime, the link to AWS IoT with its
+last error, how long the certificate is valid, and of each file what is
+installed and wanted, how far a download is, the last error with a hint, and
+when it is tried again. Where no agent runs it says so, and shows what the state
+file and the disk tell. It changes nothing. Run it as the user of the agent, or
+as root.
 
 Exit codes:
-  0   an agent runs, is connected, and no file has an error (a download may be under way)
+  0   an agent runs, is connected, and no file has an error (a download may be
+      under way)
   1   anything else
 
---json prints {ok, running, version, pid, startedAt, uptimeSeconds, thing, shadow, link: {connected, since,
-lastAnswerAt, error}, certificate: {notAfter, daysLeft}, files: {PROPERTY: {path, status, installed, desired:
-{url, hash, versionId, size}, progress: {bytes, size, bytesPerSecond}, error: {code, message, hint}, attempt,
-retryAt}}}. What is not known is null; of an agent that does not run that is version to link. status is one of
-unknown (the shadow has not answered), none (it desires nothing), current, pending, downloading, waiting (an
-error that is likely to pass) and failed (one that somebody has to mend).`,
+--json prints one object. What is not known is null; of an agent that does not
+run that is version, pid, startedAt, uptimeSeconds and link.
+
+  {ok, running, startedAt, uptimeSeconds, version, pid, thing, shadow,
+   link: {connected, since, lastAnswerAt, error: {code, message, hint}},
+   certificate: {notAfter, daysLeft},
+   files: {PROPERTY: {path, status, installed,
+     desired: {url, hash, versionId, size},
+     progress: {bytes, size, bytesPerSecond},
+     error: {code, message, hint}, attempt, retryAt}}}
+
+status is one of: unknown (the shadow has not answered), none (it desires
+nothing), current, pending, downloading, waiting (an error that is likely to
+pass) and failed (one that somebody has to mend).`,
   options: [jsonOption],
   isConfigured: true,
   invocation: (given) => invocationOf('status', given),
@@ -42,28 +53,41 @@ export const doctorCommand: Command = {
   name: 'doctor',
   usage: ['shadow-agent doctor --config agent.json', 'shadow-agent doctor --config agent.json --json'],
   summary: 'find out what is wrong, and what to do about it',
-  about: `Tries out, one after another, all that the agent depends on, and prints each result as soon as it is known:
-ok, warn, fail, or skip where it cannot be tried. A hint says what to do, and where a policy lacks something
-the statement to add follows. It changes nothing, neither on this device nor in the cloud.
+  about: `Tries out, one after another, all that the agent depends on, and prints each
+result as soon as it is known: ok, warn, fail, or skip where it cannot be tried.
+A hint says what to do, and where a policy lacks something the statement to add
+follows. It changes nothing, neither on this device nor in the cloud.
 
-  config         every problem of the configuration       clock          this device's against that of AWS
-  identity       certificate, key and roots               certificate    its dates
-  permissions    who else could read or replace them      mqtt           a connection with the real client id
-  dns            an address for each endpoint             subscriptions  each topic of the shadow
-  tls            TCP and TLS to each (ALPN on 443)        shadow         its document, read once
-  credentials    the certificate traded for credentials   s3             one byte of each desired object
-  targets        rights and room where the files go       state          the state directory
+  config         every problem of the configuration
+  identity       certificate, key and roots
+  permissions    who else could read or replace them
+  dns            an address for each endpoint
+  tls            TCP and TLS to each endpoint; ALPN on port 443
+  clock          the clock of this device against that of AWS
+  certificate    its dates
+  mqtt           a connection with the real client id
+  subscriptions  each topic of the shadow
+  shadow         its document, read once
+  credentials    the certificate traded for temporary credentials
+  s3             one byte of each desired object
+  targets        rights and room where the files go
+  state          the state directory
+  metrics        the file of metrics, where one is configured
 
-AWS IoT ends the older of two connections with one client id. So where an agent runs on the state directory,
-that one is asked how its link stands; only where none runs does doctor connect itself. Run it as the user
-of the agent, or rights are judged wrongly.
+AWS IoT ends the older of two connections with one client id. So where an agent
+runs on the state directory, that one is asked how its link stands; only where
+none runs does doctor connect itself. Run it as the user of the agent, or rights
+are judged wrongly.
 
 Exit codes:
   0   nothing failed; there may be warnings
   1   something failed
 
---json prints {ok, version, at, probes: [{probe, verdict, message, hint, policy: {of, statement},
-milliseconds}]}; a probe that finds several things has an entry for each.`,
+--json prints one object; a probe that finds several things has an entry for
+each. verdict is ok, warn, fail or skip.
+
+  {ok, version, at, probes: [{probe, verdict, message, hint,
+   policy: {of, statement}, milliseconds}]}`,
   options: [jsonOption],
   isConfigured: true,
   invocation: (given) => invocationOf('doctor', given),

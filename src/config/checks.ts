@@ -27,6 +27,7 @@ export interface Resolved {
   paths: IdentityPaths;
   region: string | undefined;
   stateDir: string;
+  metricsFile: string | undefined;
   proxy: ProxyRules;
   /** One for each entry of `files`, in its order. */
   files: ResolvedFile[];
@@ -48,7 +49,8 @@ export async function resolveAcross(raw: JsonObject, around: Surroundings): Prom
   const paths = identityPaths(raw, s3, around.baseDir);
   const region = regionOf(raw, s3);
   const stateDir = stateDirOf(raw, around);
-  const files = await resolveFiles(raw, paths, stateDir, around);
+  const metrics = metricsFileOf(raw, around);
+  const files = await resolveFiles(raw, { ...paths, metricsFile: metrics }, stateDir, around);
   const proxy = resolveProxy(raw, around.env);
   return {
     problems: [
@@ -60,6 +62,7 @@ export async function resolveAcross(raw: JsonObject, around: Surroundings): Prom
     paths,
     region: region.value,
     stateDir,
+    metricsFile: metrics,
     proxy: proxy.rules,
     files: files.value,
   };
@@ -112,6 +115,11 @@ function stateDirOf(raw: JsonObject, { env, baseDir }: Surroundings): string {
   return given !== undefined && isAbsolute(given) ? given : join(baseDir, 'state');
 }
 
+function metricsFileOf(raw: JsonObject, { baseDir }: Surroundings): string | undefined {
+  const configured = sound(entries.metricsFile, member(raw, 'metricsFile'));
+  return configured === undefined ? undefined : resolve(baseDir, configured);
+}
+
 async function stateDirProblems(stateDir: string): Promise<Problem[]> {
   const kind = await fileKind(stateDir);
   if (kind !== 'missing' && kind !== 'directory') {
@@ -137,7 +145,7 @@ async function stateDirProblems(stateDir: string): Promise<Problem[]> {
 
 async function resolveFiles(
   raw: JsonObject,
-  paths: IdentityPaths,
+  { metricsFile, ...paths }: IdentityPaths & { metricsFile: string | undefined },
   stateDir: string,
   { baseDir, configPath, accounts }: Surroundings,
 ): Promise<{ value: ResolvedFile[]; problems: Problem[] }> {
@@ -146,6 +154,8 @@ async function resolveFiles(
   const value: ResolvedFile[] = [];
   const properties = new Map<string, string>();
   const targets = new Map(await ownPaths({ ...paths, configPath, stateDir }));
+  if (metricsFile !== undefined)
+    problems.push(...(await targetProblems(metricsFile, 'metricsFile', baseDir, targets)));
   for (const [index, entry] of (Array.isArray(list) ? list : []).entries()) {
     const file = isJsonObject(entry) ? entry : {};
     const at = `files[${index}]`;

@@ -17,6 +17,7 @@ const pathKeys = new Set([
   'ca',
   's3.ca',
   'stateDir',
+  'metricsFile',
   'files[].path',
   'files[].onInstall.command',
 ]);

@@ -201,6 +201,13 @@ export const entries = {
       parsePath,
     ),
   ),
+  metricsFile: v.exactOptional(
+    text(
+      'File of metrics for node_exporter, which reads those that end in .prom; by default none',
+      '/var/lib/node_exporter/textfile/shadow-agent.prom',
+      parsePath,
+    ),
+  ),
   s3: v.optional(
     v.pipe(v.strictObject(s3Entries), v.metadata({ description: 'Where and how S3 is reached' })),
     {},

@@ -42,13 +42,16 @@ export function resultText(result: Result, paint: Paint, columns?: number): stri
   const lines = [
     ...fold(oneLine(message)),
     ...(hint === undefined ? [] : fold(`${paint('bold', 'hint:')} ${oneLine(hint)}`)),
-    ...(policy === undefined ? [] : policyLines(policy, paint)),
+    ...(policy === undefined
+      ? []
+      : [...fold(`${paint('bold', 'add:')} to ${policy.of}`), ...jsonLines(policy.statement)]),
   ];
   return `${head}${lines.join(`\n${indent}`)}\n`;
 }
 
-function policyLines({ of, statement }: Policy, paint: Paint): string[] {
-  return [`${paint('bold', 'add:')}  to ${of}`, ...JSON.stringify(statement, null, 2).split('\n')];
+/** Never folded, so that it can be copied. */
+function jsonLines(value: object): string[] {
+  return JSON.stringify(value, null, 2).split('\n');
 }
 
 /** `12 ok, 1 warning, 2 failed, 3 skipped` */

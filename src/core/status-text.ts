@@ -16,7 +16,10 @@ const labelWidth = 13;
 
 /** The whole text: the agent, its link and certificate, then each file. */
 export function statusText(status: AgentStatus, canvas: Canvas): string {
-  const files = Object.entries(status.files).map(([property, file]) => fileBlock(property, file, canvas));
+  const isRunning = status.version !== null;
+  const files = Object.entries(status.files).map(([property, file]) =>
+    fileBlock(property, file, isRunning, canvas),
+  );
   return [table(agentRows(status, canvas), canvas), ...files].join('\n');
 }
 
@@ -76,6 +79,8 @@ const colours = {
   failed: 'red',
 } as const;
 
+const onceStarted = 'unknown as long as no agent runs';
+
 const meanings: Record<StatusOfFile['status'], string> = {
   unknown: 'unknown: the shadow has not answered yet',
   none: 'the shadow desires nothing',
@@ -86,11 +91,11 @@ const meanings: Record<StatusOfFile['status'], string> = {
   failed: 'failed: somebody has to mend it',
 };
 
-function fileBlock(property: string, file: StatusOfFile, canvas: Canvas): string {
+function fileBlock(property: string, file: StatusOfFile, isRunning: boolean, canvas: Canvas): string {
   const { paint, wallMs } = canvas;
   const { path, status, installed, desired, progress, error, attempt, retryAt } = file;
   const rows: Row[] = [
-    ['status', paint(colours[status], meanings[status])],
+    ['status', paint(colours[status], isRunning || status !== 'unknown' ? meanings[status] : onceStarted)],
     ['path', oneLine(path)],
     ['installed', installed ?? 'nothing'],
   ];

@@ -19,6 +19,7 @@ export interface UnitRequest {
   configPath: string;
   thingName: string;
   stateDir: string;
+  metricsFile?: string | undefined;
   key: string;
   /** Certificate and roots. */
   certificates: readonly string[];
@@ -74,9 +75,19 @@ export function systemdUnit(request: UnitRequest): string {
 }
 
 /** What is to be done before, as comments to copy from. */
-function preface({ command, configPath, stateDir, key, certificates, files, user }: UnitRequest): string {
+function preface({
+  command,
+  configPath,
+  stateDir,
+  metricsFile,
+  key,
+  certificates,
+  files,
+  user,
+}: UnitRequest): string {
   const { name } = user;
-  const directories = unique(files.map(({ path }) => directoryOf(path)).filter((path) => !isShared(path)));
+  const written = [...files.map(({ path }) => path), ...(metricsFile === undefined ? [] : [metricsFile])];
+  const directories = unique(written.map(directoryOf).filter((path) => !isShared(path)));
   const own = stateName(stateDir) === undefined ? [stateDir] : [];
   const program = command.map(shellWord).join(' ');
   const lines = [
@@ -95,10 +106,19 @@ function preface({ command, configPath, stateDir, key, certificates, files, user
   return lines.map((line) => `# ${line}`.trimEnd()).join('\n');
 }
 
-function pathsOf({ configPath, stateDir, key, certificates, files, command }: UnitRequest): string[] {
+function pathsOf({
+  configPath,
+  stateDir,
+  metricsFile,
+  key,
+  certificates,
+  files,
+  command,
+}: UnitRequest): string[] {
   const name = stateName(stateDir);
   const targets = unique(files.map(({ path }) => directoryOf(path)));
-  const writable = unique([...(name === undefined ? [stateDir] : []), ...targets]);
+  const metrics = metricsFile === undefined ? [] : [directoryOf(metricsFile)];
+  const writable = unique([...(name === undefined ? [stateDir] : []), ...targets, ...metrics]);
   const read = unique([configPath, key, ...certificates]);
   // A file that is mounted by itself is not seen to be replaced, so that its directory is better.
   const readOnly = unique(

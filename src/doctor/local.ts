@@ -125,6 +125,20 @@ export async function probeStateDir(found: Findings): Promise<Finding> {
     : ok(`${stateDir} is made when the agent starts`);
 }
 
+export async function probeMetrics({ config: { metricsFile } }: Findings): Promise<Finding[]> {
+  if (metricsFile === undefined) return [];
+  const refusal = await writeRefusal(dirname(metricsFile));
+  if (refusal !== undefined) return [fail(refusal)];
+  return [
+    metricsFile.endsWith('.prom')
+      ? ok(`${metricsFile} can be written`)
+      : warn(
+          `${metricsFile} does not end in .prom`,
+          'node_exporter reads no other names: change "metricsFile"',
+        ),
+  ];
+}
+
 async function nearestDirectory(path: string): Promise<string> {
   const above = dirname(path);
   return (await fileKind(path)) === 'missing' && above !== path ? nearestDirectory(above) : path;

@@ -4,6 +4,7 @@ import {
   probeCertificate,
   probeConfig,
   probeIdentity,
+  probeMetrics,
   probePermissions,
   probeStateDir,
   probeTargets,
@@ -49,4 +50,5 @@ export const probes: readonly Probe[] = [
   { name: 's3', needs: ['tls s3', 'credentials', 'shadow'], timeoutMs: 30_000, run: probeObjects },
   { name: 'targets', needs: ['config'], timeoutMs: localMs, run: probeTargets },
   { name: 'state', needs: ['config'], timeoutMs: localMs, run: probeStateDir },
+  { name: 'metrics', needs: ['config'], timeoutMs: localMs, run: probeMetrics },
 ];

@@ -1,4 +1,5 @@
 import { configureSync, getLogger, type LogRecord } from '@logtape/logtape';
+import { writeLine } from './stderr.ts';
 
 /** What may stand in a log line. A Secret is none of these, so the compiler keeps it out. */
 export type LogField = string | number | boolean | undefined;
@@ -22,7 +23,7 @@ export function createLogger({ level, format }: LogOptions): Logger {
   const formatRecord = format === 'json' ? formatJson : formatText;
   configureSync({
     reset: true,
-    sinks: { stderr: (record) => void process.stderr.write(`${formatRecord(record)}\n`) },
+    sinks: { stderr: (record) => writeLine(formatRecord(record)) },
     loggers: [
       { category: 'agent', sinks: ['stderr'], lowestLevel: level },
       { category: ['logtape', 'meta'], sinks: [] },

@@ -11,6 +11,7 @@ import { createPki } from '../../src/sandbox/pki.ts';
 import { roleAlias } from '../../src/sandbox/sandbox.ts';
 import { examine, failures, finding } from '../support/doctor.ts';
 import { libfaketime, withClockOf } from '../support/fake-time.ts';
+import { ScriptedProxy } from '../support/proxy.ts';
 import { program, toolTest } from '../support/tools.ts';
 import { bucketName, type Command, executable, scenario, type World } from '../support/world.ts';
 
@@ -280,3 +281,22 @@ async function withClock(clock: string, play: (world: World) => Promise<void>): 
     await rm(dir, { recursive: true, force: true });
   }
 }
+
+test('through a proxy all is well; one that wants a password is told at each endpoint', () =>
+  scenario(async (world) => {
+    await world.put('test.txt', 'hoge\n');
+    const proxy = await ScriptedProxy.start();
+    try {
+      const url = `http://127.0.0.1:${proxy.port}`;
+      const found = await examine(world, '--proxy', url);
+      expect(failures(found)).toEqual([]);
+      expect(finding(found, 'tls data').message).toContain(`through the proxy 127.0.0.1:${proxy.port}`);
+      expect(finding(found, 's3').verdict).toBe('ok');
+      proxy.answer = { say: 'HTTP/1.1 407 Proxy Authentication Required\r\n\r\n' };
+      const refused = await examine(world, '--proxy', url);
+      expect(failures(refused)).toEqual(['tls data', 'tls credentials', 'tls s3']);
+      expect(finding(refused, 'tls s3').hint).toContain('the proxy wants a user and password');
+    } finally {
+      await proxy.close();
+    }
+  }));

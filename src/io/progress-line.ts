@@ -1,0 +1,32 @@
+import type { StatusOfFile } from '../core/status.ts';
+import { progressText } from '../core/status-text.ts';
+import { oneLine } from '../core/words.ts';
+import type { Clock } from './clock.ts';
+import { isTerminal, showLive } from './stderr.ts';
+
+const everyMs = 250;
+
+/** Shows on a terminal how far the downloads are, until the signal is aborted; elsewhere nothing. */
+export async function keepProgressLine(
+  files: () => Readonly<Record<string, StatusOfFile>>,
+  clock: Clock,
+  signal: AbortSignal,
+): Promise<void> {
+  if (!isTerminal()) return;
+  while (!signal.aborted) {
+    showLive(progressLine(files()));
+    await clock.sleep(everyMs, signal);
+  }
+  showLive('');
+}
+
+/** The downloads that run for more than a second: what is gone sooner would only flicker. */
+export function progressLine(files: Readonly<Record<string, StatusOfFile>>): string {
+  return Object.entries(files)
+    .flatMap(([property, { progress }]) =>
+      progress === null || progress.bytesPerSecond === null
+        ? []
+        : [`${oneLine(property)}: ${progressText(progress)}`],
+    )
+    .join(' | ');
+}

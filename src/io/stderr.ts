@@ -1,0 +1,25 @@
+/** Stderr: lines, and on a terminal one more beneath them that is rewritten in place. */
+
+let live = '';
+
+// ECMA-48: to the start of the line, and what is right of it goes.
+const erase = '\r\u001b[K';
+
+/** Whether a line beneath the log can be rewritten there. */
+export function isTerminal(env: Readonly<Record<string, string | undefined>> = process.env): boolean {
+  return process.stderr.isTTY === true && env['TERM'] !== 'dumb';
+}
+
+/** Writes one line; it goes above the live one. */
+export function writeLine(text: string): void {
+  process.stderr.write(`${live === '' ? '' : erase}${text}\n${live}`);
+}
+
+/** Shows a text beneath all lines, in the place of the last such one; an empty one takes it away. */
+export function showLive(text: string): void {
+  // A line that is wrapped could not be rewritten.
+  const fitting = text.slice(0, Math.max((process.stderr.columns || 80) - 1, 0));
+  if (fitting === live) return;
+  live = fitting;
+  process.stderr.write(`${erase}${live}`);
+}

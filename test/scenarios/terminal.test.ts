@@ -1,0 +1,67 @@
+/** What a person sees who types the commands into a terminal. With the compiled executable, in tmux. */
+import { expect } from 'bun:test';
+import { Terminal, tmux } from '../support/terminal.ts';
+import { toolTest } from '../support/tools.ts';
+import { executable, noise, scenario, until, type World } from '../support/world.ts';
+
+function terminalTest(name: string, play: (world: World, terminal: Terminal) => Promise<void>): void {
+  toolTest([tmux], name, () =>
+    scenario(async (world) => {
+      const terminal = new Terminal(world.device.dir, { A: await executable() });
+      try {
+        await play(world, terminal);
+      } finally {
+        terminal.close();
+      }
+    }),
+  );
+}
+
+terminalTest(
+  'a running download shows one line beneath the log, rewritten in place, that is gone at the end',
+  async (world, terminal) => {
+    world.sandbox.faults.set('s3-slow', 700_000);
+    terminal.type('$A --config agent.json');
+    await terminal.shows(/Connected to AWS IoT/);
+    await world.put('big.bin', noise(5_000_000));
+    const line = /^s3: \d+\.\d [kM]B of 5\.0 MB \(\d+ %\), \d+\.\d [kM]B\/s, \d+ s left$/m;
+    const count = (screen: string) => screen.split('\n').filter((each) => line.test(each)).length;
+    const first = await terminal.shows(line);
+    expect(count(first)).toBe(1);
+    expect(first.split('\n').at(-1)).toMatch(line);
+    // A line of the log goes above it.
+    const lines = terminal.screen().split('\n').length;
+    world.sandbox.broker.kick('test-thing');
+    const second = await terminal.shows(/was lost[\s\S]*\ns3: /);
+    expect(second.split('\n').length).toBeGreaterThan(lines);
+    expect(count(second)).toBe(1);
+    for (const each of second.split('\n').slice(1)) expect(each).not.toMatch(/s3: .*\d{4}-\d\d-\d\dT/);
+    await terminal.shows(/Installed/);
+    await until('the line is gone', () => count(terminal.screen()) === 0);
+    terminal.press('C-c');
+    expect(await terminal.shows(/shadow-agent ends\n\$$/)).not.toMatch(line);
+  },
+);
+
+terminalTest(
+  'status and doctor are coloured on a terminal, and not with NO_COLOR',
+  async (world, terminal) => {
+    await world.put('test.txt', 'hoge\n');
+    await world.start();
+    await until('the file', () => world.file() === 'hoge\n');
+    const green = '\u001b[32m';
+    for (const [command, text] of [
+      ['status', 'running'],
+      ['doctor', 'ok'],
+    ]) {
+      terminal.type(`clear; $A ${command} --config agent.json; echo code $?`);
+      await terminal.shows(/^code 0$/m);
+      expect(terminal.coloured()).toContain(`${green}${text}`);
+      for (const line of terminal.screen().split('\n'))
+        expect(line.length).toBeLessThanOrEqual(terminal.width);
+      terminal.type(`clear; NO_COLOR=1 $A ${command} --config agent.json; echo again $?`);
+      await terminal.shows(/^again 0$/m);
+      expect(terminal.coloured()).not.toContain('\u001b[');
+    }
+  },
+);
