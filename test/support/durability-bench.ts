@@ -41,9 +41,14 @@ export class Bench {
   }
 
   /** A device whose file is `data/app.bin`; its state is beside that directory, or in a new one in `stateRoot`. */
-  static async create(world: World, thingName: string, stateRoot?: string): Promise<Bench> {
+  static async create(
+    world: World,
+    thingName: string,
+    stateRoot?: string,
+    file: JsonObject = {},
+  ): Promise<Bench> {
     const root = stateRoot === undefined ? undefined : mkdtempSync(join(stateRoot, 'shadow-agent-'));
-    const files = [{ property, path: `data/${name}`, mode: newMode.toString(8).padStart(4, '0') }];
+    const files = [{ property, path: `data/${name}`, mode: newMode.toString(8).padStart(4, '0'), ...file }];
     const config = root === undefined ? {} : { stateDir: join(root, 'state') };
     return new Bench(world, await world.sandbox.device(thingName, { files, config }), root);
   }

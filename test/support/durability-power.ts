@@ -1,4 +1,5 @@
 /** Cuts the power after each call of a recorded update, and holds what is left against what is promised. */
+import * as v from 'valibot';
 import { type Bench, newMode } from './durability-bench.ts';
 import { Disk, type Found, type Image, snapshot } from './durability-disk.ts';
 import type { TracedCall } from './durability-syscalls.ts';
@@ -6,7 +7,7 @@ import { sha256 } from './world.ts';
 
 /** What a power cut broke. */
 export interface Loss {
-  promise: 'target' | 'state' | 'reported' | 'previous';
+  promise: 'target' | 'state' | 'reported' | 'previous' | 'intent';
   /** What was found, and after which call. */
   what: string;
 }
@@ -21,10 +22,12 @@ export interface Recording {
   stateFile: string;
   previous: string;
   updated: Image;
+  /** The file has a hook. */
+  hasHook: boolean;
 }
 
 /** Records one whole update of a device. */
-export async function record(bench: Bench, updated: Uint8Array): Promise<Recording> {
+export async function record(bench: Bench, updated: Uint8Array, hasHook = false): Promise<Recording> {
   bench.restore();
   const start = bench.roots.flatMap(snapshot);
   const { run, calls } = await bench.traced({ dataBytes: updated.length });
@@ -37,6 +40,7 @@ export async function record(bench: Bench, updated: Uint8Array): Promise<Recordi
     stateFile: bench.stateFile,
     previous: bench.previous,
     updated: { bytes: Buffer.from(updated), mode: newMode },
+    hasHook,
   };
 }
 
@@ -73,6 +77,7 @@ export function losses(recording: Recording, calls = recording.calls): Loss[] {
       ...targetLosses(recording, disk, before.old, isReported),
       ...stateLosses(recording, disk, before.state, states),
       ...previousLosses(recording, disk, before.old),
+      ...intentLosses(recording, disk),
     ];
     found.push(...seen.map((loss) => ({ ...loss, what: `${loss.what} after ${moment}` })));
   };
@@ -141,4 +146,25 @@ function previousLosses(
     .afterPowerCut(previous)
     .filter((image) => image === undefined || !image.bytes.equals(old.bytes))
     .map((image) => ({ promise: 'previous', what: `the previous file is ${shown(image)}` }));
+}
+
+const intentSchema = v.object({
+  files: v.array(
+    v.object({
+      pending: v.optional(v.object({ sha256: v.string() })),
+      installed: v.optional(v.object({ sha256: v.string() })),
+    }),
+  ),
+});
+
+/** As soon as the target may be new, the state file must know of it: else a hook would be skipped by the next run. */
+function intentLosses({ target, stateFile, updated, hasHook }: Recording, disk: Disk): Loss[] {
+  if (!hasHook || !disk.afterPowerCut(target).some((image) => same(image, updated))) return [];
+  const sha = sha256(updated.bytes);
+  const knows = (image: Image | undefined): boolean => {
+    const { files } = v.parse(intentSchema, JSON.parse(image?.bytes.toString() ?? '{"files":[]}'));
+    return files.some(({ pending, installed }) => pending?.sha256 === sha || installed?.sha256 === sha);
+  };
+  const lost = disk.afterPowerCut(stateFile).filter((image) => !knows(image));
+  return lost.map(() => ({ promise: 'intent', what: 'the state file does not know of the hook' }));
 }

@@ -1,5 +1,6 @@
 /** How a device may stand before an update. */
 import { chmodSync, chownSync, mkdirSync, statSync, writeFileSync } from 'node:fs';
+import type { JsonObject } from '../../src/core/json.ts';
 import { Bench, oldMode } from './durability-bench.ts';
 import { noise, until, type World } from './world.ts';
 
@@ -14,6 +15,8 @@ export interface Start {
   before: Uint8Array | undefined;
   /** Where the state is, if not beside the target: on another file system, which has no links to the target. */
   stateRoot?: string;
+  /** Further keys of the file in agent.json. */
+  file?: JsonObject;
   prepare: (bench: Bench) => Promise<void>;
   /** What has been done of the update itself. */
   begin?: (bench: Bench) => Promise<void>;
@@ -72,7 +75,7 @@ export const copied: Start = {
 
 /** A device that stands so, and desires the update. */
 export async function benchAt(start: Start, world: World, thingName: string): Promise<Bench> {
-  const bench = await Bench.create(world, thingName, start.stateRoot);
+  const bench = await Bench.create(world, thingName, start.stateRoot, start.file);
   await start.prepare(bench);
   await bench.desire(next);
   await start.begin?.(bench);
