@@ -18,6 +18,7 @@ import { createConnect } from './io/broker.ts';
 import { type Clock, systemClock } from './io/clock.ts';
 import { type Answer, type ControlRequest, takeControl } from './io/control.ts';
 import { CredentialsProvider } from './io/credentials-provider.ts';
+import { CurrentIdentity } from './io/current-identity.ts';
 import type { Identity } from './io/identity.ts';
 import { createLogger, type Logger } from './io/log.ts';
 import { keepMetricsFile } from './io/metrics-file.ts';
@@ -25,7 +26,7 @@ import { keepProgressLine } from './io/progress-line.ts';
 import { routeBy } from './io/proxy.ts';
 import { Reporter } from './io/reporter.ts';
 import { Room } from './io/room.ts';
-import { createFetch, defaultRoots } from './io/runtime.ts';
+import { createFetch, defaultRoots, type TlsIdentity } from './io/runtime.ts';
 import { createGetObject } from './io/s3.ts';
 import { ServerTime } from './io/server-time.ts';
 import { State } from './io/state.ts';
@@ -74,7 +75,7 @@ export async function runAgent(
 
 class Agent {
   readonly #config: AgentConfig;
-  readonly #identity: Identity;
+  readonly #identity: CurrentIdentity;
   readonly #startedMs: number;
   readonly #options: RunOptions;
   readonly #clock: Clock;
@@ -97,7 +98,6 @@ class Agent {
     state: State,
   ) {
     this.#config = config;
-    this.#identity = identity;
     this.#startedMs = clock.nowMs();
     this.#options = options;
     this.#clock = clock;
@@ -105,11 +105,14 @@ class Agent {
     const { random } = Math;
     const serverTime = new ServerTime(clock);
     const route = routeBy(config.proxy);
+    const { cert, key, ca, s3 } = config;
+    const paths = { cert, key, ca, ...(s3.ca === undefined ? {} : { s3Ca: s3.ca }) };
+    this.#identity = new CurrentIdentity(identity, paths, clock, log);
     this.#link = new ShadowLink({
       connect: createConnect({
         ports: portsOf(config.endpoint),
         route,
-        mqtt: async () => this.#broker(identity),
+        mqtt: async () => this.#broker(await this.#identity.look()),
       }),
       host: config.endpoint.host,
       clientId: config.clientId,
@@ -128,7 +131,10 @@ class Agent {
         for (const keeper of this.#keepers) keeper.linkFailed();
       },
       onNews: () => this.#credentials.warm(),
-      onDocument: (document) => this.#onDocument(document),
+      onDocument: (document) => {
+        this.#onDocument(document);
+        void this.#identity.look();
+      },
     });
     this.#reporter = new Reporter({
       version: options.version,
@@ -143,7 +149,7 @@ class Agent {
     this.#credentials = new CredentialsProvider({
       endpoint: config.credentialEndpoint,
       thingName: config.thingName,
-      fetch: createFetch({ ca: [identity.caPem], cert: identity.certPem, key: identity.keyPem }, route),
+      fetch: createFetch(async () => deviceTls(await this.#identity.look()), route),
       clock,
       serverTime,
       signal: options.signal,
@@ -151,10 +157,7 @@ class Agent {
     const getObject = createGetObject({
       address: config.s3,
       credentials: this.#credentials,
-      fetch: createFetch(
-        identity.s3CaPem === undefined ? {} : { ca: [...defaultRoots(), identity.s3CaPem] },
-        route,
-      ),
+      fetch: createFetch(async () => s3Tls(await this.#identity.look()), route),
       clock,
       serverTime,
     });
@@ -267,8 +270,23 @@ class Agent {
         lastAnswerAt: wallTime(answeredAtMs, moment),
         error: lastError === undefined ? null : statusOfError(lastError),
       },
-      certificate: { notAfter: timeText(this.#identity.notAfterMs) },
+      certificate: { notAfter: timeText(this.#identity.value.notAfterMs) },
       files: Object.fromEntries(this.#keepers.map((keeper) => [keeper.property, keeper.status()])),
     };
   }
+}
+
+/** What is shown to, and wanted of, the servers of AWS IoT. */
+const deviceTls = kept(({ caPem, certPem, keyPem }) => ({ ca: [caPem], cert: certPem, key: keyPem }));
+
+const s3Tls = kept(({ s3CaPem }) => (s3CaPem === undefined ? {} : { ca: [...defaultRoots(), s3CaPem] }));
+
+/** The same answer for the same identity, so that what a runtime keeps for it is kept as long. */
+function kept(make: (identity: Identity) => TlsIdentity): (identity: Identity) => TlsIdentity {
+  const made = new WeakMap<Identity, TlsIdentity>();
+  return (identity) => {
+    const known = made.get(identity) ?? make(identity);
+    made.set(identity, known);
+    return known;
+  };
 }

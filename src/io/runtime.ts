@@ -39,19 +39,23 @@ const deno: DenoNamespace | undefined = Reflect.get(globalThis, 'Deno');
 /**
  * Makes a fetch for one kind of server: own roots and client certificate, never a pooled connection (a half-open one
  * would hang), redirects handed back, bodies as they are on the wire, and the proxy that the route says, whatever the
- * environment does.
+ * environment does. Certificates that may be replaced are asked for at each request.
  *
  * Bodies: Bun decodes Content-Encoding unless `decompress` is false, Deno unless Accept-Encoding says identity; both
  * are set, the header after signing, as it must not be signed.
  */
-export function createFetch(tls: TlsIdentity, route: Route = () => undefined): Fetch {
+export function createFetch(
+  tls: TlsIdentity | (() => Promise<TlsIdentity>),
+  route: Route = () => undefined,
+): Fetch {
   const transport = deno === undefined ? bunTransport : denoTransport(deno);
   const get = async (url: string, { headers, signal }: FetchOptions) => {
     headers.set('accept-encoding', 'identity');
+    const identity = typeof tls === 'function' ? await tls() : tls;
     const { host, port } = serverOf(new URL(url));
     const proxy = route(host, port);
     try {
-      return await fetch(url, { ...transport(tls, proxy), headers, signal, redirect: 'manual' });
+      return await fetch(url, { ...transport(identity, proxy), headers, signal, redirect: 'manual' });
     } catch (error) {
       throw proxy === undefined || signal.aborted ? error : proxyError(error, proxy);
     }

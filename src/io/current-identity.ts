@@ -1,0 +1,118 @@
+import { stat } from 'node:fs/promises';
+import type { Clock } from './clock.ts';
+import { type Identity, type IdentityPaths, readIdentity } from './identity.ts';
+import type { Logger } from './log.ts';
+
+const dayMs = 86_400_000;
+const warnDays = 30;
+// Certificate and key are two files: whoever replaces them is given this long until they fit.
+const settleMs = 10_000;
+
+/**
+ * The identity that the next connection is made with. The files are looked at when one is about to be made: what was
+ * replaced on disk is read again; what does not fit together is refused, and the identity that was good is kept.
+ */
+export class CurrentIdentity {
+  readonly #paths: IdentityPaths;
+  readonly #clock: Clock;
+  readonly #log: Logger;
+  #identity: Identity;
+  /** What the files looked like when they were last judged. */
+  #stamp: string | undefined;
+  #looking: Promise<Identity> | undefined;
+  #warnedAtMs: number | undefined;
+
+  constructor(identity: Identity, paths: IdentityPaths, clock: Clock, log: Logger) {
+    this.#identity = identity;
+    this.#paths = paths;
+    this.#clock = clock;
+    this.#log = log;
+  }
+
+  /** The one that was last found good. */
+  get value(): Identity {
+    return this.#identity;
+  }
+
+  /** Looks at the files; callers that come meanwhile share the look. It never fails. */
+  look(): Promise<Identity> {
+    this.#looking ??= this.#read().finally(() => {
+      this.#looking = undefined;
+    });
+    return this.#looking;
+  }
+
+  async #read(): Promise<Identity> {
+    const { stamp, changedAtMs } = await stampOf(this.#paths);
+    if (stamp !== this.#stamp) await this.#judge(stamp, changedAtMs);
+    this.#warnOfExpiry();
+    return this.#identity;
+  }
+
+  async #judge(stamp: string, changedAtMs: number): Promise<void> {
+    const read = await readIdentity(this.#paths);
+    if (read.ok) {
+      const isNew = read.identity.fingerprint !== this.#identity.fingerprint;
+      this.#identity = read.identity;
+      this.#stamp = stamp;
+      if (!isNew) return;
+      this.#warnedAtMs = undefined;
+      this.#log.info('The certificate was replaced on disk: it is used from the next connection on', {
+        fingerprint: read.identity.fingerprint,
+        notAfter: dateOf(read.identity.notAfterMs),
+      });
+      return;
+    }
+    const ageMs = Math.abs(this.#clock.wallMs() - changedAtMs);
+    if (ageMs < settleMs) return;
+    this.#stamp = stamp;
+    for (const { path, message, hint } of read.problems) {
+      this.#log.warning(
+        `What is now in "${path}" is refused, and what was there before is used on: ${message}`,
+        {
+          code: 'IDENTITY_INVALID',
+          hint,
+        },
+      );
+    }
+  }
+
+  /** Once a day; a clock that is wrong says nothing worse than that. */
+  #warnOfExpiry(): void {
+    const nowMs = this.#clock.nowMs();
+    const leftMs = this.#identity.notAfterMs - this.#clock.wallMs();
+    if (leftMs > warnDays * dayMs) return;
+    if (this.#warnedAtMs !== undefined && nowMs - this.#warnedAtMs < dayMs) return;
+    this.#warnedAtMs = nowMs;
+    const notAfter = dateOf(this.#identity.notAfterMs);
+    const hint = `make another one (aws iot create-keys-and-certificate), attach policy and thing to it, and replace ${this.#paths.cert} and ${this.#paths.key}: no restart is needed`;
+    if (leftMs <= 0) this.#log.warning('The certificate of this device has expired', { notAfter, hint });
+    else {
+      const days = Math.floor(leftMs / dayMs);
+      this.#log.warning(`The certificate of this device expires in ${days} days`, { notAfter, hint });
+    }
+  }
+}
+
+function dateOf(ms: number): string {
+  return new Date(ms).toISOString();
+}
+
+/** A text that is another one as soon as one of the files is replaced or written to, and when the last one was. */
+async function stampOf(paths: IdentityPaths): Promise<{ stamp: string; changedAtMs: number }> {
+  const stamps = await Promise.all(
+    [paths.cert, paths.key, paths.ca, paths.s3Ca].map(async (path) => {
+      if (path === undefined) return { stamp: '-', ms: 0 };
+      try {
+        const { ino, size, mtimeNs, ctimeNs, ctimeMs } = await stat(path, { bigint: true });
+        return { stamp: `${ino} ${size} ${mtimeNs} ${ctimeNs}`, ms: Number(ctimeMs) };
+      } catch {
+        return { stamp: 'missing', ms: 0 };
+      }
+    }),
+  );
+  return {
+    stamp: stamps.map(({ stamp }) => stamp).join(', '),
+    changedAtMs: Math.max(...stamps.map(({ ms }) => ms)),
+  };
+}
