@@ -9,6 +9,7 @@ import { constants } from 'node:fs';
 import { type FileHandle, lstat, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
+import type { Owner } from './accounts.ts';
 import type { DigestEngine } from './digest.ts';
 import { diskError, errnoOf, hashFile, remove, syncDirectory } from './disk.ts';
 import { keep } from './kept.ts';
@@ -22,7 +23,7 @@ export interface InstallJob {
   /** Permission bits; without them what the file has, else 0644. */
   mode: number | undefined;
   /** Without it what the file has, else the agent's own. */
-  owner: { uid: number; gid: number } | undefined;
+  owner: Owner | undefined;
   /** Where the file that is replaced is kept; nowhere without it. */
   previousPath: string | undefined;
   /** Without a way back nothing is installed; by default a file that there is no room for is not kept. */
@@ -102,8 +103,28 @@ async function dress(
   const kept = old?.isFile() ? old : undefined;
   const own = await handle.stat();
   const { uid, gid } = owner ?? kept ?? own;
-  if (uid !== own.uid || gid !== own.gid) await handle.chown(uid, gid);
+  if (uid !== own.uid || gid !== own.gid) await give(handle, own, { uid, gid }, owner === undefined);
   await handle.chmod(mode ?? (kept === undefined ? 0o644 : kept.mode & 0o7777));
+}
+
+/** Only root may give files away, and only to a group of its own may anybody else. */
+async function give(handle: FileHandle, from: Owner, to: Owner, isKept: boolean): Promise<void> {
+  try {
+    await handle.chown(to.uid, to.gid);
+  } catch (error) {
+    if (errnoOf(error) !== 'EPERM') throw error;
+    const mine = `${from.uid}:${from.gid}`;
+    throw new AgentError(
+      'INSTALL',
+      `Cannot give the file to ${to.uid}:${to.gid}, ${isKept ? 'which the present one belongs to' : 'as "owner" says'}: the agent runs as ${mine}`,
+      {
+        hint: isKept
+          ? `chown the present file to ${mine}, or run the agent as root`
+          : `set "owner": "${mine}", or run the agent as root`,
+        cause: error,
+      },
+    );
+  }
 }
 
 function stampOf(stat: BigIntStats): FileStamp {

@@ -75,6 +75,28 @@ describe('an install', () => {
     await expect(bad.handle.stat()).rejects.toThrow();
   });
 
+  test.skipIf(process.geteuid?.() !== 0)('says whom a file would have to be given to', async () => {
+    await writeFile(target(), 'old');
+    await chown(dir(), 65534, 65534);
+    process.setegid?.(65534);
+    process.seteuid?.(65534);
+    try {
+      expect(await caught(put('new'))).toMatchObject({
+        code: 'INSTALL',
+        message:
+          'Cannot give the file to 0:0, which the present one belongs to: the agent runs as 65534:65534',
+        hint: 'chown the present file to 65534:65534, or run the agent as root',
+      });
+      expect(await caught(put('new', { owner: { uid: 1, gid: 1 } }))).toMatchObject({
+        hint: 'set "owner": "65534:65534", or run the agent as root',
+      });
+    } finally {
+      process.seteuid?.(0);
+      process.setegid?.(0);
+    }
+    expect(await readFile(target(), 'utf8')).toBe('old');
+  });
+
   test('takes a target that runs', async () => {
     await copyFile('/bin/sleep', target());
     await chmod(target(), 0o755);
