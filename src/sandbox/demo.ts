@@ -12,7 +12,7 @@ import { bucketName, type Device, Sandbox } from './sandbox.ts';
 const dir = resolve('.demo');
 const url = `s3://${bucketName}/test.txt`;
 const timeoutMs = 30_000;
-const colour = process.stdout.isTTY && process.env['NO_COLOR'] === undefined;
+const colour = process.stdout.isTTY && (process.env['NO_COLOR'] ?? '') === '';
 
 function paint(code: number, text: string): string {
   return colour ? `\u001b[${code}m${text}\u001b[0m` : text;
@@ -94,12 +94,14 @@ function summary(seconds: number, executable: string): string {
 AWS was played by the sandbox on this machine; the device was the executable ${relative('.', executable)}.`;
 }
 
-const keepText = `
+const keepText = (command: string, config: string) => `
 The sandbox and the device go on (--keep). Play with them, in a second terminal:
 
   echo piyo > piyo.txt && bun run sandbox --dir .demo put piyo.txt ${url}
   bun run sandbox --dir .demo fault s3-503 1 3      # three failures, then better
   bun run sandbox --dir .demo shadow
+  ${command} status --config ${config}
+  ${command} doctor --config ${config}
 
 Stop with Ctrl-C.`;
 
@@ -127,7 +129,7 @@ async function main(keep: boolean): Promise<number> {
     heading('Summary');
     print(summary(seconds, executable));
     if (!keep) return code === 0 ? 0 : 1;
-    print(keepText);
+    print(keepText(relative('.', executable), relative('.', device.configPath)));
     await new Promise((resolve) => process.once('SIGINT', resolve));
     return (await stop(child)) === 0 ? 0 : 1;
   } finally {

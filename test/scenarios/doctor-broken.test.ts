@@ -13,7 +13,7 @@ import { examine, failures, finding } from '../support/doctor.ts';
 import { libfaketime, withClockOf } from '../support/fake-time.ts';
 import { ScriptedProxy } from '../support/proxy.ts';
 import { program, toolTest } from '../support/tools.ts';
-import { bucketName, type Command, executable, scenario, type World } from '../support/world.ts';
+import { bucketName, type Command, executable, Run, scenario, until, type World } from '../support/world.ts';
 
 const setpriv = program('setpriv', 'util-linux');
 const topics = '$aws/things/test-thing/shadow';
@@ -249,6 +249,32 @@ toolTest([setpriv], 'a user who may write neither target nor state is told', () 
         expect(failures(found)).toEqual(['targets', 'state']);
         expect(finding(found, 'targets').message).toMatch(/^s3: \S+ is not writable for this user: EACCES/);
         expect(finding(found, 'permissions').verdict).toBe('warn');
+      },
+      { command },
+    ),
+  ),
+);
+
+toolTest([setpriv], 'an agent of another user cannot be asked, and keeps its client id', () =>
+  asNobody((command) =>
+    scenario(
+      async (world) => {
+        const { dir } = world.sandbox;
+        const agent = new Run(await executable(), ['--config', world.device.configPath], dir);
+        try {
+          await until('the connection', () => world.sandbox.broker.connects === 1);
+          for (const each of [dir, join(dir, 'things'), world.device.dir]) chmodSync(each, 0o755);
+          chmodSync(join(world.device.dir, 'state'), 0o755);
+          chmodSync(join(world.device.dir, 'private.key'), 0o444);
+          const found = await examine(world, '--no-strict');
+          // Where the tests are not run by root, there is no other user.
+          const isOther = process.geteuid?.() === 0;
+          expect(finding(found, 'mqtt').verdict).toBe(isOther ? 'skip' : 'ok');
+          if (isOther) expect(finding(found, 'mqtt').message).toContain('cannot be asked');
+          expect(world.sandbox.broker.connects).toBe(1);
+        } finally {
+          await agent.stop('SIGKILL');
+        }
       },
       { command },
     ),
