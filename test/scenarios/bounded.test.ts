@@ -16,7 +16,7 @@ const connack = Buffer.from([0x20, 2, 0, 0]);
 
 /** Lets a server have its way for some attempts, and looks at the memory. */
 async function endure(run: Run, server: HostileServer, logged: RegExp, connections = 3): Promise<void> {
-  await until('some attempts', () => server.connections >= connections, 30_000);
+  await until('some attempts', () => server.connections >= connections, 10_000);
   await run.logged(logged);
   const peak = peakMiB(run);
   process.stdout.write(
@@ -52,3 +52,83 @@ test('a broker that sends a length without an end', () =>
     socket.write(connack);
     pourForEver(socket, Buffer.alloc(65536, 0xff));
   }, /announces a packet whose length has no end/));
+
+const service = { s3: 's3', credentials: 'the credentials provider' } as const;
+
+/** Plays S3 or the credentials provider with a server that answers each request in its own way. */
+async function asServer(
+  role: keyof typeof service,
+  attack: (socket: Socket) => void,
+  logged: RegExp,
+): Promise<void> {
+  await scenario(async (world) => {
+    await using server = await hostileServer(world, attack);
+    configure(world, (config) => {
+      if (role === 'credentials') {
+        const path = String(config['credentialEndpoint']).replace(/^.*?\//, '/');
+        return { ...config, credentialEndpoint: `localhost:${server.port}${path}` };
+      }
+      return { ...config, s3: { ...(config['s3'] as object), endpoint: `https://127.0.0.1:${server.port}` } };
+    });
+    await world.put('test.txt', 'hoge\n');
+    await endure(await world.run(), server, logged, 1);
+  });
+}
+
+/** Begins an answer, and never ends it. */
+function answer(head: string, more: string | Buffer) {
+  return (socket: Socket) => {
+    socket.write(`HTTP/1.1 ${head}\r\n`);
+    pourForEver(socket, Buffer.isBuffer(more) ? more : Buffer.from(more.repeat(1000)));
+  };
+}
+
+const endless = 'content-length: 1000000000000\r\n\r\n';
+const attacks: Array<[string, (socket: Socket) => void]> = [
+  ['headers without end', answer('200 OK', 'x-more: of the same\r\n')],
+  ['one header without end', answer('200 OK\r\nx-long: ', megabyte)],
+  ['a status line without end', answer('200 ', megabyte)],
+  ['an error whose text has no end', answer(`403 Forbidden\r\n${endless}`, megabyte)],
+  ['an error in chunks without end', answer('500 Oh\r\ntransfer-encoding: chunked', '\r\n4\r\nabcd')],
+];
+for (const [name, attack] of attacks) {
+  for (const role of ['s3', 'credentials'] as const) {
+    test(`${service[role]} sends ${name}`, () =>
+      asServer(role, attack, /WARNING.* code=(?:S3|CREDENTIALS|NETWORK|TIMEOUT)/));
+  }
+}
+
+test('the credentials provider sends interim answers without end, and is left after 20 s', () =>
+  asServer(
+    'credentials',
+    (socket) => {
+      const interim = 'HTTP/1.1 100 Continue\r\n\r\n'.repeat(1000);
+      const timer = setInterval(() => socket.write(interim), 10);
+      socket.once('close', () => clearInterval(timer));
+    },
+    /code=TIMEOUT/,
+  ));
+
+const deep = '['.repeat(60_000);
+test('the credentials provider sends JSON that is nested 60,000 deep', () =>
+  asServer(
+    'credentials',
+    (socket) => socket.end(`HTTP/1.1 200 OK\r\ncontent-length: ${deep.length}\r\n\r\n${deep}`),
+    /code=CREDENTIALS/,
+  ));
+
+test('an object without end is left at maxBytes', () =>
+  scenario(
+    async (world) => {
+      const chunk = Buffer.from(`\r\n10000\r\n${'x'.repeat(65_536)}`);
+      const body = answer('200 OK\r\ntransfer-encoding: chunked', chunk);
+      await using server = await hostileServer(world, body);
+      configure(world, (config) => ({
+        ...config,
+        s3: { ...(config['s3'] as object), endpoint: `https://127.0.0.1:${server.port}` },
+      }));
+      await world.put('test.txt', 'hoge\n');
+      await endure(await world.run(), server, /code=TOO_LARGE/, 1);
+    },
+    { files: [{ property: 's3', path: 'tmpfile', maxBytes: 3_000_000 }] },
+  ));

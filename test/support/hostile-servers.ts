@@ -55,7 +55,8 @@ export function configure(world: World, change: (config: JsonObject) => JsonObje
 /** Writes the same bytes as long as the other side takes them. */
 export function pourForEver(socket: Socket, bytes: Buffer): void {
   const pour = () => {
-    while (socket.writable && socket.write(bytes));
+    // One at a time: a loop would never let the other end of the connection, or its close, be heard.
+    if (socket.writable && socket.write(bytes)) setImmediate(pour);
   };
   socket.on('drain', pour);
   pour();

@@ -1,0 +1,77 @@
+/** Whom the executable trusts, and that nothing in its environment changes it. */
+import { describe, expect, test } from 'bun:test';
+import { writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import type { TlsOptions } from 'node:tls';
+import { createPki } from '../../src/sandbox/pki.ts';
+import { configure, hostileServer } from '../support/hostile-servers.ts';
+import { executable, type Run, scenario, type World } from '../support/world.ts';
+
+const channels = ['broker', 'credentials', 's3'] as const;
+type Channel = (typeof channels)[number];
+
+/** Points one channel of the device at another server. */
+function redirect(world: World, channel: Channel, host: string, port: number): void {
+  configure(world, (config) => {
+    if (channel === 'broker') return { ...config, endpoint: `${host}:${port}` };
+    if (channel === 's3')
+      return { ...config, s3: { ...(config['s3'] as object), endpoint: `https://127.0.0.1:${port}` } };
+    const path = String(config['credentialEndpoint']).replace(/^.*?\//, '/');
+    return { ...config, credentialEndpoint: `${host}:${port}${path}` };
+  });
+}
+
+/** Plays a server that must not be spoken to: no byte of the agent's own may reach it. */
+async function isShunned(
+  channel: Channel,
+  tls: (world: World) => Promise<TlsOptions>,
+  logged: RegExp,
+  environment: (world: World) => string[] = () => [],
+): Promise<void> {
+  const path = await executable();
+  await scenario(
+    async (world) => {
+      let heard = 0;
+      const hear = () => {
+        heard += 1;
+      };
+      await using server = await hostileServer(world, hear, await tls(world));
+      redirect(world, channel, '127.0.0.1', server.port);
+      await world.put('test.txt', 'hoge\n');
+      const run: Run = await world.run([...environment(world), path, '--config', world.device.configPath]);
+      await run.logged(logged);
+      expect(heard).toBe(0);
+      expect(world.file()).toBeUndefined();
+      expect(await run.stop()).toBe(0);
+    },
+    { command: ['env'] },
+  );
+}
+
+/** A server of a stranger, with every name right. */
+async function stranger(world: World): Promise<TlsOptions> {
+  const pki = await createPki();
+  writeFileSync(join(world.device.dir, 'stranger.pem'), pki.caCert);
+  return { ...pki.server };
+}
+
+const old = async (): Promise<TlsOptions> => ({ minVersion: 'TLSv1', maxVersion: 'TLSv1.1' });
+const misnamed = async ({ sandbox }: World): Promise<TlsOptions> => ({
+  ...(await sandbox.pki.issueServer(['elsewhere.example'])),
+});
+const failed = /WARNING.*(?:Cannot connect|Cannot get|credentials)/;
+
+describe.each(channels)('the %s', (channel) => {
+  test('is not spoken to with TLS 1.1', () => isShunned(channel, old, failed));
+
+  test('must have the name that was asked for', () =>
+    isShunned(channel, misnamed, /altname|ALTNAME|hostname/i));
+
+  test('must be vouched for by the configured roots, whatever the environment says', () =>
+    isShunned(channel, stranger, /certificate|CERT|issuer/i, ({ device }) => [
+      'NODE_TLS_REJECT_UNAUTHORIZED=0',
+      'NODE_OPTIONS=--use-openssl-ca',
+      `NODE_EXTRA_CA_CERTS=${join(device.dir, 'stranger.pem')}`,
+      ...(channel === 's3' ? [] : [`SSL_CERT_FILE=${join(device.dir, 'stranger.pem')}`]),
+    ]));
+});
