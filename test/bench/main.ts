@@ -5,6 +5,8 @@ import type { JsonObject } from '../../src/core/json.ts';
 import { aboveAim } from './aims.ts';
 import { compare } from './compare.ts';
 import { fleet } from './fleet.ts';
+import { idle } from './idle.ts';
+import { soak } from './soak.ts';
 import { transfer } from './transfer.ts';
 
 /** A bench gives back its figures, one object for each row of the table. */
@@ -18,6 +20,11 @@ interface Entry {
 const benches: Record<string, Entry> = {
   compare: { about: 'one object beside curl, boto3 and the AWS CLI: time, CPU, memory, bytes', run: compare },
   fleet: { about: 'what 1,000 devices ask of each service after one upload', run: fleet },
+  idle: { about: 'what an agent that has nothing to do sends and gets in a month', run: idle },
+  soak: {
+    about: 'random faults for an hour, or --seconds N: in sync after each, RSS and descriptors',
+    run: soak,
+  },
   transfer: { about: 'bytes that a file costs over a link that is cut every 7 MB', run: transfer },
 };
 

@@ -8,6 +8,8 @@ export class Relay {
   bytesDown = 0;
   /** Bytes that went to the server. */
   bytesUp = 0;
+  /** Pieces that went over it either way; alone on the link, each is a packet. */
+  packets = 0;
   /** Connections that were taken. */
   connections = 0;
   /** A connection ends after so many bytes to the client. */
@@ -17,6 +19,7 @@ export class Relay {
   readonly #target: number;
   readonly #host: string;
   readonly #open = new Set<Socket>();
+  readonly #frozen = new Set<Socket>();
   #server: Server | undefined;
 
   private constructor(port: number, target: number, host = '127.0.0.1') {
@@ -38,6 +41,7 @@ export class Relay {
 
   /** From now on connections are taken. */
   async up(): Promise<void> {
+    if (this.#server !== undefined) return;
     this.#server = createServer((client) => this.#carry(client));
     this.#server.listen(this.port, this.#host);
     await once(this.#server, 'listening');
@@ -45,7 +49,16 @@ export class Relay {
 
   /** Carries nothing more, and ends nothing: a half-open link. */
   freeze(): void {
-    for (const socket of this.#open) socket.pause();
+    for (const socket of this.#open) {
+      socket.pause();
+      this.#frozen.add(socket);
+    }
+  }
+
+  /** Ends what was frozen. */
+  endFrozen(): void {
+    for (const socket of this.#frozen) socket.destroy();
+    this.#frozen.clear();
   }
 
   /** Ends every connection by a reset; new ones are taken. */
@@ -78,6 +91,7 @@ export class Relay {
       const rest = chunk.subarray(0, Math.max(0, this.cutAfterBytes - sent));
       sent += chunk.length;
       this.bytesDown += rest.length;
+      this.packets += 1;
       const pass = () => {
         if (!client.destroyed) client.write(rest);
         if (sent >= this.cutAfterBytes) client.end();
@@ -88,6 +102,7 @@ export class Relay {
     server.once('end', () => client.end());
     client.on('data', (chunk) => {
       this.bytesUp += chunk.length;
+      this.packets += 1;
     });
     client.pipe(server);
   }

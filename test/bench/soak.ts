@@ -1,0 +1,192 @@
+/** Random faults against the executable with steady uploads. After each round there is quiet, and all must be in sync. */
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync } from 'node:fs';
+import { parseArgs } from 'node:util';
+import type { JsonObject } from '../../src/core/json.ts';
+import { Relay } from '../support/relay.ts';
+import { type Run, scenario, sha256, type World } from '../support/world.ts';
+
+const usualSeconds = 3_600;
+const roundSeconds = 20;
+// A storm of faults may have led to a long wait before the next connect.
+const quietTimeoutMs = 180_000;
+
+interface Sample {
+  seconds: number;
+  rssKb: number;
+  descriptors: number;
+}
+
+interface Links {
+  broker: Relay;
+  credentials: Relay;
+  s3: Relay;
+}
+
+export async function soak(): Promise<JsonObject[]> {
+  const { values } = parseArgs({
+    args: process.argv.slice(3),
+    options: { seconds: { type: 'string' }, seed: { type: 'string' } },
+  });
+  const seconds = Number(values.seconds ?? usualSeconds);
+  const seed = Number(values.seed ?? randomBytes(4).readUInt32BE());
+  process.stdout.write(`seed ${seed} (again with --seed ${seed})\n`);
+  const random = seeded(seed);
+  const samples: Sample[] = [];
+  let uploads = 0;
+  await scenario(async (world) => {
+    const links = await linksOf(world);
+    const run = await world.run(argsFor(world, links));
+    const startedMs = Date.now();
+    while (samples.length < 3 || Date.now() - startedMs < seconds * 1_000) {
+      const played = await round(world, links, random);
+      uploads += played.uploads;
+      calm(world, links);
+      for (const link of Object.values(links)) await link.up();
+      await world.inSync(played.hash, 's3', quietTimeoutMs);
+      const sample = { seconds: Math.round((Date.now() - startedMs) / 1_000), ...usageOf(run) };
+      samples.push(sample);
+      process.stdout.write(`  in sync after ${JSON.stringify(sample)} and ${played.faults.join(', ')}\n`);
+    }
+    for (const link of Object.values(links)) await link.down();
+  });
+  return [...summary(samples, uploads)];
+}
+
+async function linksOf({ sandbox }: World): Promise<Links> {
+  const links = {
+    broker: await Relay.to(sandbox.broker.port),
+    credentials: await Relay.to(sandbox.credentials.port),
+    s3: await Relay.to(sandbox.s3.port),
+  };
+  for (const link of Object.values(links)) await link.up();
+  return links;
+}
+
+function argsFor({ device }: World, { broker, credentials, s3 }: Links): string[] {
+  return [
+    ...['--config', device.configPath, '--stall-seconds', '2', '--endpoint', `127.0.0.1:${broker.port}`],
+    '--credential-endpoint',
+    `127.0.0.1:${credentials.port}/role-aliases/iot-role-alias-s3-read/credentials`,
+    ...['--s3-endpoint', `https://127.0.0.1:${s3.port}`],
+  ];
+}
+
+/** Uploads and faults for some seconds; gives back what is desired at the end. */
+async function round(world: World, links: Links, random: () => number) {
+  const faults: string[] = [];
+  const untilMs = Date.now() + roundSeconds * 1_000;
+  let uploads = 0;
+  let hash = '';
+  while (Date.now() < untilMs) {
+    const body = randomBytes(50_000 + Math.floor(random() * 800_000));
+    hash = sha256(body);
+    await world.put('soak', body);
+    uploads += 1;
+    if (random() < 0.5) faults.push(await fault(world, links, random));
+    await pause(300 + random() * 1_200);
+    if (random() < 0.5) calm(world, links);
+  }
+  return { faults, uploads, hash };
+}
+
+/** Does one thing that networks and services do, and names it. */
+async function fault({ sandbox }: World, links: Links, random: () => number): Promise<string> {
+  const name = pick(['broker', 'credentials', 's3'] as const, random);
+  const link = links[name];
+  const amount = Math.floor(random() * 300_000);
+  const kinds: Record<string, () => Promise<void> | void> = {
+    reset: () => link.reset(),
+    freeze: () => link.freeze(),
+    down: async () => {
+      await link.down();
+      await pause(random() * 2_000);
+      await link.up();
+    },
+    cut: () => {
+      link.cutAfterBytes = 2_000 + amount;
+    },
+    delay: () => {
+      link.delayMs = random() * 300;
+    },
+    's3-cut': () => sandbox.faults.set('s3-cut', amount, 2),
+    's3-503': () => sandbox.faults.set('s3-503', 1, 2),
+    'credentials-503': () => sandbox.faults.set('credentials-503', 1, 2),
+    'mqtt-kick': () => sandbox.faults.set('mqtt-kick', 500, 1),
+    'shadow-reject': () => sandbox.faults.set('shadow-reject', 429, 2),
+    'end of all sessions': () => sandbox.sessions.expireAll(),
+  };
+  const kind = pick(Object.keys(kinds), random);
+  await kinds[kind]?.();
+  return `${kind} (${name})`;
+}
+
+function calm({ sandbox }: World, links: Links): void {
+  sandbox.faults.clear();
+  for (const link of Object.values(links)) {
+    link.cutAfterBytes = Number.POSITIVE_INFINITY;
+    link.delayMs = 0;
+    // What was frozen stays half-open for the agent until somebody says so.
+    link.endFrozen();
+  }
+}
+
+function usageOf({ child }: Run): Omit<Sample, 'seconds'> {
+  const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
+  const rssKb = Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]);
+  return { rssKb, descriptors: readdirSync(`/proc/${child.pid}/fd`).length };
+}
+
+/** The first third is left out: until then a runtime fills its pools. */
+function summary(samples: readonly Sample[], uploads: number): JsonObject[] {
+  const late = samples.slice(Math.floor(samples.length / 3));
+  const figure = (play: string, of: (sample: Sample) => number, aim: number) => {
+    const first = of(late[0] ?? { seconds: 0, rssKb: 0, descriptors: 0 });
+    const last = of(late.at(-1) ?? { seconds: 0, rssKb: 0, descriptors: 0 });
+    const slope = slopeOf(late.map((sample) => [sample.seconds / 60, of(sample)]));
+    return {
+      play,
+      uploads,
+      first,
+      last,
+      slopePerMinute: slope,
+      ratio: Number((last / first).toFixed(3)),
+      aim,
+    };
+  };
+  return [
+    figure('RSS, kB', ({ rssKb }) => rssKb, 1.25),
+    figure('descriptors', ({ descriptors }) => descriptors, 1.3),
+  ];
+}
+
+/** Of the line through the points that is nearest to all. */
+function slopeOf(points: ReadonlyArray<readonly [x: number, y: number]>): number {
+  const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const mx = mean(points.map(([x]) => x));
+  const my = mean(points.map(([, y]) => y));
+  const over = points.reduce((sum, [x, y]) => sum + (x - mx) * (y - my), 0);
+  const under = points.reduce((sum, [x]) => sum + (x - mx) ** 2, 0);
+  return under === 0 ? 0 : Math.round((over / under) * 10) / 10;
+}
+
+/** Mulberry32: the same seed gives the same faults. */
+function seeded(seed: number): () => number {
+  let state = seed >>> 0;
+  return () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let value = Math.imul(state ^ (state >>> 15), state | 1);
+    value ^= value + Math.imul(value ^ (value >>> 7), value | 61);
+    return ((value ^ (value >>> 14)) >>> 0) / 4_294_967_296;
+  };
+}
+
+function pick<T>(values: readonly [T, ...T[]] | readonly T[], random: () => number): T {
+  const value = values[Math.floor(random() * values.length)];
+  if (value === undefined) throw new Error('there is nothing to pick');
+  return value;
+}
+
+function pause(ms: number): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, ms));
+}
