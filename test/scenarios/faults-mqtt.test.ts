@@ -1,5 +1,6 @@
 /** A broker that ends sessions, does not let subscribe, or falls silent. With the compiled executable. */
 import { expect, test } from 'bun:test';
+import { Relay } from '../support/relay.ts';
 import { scenario, sha256, until } from '../support/world.ts';
 
 const minuteMs = 60_000;
@@ -62,3 +63,55 @@ test('a policy that does not allow to subscribe: the hint is the statement that 
       ),
     });
   }));
+
+test(
+  'a link that goes half-open is noticed by the keep-alive, within one and a half of it',
+  () =>
+    scenario(async (world) => {
+      const link = await Relay.to(world.sandbox.broker.port);
+      await link.up();
+      const endpoint = `127.0.0.1:${link.port}`;
+      const run = await world.run([
+        ...['--config', world.device.configPath, '--endpoint', endpoint],
+        ...['--keep-alive-seconds', '30', '--resync-seconds', '604800'],
+      ]);
+      await world.put('test.txt', 'hoge\n');
+      await world.inSync(sha256('hoge\n'));
+      link.freeze();
+      const frozenMs = Date.now();
+      await world.put('test.txt', 'fuga\n');
+      await until(
+        'the end of the dead link',
+        () => /did not answer a ping: the link is dead/.test(run.log),
+        50_000,
+      );
+      expect(Date.now() - frozenMs).toBeLessThan(50_000);
+      await world.inSync(sha256('fuga\n'));
+      expect(link.connections).toBe(2);
+      link.endFrozen();
+      await link.down();
+    }),
+  90_000,
+);
+
+test(
+  'a link on which nothing is answered is left at the next resync, with the statement that may be missing',
+  () =>
+    scenario(
+      async (world) => {
+        const run = await world.start();
+        await world.put('test.txt', 'hoge\n');
+        await world.inSync(sha256('hoge\n'));
+        world.sandbox.faults.set('shadow-drop', 1);
+        await run.logged(
+          /did not answer "get" code=TIMEOUT hint="if this comes each time, [^\n]*iot:Receive/,
+        );
+        world.sandbox.faults.clear();
+        await world.put('test.txt', 'fuga\n');
+        await world.inSync(sha256('fuga\n'));
+        expect(world.sandbox.broker.connects).toBe(2);
+      },
+      { config: { resyncSeconds: 2 } },
+    ),
+  90_000,
+);
