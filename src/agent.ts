@@ -24,6 +24,7 @@ import { createLogger, type Logger } from './io/log.ts';
 import { keepMetricsFile } from './io/metrics-file.ts';
 import { keepProgressLine } from './io/progress-line.ts';
 import { routeBy } from './io/proxy.ts';
+import { createRanges } from './io/ranges.ts';
 import { Reporter } from './io/reporter.ts';
 import { Room } from './io/room.ts';
 import { createFetch, defaultRoots, type TlsIdentity } from './io/runtime.ts';
@@ -154,14 +155,20 @@ class Agent {
       serverTime,
       signal: options.signal,
     });
-    const getObject = createGetObject({
+    const { connections, maxBytesPerSecond } = config.s3;
+    const single = createGetObject({
       address: config.s3,
       credentials: this.#credentials,
       fetch: createFetch(async () => s3Tls(await this.#identity.look()), route),
       clock,
       serverTime,
     });
-    const throttle = new Throttle(clock, config.s3.maxBytesPerSecond);
+    // What runs ahead would not be held to the limit.
+    const getObject = createRanges({
+      getObject: single,
+      connections: maxBytesPerSecond > 0 ? 1 : connections,
+    });
+    const throttle = new Throttle(clock, maxBytesPerSecond);
     this.#throttle = throttle;
     const counters = new Counters(config.files.map((file) => file.property));
     this.#counters = counters;

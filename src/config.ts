@@ -54,6 +54,8 @@ export interface S3Config {
   dualStack: boolean;
   /** Limit of all downloads together; 0 is none. */
   maxBytesPerSecond: number;
+  /** Ranges of objects that are fetched at a time. */
+  connections: number;
 }
 
 export interface FileConfig {

@@ -40,7 +40,7 @@ describe('a sound configuration', () => {
       ca: join(at.dir, 'AmazonRootCA1.pem'),
       stateDir: join(at.dir, 'state'),
       proxy: { except: [] },
-      s3: { region: 'us-east-1', pathStyle: false, dualStack: false, maxBytesPerSecond: 0 },
+      s3: { region: 'us-east-1', pathStyle: false, dualStack: false, maxBytesPerSecond: 0, connections: 4 },
       files: [{ property: 's3', path: join(at.dir, 'tmpfile'), keepPrevious: true }],
       keepAliveSeconds: 1200,
       resyncSeconds: 3600,
@@ -68,6 +68,7 @@ describe('a sound configuration', () => {
           pathStyle: true,
           dualStack: true,
           maxBytesPerSecond: 500_000,
+          connections: 2,
         },
         files: [
           {
@@ -103,6 +104,7 @@ describe('a sound configuration', () => {
       pathStyle: true,
       dualStack: true,
       maxBytesPerSecond: 500_000,
+      connections: 2,
     });
     expect(config.files[0]).toEqual({
       property: 's3',

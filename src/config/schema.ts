@@ -86,6 +86,10 @@ export const s3Entries = {
     ),
     0,
   ),
+  connections: v.optional(
+    integer('Ranges of large objects that are fetched at a time, of all downloads together', 4, 1, 16),
+    4,
+  ),
 };
 
 const verifyEntries = {

@@ -15,6 +15,14 @@ export interface TlsIdentity {
 export interface FetchOptions {
   headers: Headers;
   signal: AbortSignal;
+  /** Where the connection may come from and goes back to. */
+  pool?: Pool;
+}
+
+/** Connections for requests that follow each other closely. */
+export interface Pool {
+  /** Ends those that are idle. */
+  close(): void;
 }
 
 /** A GET over one kind of connection. */
@@ -37,8 +45,8 @@ interface DenoNamespace {
 const deno: DenoNamespace | undefined = Reflect.get(globalThis, 'Deno');
 
 /**
- * Makes a fetch for one kind of server: own roots and client certificate, never a pooled connection (a half-open one
- * would hang), redirects handed back, bodies as they are on the wire, and the proxy that the route says, whatever the
+ * Makes a fetch for one kind of server: own roots and client certificate, no pooled connection (a half-open one
+ * would hang) but of a given pool, redirects handed back, bodies as they are on the wire, and the proxy that the route says, whatever the
  * environment does. Certificates that may be replaced are asked for at each request.
  *
  * Bodies: Bun decodes Content-Encoding unless `decompress` is false, Deno unless Accept-Encoding says identity; both
@@ -49,18 +57,33 @@ export function createFetch(
   route: Route = () => undefined,
 ): Fetch {
   const transport = deno === undefined ? bunTransport : denoTransport(deno);
-  const get = async (url: string, { headers, signal }: FetchOptions) => {
+  const get = async (url: string, { headers, signal, pool }: FetchOptions) => {
     headers.set('accept-encoding', 'identity');
     const identity = typeof tls === 'function' ? await tls() : tls;
     const { host, port } = serverOf(new URL(url));
     const proxy = route(host, port);
     try {
-      return await fetch(url, { ...transport(identity, proxy), headers, signal, redirect: 'manual' });
+      return await fetch(url, {
+        ...transport(identity, proxy),
+        ...pooled(pool),
+        headers,
+        signal,
+        redirect: 'manual',
+      });
     } catch (error) {
       throw proxy === undefined || signal.aborted ? error : proxyError(error, proxy);
     }
   };
   return Object.assign(get, { route });
+}
+
+/** Makes an empty pool. Deno has none: there each request has its own connection. */
+export function createPool(): Pool {
+  return deno === undefined ? new Bun.FetchSession() : { close: () => undefined };
+}
+
+function pooled(pool: Pool | undefined): BunFetchRequestInit {
+  return deno === undefined && pool instanceof Bun.FetchSession ? { keepalive: true, session: pool } : {};
 }
 
 /** What a fetch takes besides, in the words of the runtime. */

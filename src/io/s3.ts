@@ -10,7 +10,7 @@ import type { CredentialsProvider } from './credentials-provider.ts';
 import { AnswerDeadline, type AnswerLimits } from './deadline.ts';
 import { networkError, readText, serverOf } from './http.ts';
 import { through } from './proxy.ts';
-import type { Fetch } from './runtime.ts';
+import type { Fetch, Pool } from './runtime.ts';
 import { ServerTime } from './server-time.ts';
 
 const maxErrorBytes = 16 * 1024;
@@ -23,6 +23,8 @@ export interface ObjectRequest {
   length?: number | undefined;
   ifMatch?: string | undefined;
   ifNoneMatch?: string | undefined;
+  /** Connections that requests for the same object may use one after the other; else each has its own. */
+  pool?: Pool;
 }
 
 /** What S3 answered. `full` and `rest` carry a body, which the caller reads or cancels. */
@@ -102,7 +104,9 @@ async function send(
   const deadline = new AnswerDeadline(proxy ?? server, limits);
   try {
     const both = AbortSignal.any([signal, deadline.signal]);
-    const response = await fetch(url.href, { headers, signal: both });
+    const { pool } = attempt;
+    const options = { headers, signal: both, ...(pool === undefined ? {} : { pool }) };
+    const response = await fetch(url.href, options);
     serverTime.learn(response.headers.get('date'));
     return answerOf(response) ?? (await refusalOf(response, attempt, what));
   } catch (error) {

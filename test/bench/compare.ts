@@ -48,7 +48,7 @@ export class Bench {
     this.#job = job;
   }
 
-  static async start(world: World, bytes: number, origin?: (nginx: Nginx) => string): Promise<Bench> {
+  static async start(world: World, bytes: number): Promise<Bench> {
     const { sandbox } = world;
     const nginx = await Nginx.start(join(sandbox.dir, 'nginx'), sandbox.pki);
     const key = 'object.bin';
@@ -60,13 +60,22 @@ export class Bench {
     const path = join(sandbox.dir, 'downloads', 'object.bin');
     await mkdir(join(sandbox.dir, 'downloads'));
     return new Bench(world, nginx, {
-      origin: origin?.(nginx) ?? nginx.origin,
+      origin: nginx.origin,
       caPath,
       bucket: bucketName,
       key,
       sha256,
       path,
     });
+  }
+
+  get port(): number {
+    return this.#nginx.port;
+  }
+
+  /** Where clients are sent, in the place of nginx itself. */
+  set origin(origin: string) {
+    this.#job.origin = origin;
   }
 
   /** What can be run, by name; with `connections` those that can be told how many. */

@@ -5,7 +5,9 @@ import type { JsonObject } from '../../src/core/json.ts';
 import { aboveAim } from './aims.ts';
 import { compare } from './compare.ts';
 import { fleet } from './fleet.ts';
+import { footprint } from './footprint.ts';
 import { idle } from './idle.ts';
+import { links } from './links.ts';
 import { soak } from './soak.ts';
 import { transfer } from './transfer.ts';
 
@@ -24,6 +26,11 @@ const benches: Record<string, Entry> = {
   soak: {
     about: 'random faults for an hour, or --seconds N: in sync after each, RSS and descriptors',
     run: soak,
+  },
+  footprint: { about: 'latency, idle memory and wake-ups, growth, size', run: footprint },
+  links: {
+    about: '200 MB over a link of 200 ms with 10 MB/s a connection, with 1 and 4 connections',
+    run: links,
   },
   transfer: { about: 'bytes that a file costs over a link that is cut every 7 MB', run: transfer },
 };

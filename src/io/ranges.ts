@@ -1,0 +1,257 @@
+/**
+ * Large objects by several ranged requests at a time, as the body of one answer: in order, of one ETag, and with a
+ * bounded number of bytes that have run ahead of what was read.
+ */
+import type { Artifact } from '../core/artifact.ts';
+import { AgentError } from '../core/errors.ts';
+import { firstSpans, leastParallelBytes, nextSpan, type Span } from '../core/ranges.ts';
+import { Ahead, type Chunk, isBusy, type Segment } from './ahead.ts';
+import { createPool, type Pool } from './runtime.ts';
+import type { GetObject, ObjectAnswer, ObjectRequest } from './s3.ts';
+
+type Answer = Extract<ObjectAnswer, { kind: 'full' | 'rest' }>;
+
+const mebibyte = 1024 * 1024;
+/** How much of a range is to come when the next is asked for: what a good link brings in a round trip. */
+const mostLeadBytes = 2 * mebibyte;
+/** What an attempt that goes on with a part must bring before it asks for more than one range: its link was cut. */
+const provenBytes = 16 * mebibyte;
+
+export interface RangesOptions {
+  getObject: GetObject;
+  /** How many ranges are received at a time, by all downloads together. */
+  connections: number;
+}
+
+/** A GET that fetches what is large in ranges; the desired state must tell the size. Everything else goes as it is. */
+export function createRanges({ getObject, connections }: RangesOptions): GetObject {
+  const shared: Shared = { getObject, connections, ahead: new Ahead() };
+  return async (request, signal) => {
+    const { artifact, offset, length, ifMatch, ifNoneMatch } = request;
+    const rest = (artifact.size ?? 0) - offset;
+    const isPinned = offset === 0 ? ifNoneMatch === undefined : ifMatch !== undefined;
+    const isOne = connections === 1 || length !== undefined || rest < leastParallelBytes || !isPinned;
+    return isOne ? getObject(request, signal) : new RangedObject(shared, request, signal).open();
+  };
+}
+
+interface Shared extends RangesOptions {
+  ahead: Ahead;
+}
+
+interface Facts {
+  etag: string;
+  size: number;
+}
+
+class RangedObject {
+  readonly #shared: Shared;
+  readonly #request: ObjectRequest;
+  readonly #stop = new AbortController();
+  readonly #outer: AbortSignal;
+  readonly #signal: AbortSignal;
+  readonly #pool: Pool = createPool();
+  readonly #source: string;
+  /** In order and without a gap, from the first byte that was not read. */
+  #segments: Segment[] = [];
+  /** Where the next range starts. */
+  #asked: number;
+  /** Bytes that came in this attempt. */
+  #came = 0;
+  readonly #facts = Promise.withResolvers<Facts>();
+  #known: Facts | undefined;
+  #kept: Segment[] = [];
+
+  constructor(shared: Shared, request: ObjectRequest, signal: AbortSignal) {
+    this.#shared = shared;
+    this.#request = request;
+    this.#outer = signal;
+    this.#signal = AbortSignal.any([signal, this.#stop.signal]);
+    this.#asked = request.offset;
+    this.#source = sourceOf(request.artifact);
+    this.#facts.promise.catch(() => undefined);
+  }
+
+  /** @throws what the first request throws */
+  async open(): Promise<ObjectAnswer> {
+    const { offset, artifact, ifMatch } = this.#request;
+    const { connections, getObject } = this.#shared;
+    const size = artifact.size ?? 0;
+    this.#kept = this.#shared.ahead.adopt(this.#source, ifMatch, offset);
+    const alone = { start: offset, end: Math.min(offset + provenBytes, size, this.#kept[0]?.start ?? size) };
+    const spans = offset === 0 ? firstSpans(size, connections) : [alone];
+    const [first, ...ahead] = spans.map((span) => this.#add(span));
+    if (first === undefined) return await getObject(this.#request, this.#outer);
+    for (const segment of ahead) void this.#receive(segment);
+    try {
+      const answer = await this.#get(first);
+      if (answer.kind !== 'rest' || answer.first !== offset || !isPinned(answer)) {
+        this.#end();
+        return await this.#odd(answer);
+      }
+      this.#known = { etag: answer.etag, size: answer.size };
+      this.#facts.resolve(this.#known);
+      void this.#fill(first, answer.body);
+      return { ...answer, kind: offset === 0 ? 'full' : 'rest', body: this.#body() };
+    } catch (error) {
+      this.#end();
+      throw error;
+    }
+  }
+
+  /** The first answer is no range of a known object: it says so by itself, or is asked for as if there were no ranges. */
+  async #odd(answer: ObjectAnswer): Promise<ObjectAnswer> {
+    if ('body' in answer) answer.body.cancel().catch(() => undefined);
+    else if (this.#request.offset > 0) return answer;
+    return await this.#shared.getObject(this.#request, this.#outer);
+  }
+
+  #add(span: Span): Segment {
+    const bytes = span.end - span.start;
+    // Short ones end before another connection would stand.
+    const leadBytes = bytes > mostLeadBytes ? mostLeadBytes : 0;
+    const segment: Segment = { ...span, chunks: [], held: 0, leadBytes, ended: false };
+    this.#segments.push(segment);
+    this.#shared.ahead.open(segment);
+    this.#asked = span.end;
+    return segment;
+  }
+
+  #get({ start, end }: Segment): Promise<ObjectAnswer> {
+    const { artifact, ifMatch } = this.#request;
+    const request = { artifact, offset: start, length: end - start, ifMatch: this.#known?.etag ?? ifMatch };
+    return this.#shared.getObject({ ...request, pool: this.#pool }, this.#signal);
+  }
+
+  async #receive(segment: Segment): Promise<void> {
+    try {
+      const answer = await this.#get(segment);
+      const { etag, size } = await this.#facts.promise;
+      if (answer.kind !== 'rest') throw unfit(answer.kind);
+      if (answer.first === segment.start && answer.etag === etag && answer.size === size) {
+        return await this.#fill(segment, answer.body);
+      }
+      answer.body.cancel().catch(() => undefined);
+      throw unfit('changed');
+    } catch (error) {
+      segment.error = error;
+      this.#shared.ahead.end(segment);
+    }
+  }
+
+  async #fill(segment: Segment, body: Answer['body']): Promise<void> {
+    const { ahead } = this.#shared;
+    const reader = body.getReader();
+    let got = 0;
+    const bytes = Math.min(segment.end, this.#known?.size ?? segment.end) - segment.start;
+    try {
+      for (;;) {
+        while (ahead.isFull && segment !== this.#segments[0] && !this.#stop.signal.aborted)
+          await ahead.changes();
+        const { done, value } = await reader.read();
+        if (done || this.#stop.signal.aborted) break;
+        got += value.length;
+        if (got > bytes) throw unfit('longer');
+        this.#came += value.length;
+        ahead.put(segment, value);
+      }
+      if (got < bytes) throw new AgentError('NETWORK', 'The connection to S3 ended within a range');
+    } catch (error) {
+      segment.error = error;
+    } finally {
+      ahead.end(segment);
+      reader.cancel().catch(() => undefined);
+    }
+  }
+
+  #body(): Answer['body'] {
+    return new ReadableStream<Chunk>(
+      {
+        pull: async (controller) => {
+          const chunk = await this.#next();
+          if (chunk === undefined) controller.close();
+          else controller.enqueue(chunk);
+        },
+        cancel: () => this.#end(),
+      },
+      { highWaterMark: 0 },
+    );
+  }
+
+  async #next(): Promise<Chunk | undefined> {
+    const { ahead } = this.#shared;
+    for (;;) {
+      this.#ask();
+      const [front] = this.#segments;
+      if (front === undefined) {
+        this.#end();
+        return undefined;
+      }
+      const chunk = ahead.take(front);
+      if (chunk !== undefined) {
+        if (front.start >= Math.min(front.end, this.#known?.size ?? front.end)) this.#segments.shift();
+        return chunk;
+      }
+      if (front.error !== undefined) {
+        this.#keep();
+        this.#end();
+        throw front.error;
+      }
+      await ahead.changes();
+    }
+  }
+
+  /** Asks for further ranges, as far as there is use and room for them. */
+  #ask(): void {
+    const { connections, ahead } = this.#shared;
+    const known = this.#known;
+    // What comes behind a failed range is not read in this attempt.
+    if (known === undefined || this.#segments.some(({ error }) => error !== undefined)) return;
+    const isProven = this.#request.offset === 0 || this.#came >= provenBytes;
+    while (this.#asked < known.size) {
+      const [kept] = this.#kept;
+      if (kept?.start === this.#asked) {
+        this.#segments.push(kept);
+        this.#asked = kept.end;
+        this.#kept.shift();
+        continue;
+      }
+      const isWaiting = isProven ? isBusy : ({ ended }: Segment) => !ended;
+      const isNeeded = !this.#segments.some(isWaiting);
+      if (!isNeeded && (!isProven || !ahead.hasRoom || ahead.active >= connections)) return;
+      void this.#receive(this.#add(nextSpan(this.#asked, known.size, connections, kept?.start)));
+    }
+  }
+
+  /** What has run ahead of a cut is as good as before: it is of the same ETag. */
+  #keep(): void {
+    if (this.#known === undefined || this.#outer.aborted) return;
+    this.#shared.ahead.keep(this.#source, this.#known.etag, [...this.#segments, ...this.#kept]);
+    this.#segments = [];
+    this.#kept = [];
+  }
+
+  #end(): void {
+    if (this.#stop.signal.aborted) return;
+    this.#stop.abort();
+    this.#pool.close();
+    this.#facts.reject(this.#stop.signal.reason);
+    this.#shared.ahead.drop(this.#segments, this.#kept);
+    this.#segments = [];
+    this.#kept = [];
+  }
+}
+
+function sourceOf({ url, versionId }: Artifact): string {
+  return versionId === undefined ? url : `${url}?versionId=${versionId}`;
+}
+
+function isPinned(answer: Answer): answer is Answer & Facts {
+  return answer.etag !== undefined && answer.size !== undefined;
+}
+
+function unfit(kind: string): AgentError {
+  const reason =
+    kind === 'changed' ? 'The object was replaced while it was fetched' : `S3 answered "${kind}" to a range`;
+  return new AgentError('S3', reason, { retry: 'soon' });
+}

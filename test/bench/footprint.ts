@@ -1,0 +1,209 @@
+/** What it costs to wait for an update, and how soon a small one is there: beside the tutorial's program and an empty one. */
+import { readdirSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { buildTarget, hostTarget } from '../../build.ts';
+import type { JsonObject } from '../../src/core/json.ts';
+import { pythonClients } from '../support/clients-python.ts';
+import { quietBucket } from '../support/faults.ts';
+import { TutorialDevice, tutorialThing } from '../support/tutorial-device.ts';
+import { type Run, scenario, sha256, until, type World } from '../support/world.ts';
+import { median, memoryOf, spread } from './measure.ts';
+
+const rounds = 9;
+const starts = 5;
+const idleSeconds = 60;
+const deltas = 10_000;
+const files = [{ property: 's3', path: 'tmpfile' }];
+
+/** A figure, what it is held against, and their ratio or difference with its aim. */
+type Row = { figure: string; ours: string; other: string; compared: string; aim: string };
+
+export async function footprint(): Promise<JsonObject[]> {
+  const rows: Row[] = [];
+  await scenario(async (world) => void rows.push(...(await latency(world))), { files });
+  await scenario(async (world) => void rows.push(...(await idle(world))), { files });
+  await scenario(async (world) => void rows.push(await growth(world)), { files });
+  rows.push(await size());
+  return rows;
+}
+
+async function latency(world: World): Promise<Row[]> {
+  const { sandbox } = world;
+  const [python] = await pythonClients();
+  const registered = await sandbox.device(tutorialThing);
+  sandbox.s3.store.createBucket(quietBucket);
+  const first = { ours: [] as number[], tutorial: [] as number[] };
+  let tutorial: TutorialDevice | undefined;
+  for (let start = 0; start < starts; start += 1) {
+    for (const run of world.runs) await run.stop();
+    await tutorial?.stop();
+    first.ours.push(await answered(world, 'test-thing', () => void world.run()));
+    if (python?.found !== true) continue;
+    const startTutorial = () => {
+      tutorial = new TutorialDevice(python.path, world, registered);
+    };
+    first.tutorial.push(await answered(world, tutorialThing, startTutorial));
+  }
+  const delta = { ours: [] as number[], tutorial: [] as number[] };
+  for (let round = 0; round < rounds; round += 1) {
+    delta.ours.push(await installed(world, 'test-thing', world.path(), round));
+    if (tutorial !== undefined)
+      delta.tutorial.push(await installed(world, tutorialThing, tutorial.path, round));
+  }
+  await tutorial?.stop();
+  const row = (
+    figure: string,
+    { ours, tutorial }: { ours: number[]; tutorial: number[] },
+    aim: string,
+  ): Row => ({
+    figure,
+    ours: spread(ours, 0),
+    other: `${spread(tutorial, 0)}, tutorial`,
+    compared: (median(ours) / median(tutorial)).toFixed(2),
+    aim,
+  });
+  return [
+    row('delta to installed, 5 bytes, ms', delta, '<= 0.25'),
+    row('start to first get answered, ms', first, '<= 0.3'),
+  ];
+}
+
+/** Milliseconds from the start of a program until the shadow service has answered its get. */
+async function answered(world: World, thing: string, start: () => void): Promise<number> {
+  const { messages } = world.sandbox.broker;
+  const seen = messages.length;
+  const startedMs = performance.now();
+  start();
+  await soon(() =>
+    messages
+      .slice(seen)
+      .some(
+        ({ topic }) =>
+          topic.startsWith(`$aws/things/${thing}/shadow/get/`) && /accepted|rejected/.test(topic),
+      ),
+  );
+  const ms = performance.now() - startedMs;
+  await new Promise((resolve) => setTimeout(resolve, 500));
+  return ms;
+}
+
+/** Milliseconds from the write to the desired state until the file is there. */
+async function installed(world: World, thing: string, path: string, round: number): Promise<number> {
+  const content = `${String(round).padStart(4, '0')}\n`;
+  const key = `${thing}/${round}`;
+  await world.sandbox.s3.store.put(quietBucket, key, content);
+  const startedMs = performance.now();
+  world.sandbox.desire(thing, { s3: { url: `s3://${quietBucket}/${key}`, hash: sha256(content), size: 5 } });
+  await soon(() => contentOf(path) === content);
+  const ms = performance.now() - startedMs;
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  return ms;
+}
+
+function contentOf(path: string): string | undefined {
+  try {
+    return readFileSync(path, 'utf8');
+  } catch {
+    return undefined;
+  }
+}
+
+/** Looks every millisecond. */
+async function soon(isTrue: () => boolean): Promise<void> {
+  for (const deadlineMs = performance.now() + 30_000; !isTrue(); ) {
+    if (performance.now() > deadlineMs) throw new Error('waited 30 s in vain');
+    await new Promise((resolve) => setTimeout(resolve, 1));
+  }
+}
+
+async function idle(world: World): Promise<Row[]> {
+  const dir = await mkdtemp(join(tmpdir(), 'empty-'));
+  const entry = join(dir, 'empty.ts');
+  await writeFile(entry, 'setTimeout(() => undefined, 2 ** 31 - 1);\n');
+  const { path } = await buildTarget(hostTarget(), dir, { entry });
+  const empty = Bun.spawn([path], { cwd: dir });
+  try {
+    const run = await world.start();
+    const pid = pidOf(run);
+    await new Promise((resolve) => setTimeout(resolve, 5000));
+    const before = [switches(pid), switches(empty.pid)] as const;
+    await new Promise((resolve) => setTimeout(resolve, idleSeconds * 1000));
+    const [ours, its] = [switches(pid) - before[0], switches(empty.pid) - before[1]];
+    const MB = (bytes: number) => `${Math.round(bytes / 1e6)}`;
+    const memory = (figure: string, name: 'VmRSS' | 'RssAnon'): Row => ({
+      figure,
+      ours: MB(memoryOf(pid, name)),
+      other: `${MB(memoryOf(empty.pid, name))}, empty program`,
+      compared: `+${MB(memoryOf(pid, name) - memoryOf(empty.pid, name))}`,
+      aim: '',
+    });
+    return [
+      memory('idle RSS, MB', 'VmRSS'),
+      memory('of it anonymous, MB', 'RssAnon'),
+      {
+        figure: `wake-ups in ${idleSeconds} s`,
+        ours: `${ours}`,
+        other: `${its}, empty program`,
+        compared: `${ours - its}`,
+        aim: '<= 5 more',
+      },
+    ];
+  } finally {
+    empty.kill();
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+function pidOf({ child }: Run): number {
+  if (child.pid === undefined) throw new Error('the executable does not run');
+  return child.pid;
+}
+
+/** How often the threads of a process have gone to sleep, which is how often they were woken. */
+function switches(pid: number): number {
+  const tasks = readdirSync(`/proc/${pid}/task`);
+  const count = (task: string) =>
+    /^voluntary_ctxt_switches:\s+(\d+)/m.exec(readFileSync(`/proc/${pid}/task/${task}/status`, 'utf8'))?.[1];
+  return tasks.reduce((sum, task) => sum + Number(count(task) ?? 0), 0);
+}
+
+/** Memory after the first tenth of many deltas, and after all of them. */
+async function growth(world: World): Promise<Row> {
+  const run = await world.start();
+  const { sandbox } = world;
+  sandbox.s3.store.createBucket(quietBucket);
+  await sandbox.s3.store.put(quietBucket, 'same', 'same\n');
+  const value = { url: `s3://${quietBucket}/same`, hash: sha256('same\n'), size: 5 };
+  let early = 0;
+  for (let count = 1; count <= deltas; count += 1) {
+    sandbox.desire('test-thing', { s3: { ...value, count } });
+    if (count % 20 === 0)
+      await until('the report', () =>
+        JSON.stringify(world.reported('s3') ?? null).includes(`"count":${count}`),
+      );
+    if (count === deltas / 10) early = memoryOf(pidOf(run), 'VmRSS');
+  }
+  const late = memoryOf(pidOf(run), 'VmRSS');
+  const MB = (bytes: number) => (bytes / 1e6).toFixed(1);
+  return {
+    figure: `RSS after ${deltas} deltas, MB`,
+    ours: MB(late),
+    other: `${MB(early)}, after ${deltas / 10}`,
+    compared: `+${MB(late - early)}`,
+    aim: 'no growth',
+  };
+}
+
+async function size(): Promise<Row> {
+  const { bytes, runtimeBytes } = await buildTarget(hostTarget(), 'dist');
+  const MB = (value: number) => (value / 1e6).toFixed(2);
+  return {
+    figure: 'executable, MB',
+    ours: MB(bytes),
+    other: `${MB(runtimeBytes)}, Bun`,
+    compared: `+${MB(bytes - runtimeBytes)}`,
+    aim: '<= +2.5',
+  };
+}

@@ -1,0 +1,61 @@
+/** What several connections bring over a link with a round-trip time, where each has its own speed. */
+import { join } from 'node:path';
+import type { JsonObject } from '../../src/core/json.ts';
+import { scenario } from '../support/world.ts';
+import { Bench, ours } from './compare.ts';
+import { inTurn, median, spread } from './measure.ts';
+
+export interface Link {
+  rttMs: number;
+  bytesPerSecond: number;
+}
+
+const link: Link = { rttMs: 200, bytesPerSecond: 10_000_000 };
+const sizeBytes = 200_000_000;
+const connections = 4;
+const rounds = 3;
+
+/** A slow link to a port. */
+export async function slowLink(
+  port: number,
+  { rttMs, bytesPerSecond }: Link,
+): Promise<{ port: number; stop: () => void }> {
+  const program = join(import.meta.dir, 'slow-link.ts');
+  const child = Bun.spawn([process.execPath, program, String(port), String(rttMs), String(bytesPerSecond)], {
+    stdout: 'pipe',
+  });
+  for await (const text of child.stdout) {
+    return { port: Number(new TextDecoder().decode(text)), stop: () => child.kill() };
+  }
+  throw new Error('the link did not start');
+}
+
+/** 200 MB at 200 ms, 10 MB/s a connection: one connection, four of ours, four of the others. */
+export async function links(): Promise<JsonObject[]> {
+  const rows: JsonObject[] = [];
+  await scenario(async (world) => {
+    const bench = await Bench.start(world, sizeBytes);
+    const slow = await slowLink(bench.port, link);
+    bench.origin = `https://127.0.0.1:${slow.port}`;
+    try {
+      const contenders = await bench.contenders(connections);
+      contenders.set(`${ours}, 1 connection`, () => bench.ours(1));
+      const results = await inTurn(rounds, contenders);
+      const walls = new Map(
+        [...results].map(([name, costs]) => [name, costs.map(({ wallSeconds }) => wallSeconds)]),
+      );
+      const one = median(walls.get(`${ours}, 1 connection`) ?? []);
+      for (const [client, values] of walls) {
+        rows.push({
+          client,
+          'wall s': spread(values),
+          'times one connection': Number((one / median(values)).toFixed(2)),
+        });
+      }
+    } finally {
+      slow.stop();
+      await bench.stop();
+    }
+  });
+  return rows;
+}

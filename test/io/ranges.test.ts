@@ -1,0 +1,214 @@
+import { expect, test } from 'bun:test';
+import type { Artifact } from '../../src/core/artifact.ts';
+import type { AgentError } from '../../src/core/errors.ts';
+import { createRanges } from '../../src/io/ranges.ts';
+import type { GetObject, ObjectAnswer, ObjectRequest } from '../../src/io/s3.ts';
+import { bytesOf, caught, sha256Of } from '../support/io-helpers.ts';
+
+const mebibyte = 1024 * 1024;
+const object = bytesOf(40 * mebibyte);
+const etag = '"etag-1"';
+const never = new AbortController().signal;
+const noSignature = { signature: null, sequence: null };
+const unsized: Artifact = { url: 's3://bucket/key', bucket: 'bucket', key: 'key', sha256: sha256Of(object) };
+const artifact: Artifact = { ...unsized, size: object.length };
+
+type Play = (request: ObjectRequest, signal: AbortSignal) => ObjectAnswer | Promise<ObjectAnswer> | undefined;
+
+/** An S3 in memory that answers as it should unless the play of a test answers first. */
+class FakeS3 {
+  readonly requests: ObjectRequest[] = [];
+  open = 0;
+  mostOpen = 0;
+  play: Play = () => undefined;
+
+  readonly get: GetObject = async (request, signal) => {
+    this.requests.push(request);
+    const played = await this.play(request, signal);
+    if (played !== undefined) return played;
+    if (request.ifMatch !== undefined && request.ifMatch !== etag) return { kind: 'changed' };
+    return this.answer(request, signal);
+  };
+
+  /** The bytes that were asked for, or the first of them and an end that comes too soon. */
+  answer({ offset, length }: ObjectRequest, signal: AbortSignal, sent = length): ObjectAnswer {
+    const end = sent === undefined ? object.length : Math.min(object.length, offset + sent);
+    const kind = offset === 0 && length === undefined ? 'full' : 'rest';
+    const facts = { first: offset, size: object.length, etag, signature: noSignature };
+    return { kind, ...facts, body: this.#body(offset, end, signal) };
+  }
+
+  #body(offset: number, end: number, signal: AbortSignal): ReadableStream<Uint8Array<ArrayBuffer>> {
+    let at = offset;
+    this.open += 1;
+    this.mostOpen = Math.max(this.mostOpen, this.open);
+    return new ReadableStream(
+      {
+        pull: async (controller) => {
+          await new Promise((resolve) => setTimeout(resolve, 0));
+          if (signal.aborted) controller.error(signal.reason);
+          else if (at >= end) {
+            this.open -= 1;
+            controller.close();
+          } else {
+            const next = Math.min(end, at + mebibyte / 4);
+            controller.enqueue(object.slice(at, next));
+            at = next;
+          }
+        },
+      },
+      { highWaterMark: 0 },
+    );
+  }
+}
+
+interface Read {
+  bytes: Uint8Array;
+  error?: AgentError;
+}
+
+async function read(answer: ObjectAnswer): Promise<Read> {
+  if (!('body' in answer)) throw new Error(answer.kind);
+  const reader = answer.body.getReader();
+  const chunks: Uint8Array[] = [];
+  const drain = async (): Promise<void> => {
+    for (;;) {
+      const { done, value } = await reader.read();
+      if (done) return;
+      chunks.push(value);
+    }
+  };
+  try {
+    await drain();
+    return { bytes: Buffer.concat(chunks) };
+  } catch {
+    return { bytes: Buffer.concat(chunks), error: await caught(reader.read()) };
+  }
+}
+
+function rangesOf(s3: FakeS3, connections = 4): GetObject {
+  return createRanges({ getObject: s3.get, connections });
+}
+
+test('a large object comes in order from several ranges, each pinned to the ETag of the first', async () => {
+  const s3 = new FakeS3();
+  const answer = await rangesOf(s3)({ artifact, offset: 0 }, never);
+  expect(answer).toMatchObject({ kind: 'full', first: 0, size: object.length, etag });
+  const { bytes } = await read(answer);
+  expect(sha256Of(bytes)).toBe(artifact.sha256);
+  const pinned = s3.requests.slice(6);
+  expect(pinned.length).toBeGreaterThan(5);
+  expect(new Set(pinned.map(({ ifMatch }) => ifMatch))).toEqual(new Set([etag]));
+  expect(s3.mostOpen).toBeGreaterThanOrEqual(4);
+  expect(s3.requests.reduce((sum, { length = 0 }) => sum + length, 0)).toBe(object.length);
+});
+
+test.each([
+  ['one connection', 1, artifact],
+  ['a small object', 4, { ...artifact, size: mebibyte }],
+  ['an object of unknown size', 4, unsized],
+])('%s is asked for as a whole', async (_, connections, wanted) => {
+  const s3 = new FakeS3();
+  await rangesOf(s3, connections)({ artifact: wanted, offset: 0 }, never);
+  expect(s3.requests).toEqual([{ artifact: wanted, offset: 0 }]);
+});
+
+test('a part is gone on with by one range alone, until 16 MiB have come', async () => {
+  const s3 = new FakeS3();
+  s3.play = ({ offset }) => {
+    if (offset < 16 * mebibyte) expect(s3.open).toBe(0);
+    return undefined;
+  };
+  const answer = await rangesOf(s3)({ artifact, offset: 1000, ifMatch: etag }, never);
+  expect(answer).toMatchObject({ kind: 'rest', first: 1000 });
+  expect(s3.requests).toHaveLength(1);
+  const { bytes } = await read(answer);
+  expect(bytes.length).toBe(object.length - 1000);
+});
+
+test('what came before a cut is read, and what had run ahead of it is not fetched again', async () => {
+  const s3 = new FakeS3();
+  const get = rangesOf(s3);
+  const cutAt = 2 * mebibyte;
+  s3.play = (request, signal) =>
+    request.offset === cutAt ? s3.answer(request, signal, mebibyte / 2) : undefined;
+  const first = await read(await get({ artifact, offset: 0 }, never));
+  expect(first.error?.code).toBe('NETWORK');
+  expect(first.bytes.length).toBe(cutAt + mebibyte / 2);
+
+  s3.play = () => undefined;
+  const asked = s3.requests.length;
+  const second = await read(await get({ artifact, offset: first.bytes.length, ifMatch: etag }, never));
+  expect(sha256Of(Buffer.concat([first.bytes, second.bytes]))).toBe(artifact.sha256);
+  expect(s3.requests[asked]).toMatchObject({ offset: first.bytes.length, length: mebibyte / 2 });
+  const again = s3.requests.slice(asked).reduce((sum, { length = 0 }) => sum + length, 0);
+  expect(again).toBeLessThan(second.bytes.length);
+});
+
+test('what had run ahead is not used for another ETag', async () => {
+  const s3 = new FakeS3();
+  const get = rangesOf(s3);
+  s3.play = (request, signal) =>
+    request.offset === 2 * mebibyte ? s3.answer(request, signal, 0) : undefined;
+  await read(await get({ artifact, offset: 0 }, never));
+  s3.play = () => undefined;
+  expect(await get({ artifact, offset: mebibyte, ifMatch: '"other"' }, never)).toEqual({ kind: 'changed' });
+});
+
+const oddAnswers: Array<[string, Partial<ObjectAnswer> & { kind: ObjectAnswer['kind'] }]> = [
+  ['412', { kind: 'changed' }],
+  ['200', { kind: 'full' }],
+  ['another Content-Range', { kind: 'rest', first: 5 }],
+  ['another ETag', { kind: 'rest', etag: '"etag-2"' }],
+  ['another size', { kind: 'rest', size: 7 }],
+];
+test.each(oddAnswers)(
+  'a range that is answered by %s ends the attempt after what came before it',
+  async (_, odd) => {
+    const s3 = new FakeS3();
+    s3.play = (request, signal) =>
+      request.offset === mebibyte ? Object.assign(s3.answer(request, signal), odd) : undefined;
+    const { bytes, error } = await read(await rangesOf(s3)({ artifact, offset: 0 }, never));
+    expect(error).toMatchObject({ code: 'S3', retry: 'soon' });
+    expect(bytes.length).toBe(mebibyte);
+  },
+);
+
+test('a server that knows no ranges is asked for the whole', async () => {
+  const s3 = new FakeS3();
+  s3.play = (_, signal) => s3.answer({ artifact, offset: 0 }, signal);
+  const { bytes } = await read(await rangesOf(s3)({ artifact, offset: 0 }, never));
+  expect(sha256Of(bytes)).toBe(artifact.sha256);
+  expect(s3.requests.at(-1)).toEqual({ artifact, offset: 0 });
+});
+
+test('a body that nobody reads holds no more than 10 MiB and a chunk of each range', async () => {
+  const s3 = new FakeS3();
+  let sent = 0;
+  s3.play = (request, signal) => {
+    const answer = s3.answer(request, signal);
+    if (!('body' in answer)) return answer;
+    const counted = answer.body.pipeThrough(
+      new TransformStream<Uint8Array<ArrayBuffer>, Uint8Array<ArrayBuffer>>({
+        transform(chunk, controller) {
+          sent += chunk.length;
+          controller.enqueue(chunk);
+        },
+      }),
+    );
+    return { ...answer, body: counted };
+  };
+  const answer = await rangesOf(s3, 16)({ artifact, offset: 0 }, never);
+  await new Promise((resolve) => setTimeout(resolve, 300));
+  expect(sent).toBeLessThanOrEqual(10 * mebibyte + (30 * mebibyte) / 2);
+  if ('body' in answer) await answer.body.cancel();
+});
+
+test('cancelling the body ends every range', async () => {
+  const s3 = new FakeS3();
+  const signals: AbortSignal[] = [];
+  s3.play = (_, signal) => void signals.push(signal);
+  const answer = await rangesOf(s3)({ artifact, offset: 0 }, never);
+  if ('body' in answer) await answer.body.cancel();
+  expect(signals.every(({ aborted }) => aborted)).toBe(true);
+});
