@@ -93,6 +93,8 @@ const bunTransport: Transport = (tls, proxy): BunFetchRequestInit => ({
   decompress: false,
   keepalive: false,
   timeout: false,
+  // Outranks BUN_CONFIG_VERBOSE_FETCH, which prints the session token.
+  verbose: false,
   // Both outrank HTTPS_PROXY and NO_PROXY of the environment.
   proxy: proxy === undefined ? false : { url: urlOf(proxy), respectNoProxy: false },
   // An explicit `true` outranks NODE_TLS_REJECT_UNAUTHORIZED.

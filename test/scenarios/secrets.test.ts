@@ -4,7 +4,7 @@ import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { type AddressInfo, createServer } from 'node:net';
 import { join } from 'node:path';
 import { configure } from '../support/hostile-servers.ts';
-import { type Run, scenario, sha256, type World } from '../support/world.ts';
+import { executable, type Run, scenario, sha256, type World } from '../support/world.ts';
 
 const debug = { config: { log: { level: 'debug' } } };
 
@@ -97,3 +97,19 @@ test('the password of a proxy is not told, also where the proxy says it back', (
       proxy.close();
     }
   }, debug));
+
+test('the runtime prints no request with its token, though its environment asks for it', async () => {
+  const path = await executable();
+  await scenario(
+    async (world) => {
+      await world.put('test.txt', 'hoge\n');
+      const variables = ['BUN_CONFIG_VERBOSE_FETCH=curl', 'DEBUG=*', 'NODE_DEBUG=tls,http,net'];
+      const run = await world.run([...variables, path, '--config', world.device.configPath]);
+      await world.inSync(sha256('hoge\n'));
+      await run.stop();
+      expectNoneTold(world, [run]);
+      expect(run.log + run.output).not.toMatch(/x-amz-security-token|AWS4-HMAC/i);
+    },
+    { ...debug, command: ['env'] },
+  );
+});
