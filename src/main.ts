@@ -70,9 +70,7 @@ async function rollback({
 }
 
 async function printUnit({ configPath, user }: Extract<Invocation, { kind: 'unit' }>): Promise<number> {
-  // The unit gives this variable, so that a configuration without a stateDir has its state there.
-  const env = { STATE_DIRECTORY: '/var/lib/shadow-agent' };
-  const loaded = await loadConfig({ configPath, flags: {}, env, cwd: process.cwd() });
+  const loaded = await load({ configPath, flags: {} });
   return loaded.ok ? print(await unit(loaded.config, configPath, user)) : refuse(loaded);
 }
 

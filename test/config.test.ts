@@ -1,8 +1,10 @@
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { resolveAcross } from '../src/config/checks.ts';
 import type { Flags } from '../src/config/flags.ts';
 import { loadConfig } from '../src/config.ts';
+import { readAccounts } from '../src/io/accounts.ts';
 import {
   type ConfigDir,
   configOf,
@@ -140,6 +142,21 @@ describe('a sound configuration', () => {
     expect(configOf(await loadConfig(options)).stateDir).toBe('/run/a');
     await at.load(sampleConfig({ stateDir: 'here' }));
     expect(configOf(await loadConfig(options)).stateDir).toBe(join(at.dir, 'here'));
+  });
+
+  test.each([
+    ['/etc/shadow-agent', '/var/lib/shadow-agent'],
+    ['/etc', '/etc/state'],
+    ['/etc/a/b', '/etc/a/b/state'],
+    ['/home/pi', '/home/pi/state'],
+  ])('of a file in %s has its state in %s', async (baseDir, stateDir) => {
+    const around = {
+      baseDir,
+      configPath: join(baseDir, 'agent.json'),
+      env: {},
+      accounts: await readAccounts(),
+    };
+    expect((await resolveAcross({}, around)).stateDir).toBe(stateDir);
   });
 
   test('may begin with a byte order mark', async () => {

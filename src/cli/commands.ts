@@ -111,8 +111,7 @@ export const commands: readonly Command[] = [
     ],
     summary: 'print a hardened systemd unit for a configuration',
     about: `The unit runs the agent as an unprivileged user who may write to no more than the directories of this
-configuration. Its first lines say what to type before. Where the configuration sets no stateDir, the
-state is in /var/lib/shadow-agent. Make the unit anew when paths or owners change.`,
+configuration. Its first lines say what to type before. Make the unit anew when paths or owners change.`,
     options: [
       configOption,
       {

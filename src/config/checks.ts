@@ -112,7 +112,10 @@ function stateDirOf(raw: JsonObject, { env, baseDir }: Surroundings): string {
   if (configured !== undefined) return resolve(baseDir, configured);
   // systemd.exec: one absolute path for each StateDirectory, parted by colons.
   const given = env['STATE_DIRECTORY']?.split(':')[0];
-  return given !== undefined && isAbsolute(given) ? given : join(baseDir, 'state');
+  if (given !== undefined && isAbsolute(given)) return given;
+  // hier(7): what is configured in /etc has its state in /var/lib. A service and whoever asks for its status agree so.
+  const [, name] = /^\/etc\/([^/]+)$/.exec(baseDir) ?? [];
+  return name === undefined ? join(baseDir, 'state') : join('/var/lib', name);
 }
 
 function metricsFileOf(raw: JsonObject, { baseDir }: Surroundings): string | undefined {

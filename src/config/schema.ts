@@ -200,7 +200,7 @@ export const entries = {
   ),
   stateDir: v.exactOptional(
     text(
-      "Directory of the agent's own state; by default $STATE_DIRECTORY, else `state` beside the config file",
+      "Directory of the agent's own state; by default $STATE_DIRECTORY, for a file in /etc/NAME /var/lib/NAME, else `state` beside it",
       '/var/lib/shadow-agent',
       parsePath,
     ),

@@ -95,7 +95,9 @@ function preface({
     '',
     `  useradd --system --no-create-home --shell /usr/sbin/nologin ${name}`,
     `  chown ${name} ${shellWord(key)} && chmod 400 ${shellWord(key)}`,
-    `  chmod a+r ${[configPath, ...certificates].map(shellWord).join(' ')}`,
+    `  chmod a+r ${unique([configPath, ...certificates])
+      .map(shellWord)
+      .join(' ')}`,
     ...directories.map(
       (path) => `  install -d -o ${name} ${shellWord(path)}    # or let it write there as a group`,
     ),
