@@ -167,6 +167,7 @@ class Agent {
     const getObject = createRanges({
       getObject: single,
       connections: maxBytesPerSecond > 0 ? 1 : connections,
+      clock,
     });
     const throttle = new Throttle(clock, maxBytesPerSecond);
     this.#throttle = throttle;

@@ -11,6 +11,8 @@ const mebibyte = 1024 * 1024;
 /** Below this, one request is quicker than several. */
 export const leastParallelBytes = 16 * mebibyte;
 const mostBytes = 4 * mebibyte;
+/** Of a range that comes alone. */
+const mostAloneBytes = 64 * mebibyte;
 const leastBytes = mebibyte;
 const firstBytes = mebibyte;
 
@@ -34,6 +36,7 @@ export function firstSpans(size: number, connections: number): Span[] {
 /** The next range: towards the end ever shorter ones, so that all connections end together. */
 export function nextSpan(start: number, size: number, connections: number, limit = size): Span {
   const share = Math.ceil((size - start) / connections);
-  const bytes = Math.max(leastBytes, Math.min(mostBytes, share));
+  const most = connections === 1 ? mostAloneBytes : mostBytes;
+  const bytes = Math.max(leastBytes, Math.min(most, share));
   return { start, end: Math.min(limit, start + bytes) };
 }

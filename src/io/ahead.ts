@@ -21,9 +21,9 @@ interface Kept {
 }
 
 /** So much is held at most, of all downloads together, besides what is read next. */
-const mostBytes = 10 * 1024 * 1024;
+const mostBytes = 8 * 1024 * 1024;
 /** With this much, no further range is asked for. */
-const roomBytes = 8 * 1024 * 1024;
+const roomBytes = 6 * 1024 * 1024;
 
 /** What ranges have brought and nobody has read yet. All downloads share it. */
 export class Ahead {

@@ -6,7 +6,8 @@ import type { Artifact } from '../core/artifact.ts';
 import { AgentError } from '../core/errors.ts';
 import { firstSpans, leastParallelBytes, nextSpan, type Span } from '../core/ranges.ts';
 import { Ahead, type Chunk, isBusy, type Segment } from './ahead.ts';
-import { createPool, type Pool } from './runtime.ts';
+import type { Clock } from './clock.ts';
+import { Pool } from './runtime.ts';
 import type { GetObject, ObjectAnswer, ObjectRequest } from './s3.ts';
 
 type Answer = Extract<ObjectAnswer, { kind: 'full' | 'rest' }>;
@@ -16,16 +17,20 @@ const mebibyte = 1024 * 1024;
 const mostLeadBytes = 2 * mebibyte;
 /** What an attempt that goes on with a part must bring before it asks for more than one range: its link was cut. */
 const provenBytes = 16 * mebibyte;
+/** At this speed, bytes a second, the device has enough to do with one range at a time. */
+const plenty = 100 * mebibyte;
 
 export interface RangesOptions {
   getObject: GetObject;
   /** How many ranges are received at a time, by all downloads together. */
   connections: number;
+  clock: Clock;
 }
 
 /** A GET that fetches what is large in ranges; the desired state must tell the size. Everything else goes as it is. */
-export function createRanges({ getObject, connections }: RangesOptions): GetObject {
-  const shared: Shared = { getObject, connections, ahead: new Ahead() };
+export function createRanges(options: RangesOptions): GetObject {
+  const { getObject, connections } = options;
+  const shared: Shared = { ...options, ahead: new Ahead() };
   return async (request, signal) => {
     const { artifact, offset, length, ifMatch, ifNoneMatch } = request;
     const rest = (artifact.size ?? 0) - offset;
@@ -50,7 +55,7 @@ class RangedObject {
   readonly #stop = new AbortController();
   readonly #outer: AbortSignal;
   readonly #signal: AbortSignal;
-  readonly #pool: Pool = createPool();
+  readonly #pool = new Pool();
   readonly #source: string;
   /** In order and without a gap, from the first byte that was not read. */
   #segments: Segment[] = [];
@@ -58,6 +63,7 @@ class RangedObject {
   #asked: number;
   /** Bytes that came in this attempt. */
   #came = 0;
+  readonly #startedMs: number;
   readonly #facts = Promise.withResolvers<Facts>();
   #known: Facts | undefined;
   #kept: Segment[] = [];
@@ -68,6 +74,7 @@ class RangedObject {
     this.#outer = signal;
     this.#signal = AbortSignal.any([signal, this.#stop.signal]);
     this.#asked = request.offset;
+    this.#startedMs = shared.clock.nowMs();
     this.#source = sourceOf(request.artifact);
     this.#facts.promise.catch(() => undefined);
   }
@@ -104,6 +111,17 @@ class RangedObject {
     if ('body' in answer) answer.body.cancel().catch(() => undefined);
     else if (this.#request.offset > 0) return answer;
     return await this.#shared.getObject(this.#request, this.#outer);
+  }
+
+  /** A range that is read waits for its reader, one that is not read for room. */
+  #isAhead(segment: Segment): boolean {
+    if (this.#stop.signal.aborted) return false;
+    return segment === this.#segments[0] ? segment.held >= mebibyte : this.#shared.ahead.isFull;
+  }
+
+  #isPlenty(): boolean {
+    const ms = this.#shared.clock.nowMs() - this.#startedMs;
+    return this.#came * 1000 > plenty * ms;
   }
 
   #add(span: Span): Segment {
@@ -146,8 +164,7 @@ class RangedObject {
     const bytes = Math.min(segment.end, this.#known?.size ?? segment.end) - segment.start;
     try {
       for (;;) {
-        while (ahead.isFull && segment !== this.#segments[0] && !this.#stop.signal.aborted)
-          await ahead.changes();
+        while (this.#isAhead(segment)) await ahead.changes();
         const { done, value } = await reader.read();
         if (done || this.#stop.signal.aborted) break;
         got += value.length;
@@ -218,8 +235,10 @@ class RangedObject {
       }
       const isWaiting = isProven ? isBusy : ({ ended }: Segment) => !ended;
       const isNeeded = !this.#segments.some(isWaiting);
-      if (!isNeeded && (!isProven || !ahead.hasRoom || ahead.active >= connections)) return;
-      void this.#receive(this.#add(nextSpan(this.#asked, known.size, connections, kept?.start)));
+      if (!isNeeded && (!isProven || this.#isPlenty() || !ahead.hasRoom || ahead.active >= connections))
+        return;
+      const lanes = this.#isPlenty() ? 1 : connections;
+      void this.#receive(this.#add(nextSpan(this.#asked, known.size, lanes, kept?.start)));
     }
   }
 

@@ -19,10 +19,20 @@ export interface FetchOptions {
   pool?: Pool;
 }
 
-/** Connections for requests that follow each other closely. */
-export interface Pool {
-  /** Ends those that are idle. */
-  close(): void;
+/** Connections for requests to one server that follow each other closely. Deno has none: each request has its own. */
+export class Pool {
+  #session: Bun.FetchSession | undefined;
+
+  /** What a fetch takes besides. The certificates are parsed once. */
+  options({ tls, ...rest }: BunFetchRequestInit): BunFetchRequestInit {
+    this.#session ??= new Bun.FetchSession({ tls });
+    return { ...rest, keepalive: true, session: this.#session };
+  }
+
+  /** Ends connections that are idle. */
+  close(): void {
+    this.#session?.close();
+  }
 }
 
 /** A GET over one kind of connection. */
@@ -62,10 +72,10 @@ export function createFetch(
     const identity = typeof tls === 'function' ? await tls() : tls;
     const { host, port } = serverOf(new URL(url));
     const proxy = route(host, port);
+    const options = transport(identity, proxy);
     try {
       return await fetch(url, {
-        ...transport(identity, proxy),
-        ...pooled(pool),
+        ...(pool === undefined || deno !== undefined ? options : pool.options(options)),
         headers,
         signal,
         redirect: 'manual',
@@ -75,15 +85,6 @@ export function createFetch(
     }
   };
   return Object.assign(get, { route });
-}
-
-/** Makes an empty pool. Deno has none: there each request has its own connection. */
-export function createPool(): Pool {
-  return deno === undefined ? new Bun.FetchSession() : { close: () => undefined };
-}
-
-function pooled(pool: Pool | undefined): BunFetchRequestInit {
-  return deno === undefined && pool instanceof Bun.FetchSession ? { keepalive: true, session: pool } : {};
 }
 
 /** What a fetch takes besides, in the words of the runtime. */

@@ -88,8 +88,11 @@ export class Bench {
     return all;
   }
 
-  /** The whole program from its start to its end: connect, read the shadow, credentials, download, install, report. */
-  async ours(connections?: number): Promise<Row> {
+  /**
+   * The whole program from its start to its end: connect, read the shadow, credentials, download, install, report.
+   * @param wrapper a program that runs it
+   */
+  async ours(connections?: number, wrapper: string[] = []): Promise<Row> {
     const { device, sandbox } = this.#world;
     await rm(join(device.dir, 'state'), { recursive: true, force: true });
     await rm(this.#world.path(), { force: true });
@@ -97,7 +100,10 @@ export class Bench {
     sandbox.shadows.update('test-thing', undefined, new TextEncoder().encode('{"state":{"reported":null}}'));
     const flags = ['--s3-endpoint', this.#job.origin, '--log-level', 'warning'];
     if (connections !== undefined) flags.push('--s3-connections', String(connections));
-    return await this.#run([await executable(), '--once', '--config', device.configPath, ...flags], {});
+    return await this.#run(
+      [...wrapper, await executable(), '--once', '--config', device.configPath, ...flags],
+      {},
+    );
   }
 
   async #run(command: string[], env: Record<string, string>): Promise<Row> {

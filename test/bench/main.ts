@@ -3,6 +3,7 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
 import { aboveAim } from './aims.ts';
+import { check } from './check.ts';
 import { compare } from './compare.ts';
 import { fleet } from './fleet.ts';
 import { footprint } from './footprint.ts';
@@ -20,6 +21,7 @@ interface Entry {
 }
 
 const benches: Record<string, Entry> = {
+  check: { about: 'figures that are the same on every machine; fails where one is worse', run: check },
   compare: { about: 'one object beside curl, boto3 and the AWS CLI: time, CPU, memory, bytes', run: compare },
   fleet: { about: 'what 1,000 devices ask of each service after one upload', run: fleet },
   idle: { about: 'what an agent that has nothing to do sends and gets in a month', run: idle },

@@ -1,0 +1,63 @@
+/** Figures of one download of 256 MiB that are the same on every machine: it fails where one of them gets worse. */
+import { readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { buildTarget, hostTarget } from '../../build.ts';
+import type { JsonObject } from '../../src/core/json.ts';
+import { program } from '../support/tools.ts';
+import { scenario, type World } from '../support/world.ts';
+import { Bench } from './compare.ts';
+import { memoryOf } from './measure.ts';
+
+const bytes = 2 ** 28;
+const MB = 1e6;
+const mostExecutableMB = 3.5;
+
+/** A figure, and what it may be at most; main.ts fails where it is more. */
+interface Figure {
+  play: string;
+  ratio: number;
+  aim: number;
+}
+
+export async function check(): Promise<JsonObject[]> {
+  const figures: Figure[] = [];
+  await scenario(async (world) => void figures.push(...(await download(world))));
+  const { bytes: size, runtimeBytes } = await buildTarget(hostTarget(), 'dist');
+  figures.push({
+    play: 'executable, MB more than Bun',
+    ratio: (size - runtimeBytes) / MB,
+    aim: mostExecutableMB,
+  });
+  return figures.map(({ ratio, ...rest }) => ({ ...rest, ratio: Number(ratio.toFixed(3)) }));
+}
+
+async function download(world: World): Promise<Figure[]> {
+  const idle = await idleBytes(world);
+  const bench = await Bench.start(world, bytes);
+  try {
+    const { wireBytes, writtenBytes, peakBytes } = await bench.ours();
+    const log = join(world.sandbox.dir, 'calls');
+    const calls = 'trace=pwrite64,fdatasync,fsync';
+    await bench.ours(undefined, [program('strace').path, '-f', '-qq', '-o', log, '-e', calls]);
+    const made = readFileSync(log, 'utf8').split('\n');
+    const count = (...names: string[]) =>
+      made.filter((line) => names.some((name) => line.includes(`${name}(`))).length;
+    return [
+      { play: 'bytes on the wire / size', ratio: wireBytes / bytes, aim: 1.001 },
+      { play: 'bytes written / size', ratio: writtenBytes / bytes, aim: 1.005 },
+      { play: 'writes a MB', ratio: count('pwrite64') / (bytes / MB), aim: 6 },
+      { play: 'syncs', ratio: count('fdatasync', 'fsync'), aim: 90 },
+      { play: 'peak RSS above idle, MB', ratio: (peakBytes - idle) / MB, aim: 40 },
+    ];
+  } finally {
+    await bench.stop();
+  }
+}
+
+async function idleBytes(world: World): Promise<number> {
+  const run = await world.start();
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  const idle = memoryOf(run.child.pid ?? 0, 'VmRSS');
+  await run.stop();
+  return idle;
+}
