@@ -10,6 +10,7 @@ import { footprint } from './footprint.ts';
 import { idle } from './idle.ts';
 import { links } from './links.ts';
 import { soak } from './soak.ts';
+import { speed } from './speed.ts';
 import { transfer } from './transfer.ts';
 
 /** A bench gives back its figures, one object for each row of the table. */
@@ -34,6 +35,7 @@ const benches: Record<string, Entry> = {
     about: '200 MB over a link of 200 ms with 10 MB/s a connection, with 1 and 4 connections',
     run: links,
   },
+  speed: { about: "compare, links and footprint, as the README's table in dist/bench-speed.md", run: speed },
   transfer: { about: 'bytes that a file costs over a link that is cut every 7 MB', run: transfer },
 };
 
