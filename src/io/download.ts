@@ -171,6 +171,8 @@ class Transfer {
         this.#job.onProgress(part.length, size);
         await this.#job.throttle?.pass(piece.length, this.#job.signal);
       }
+      const failed = await this.#syncing;
+      if (failed !== undefined) throw failed;
     } finally {
       intake.cancel();
       await this.#syncing;

@@ -37,19 +37,19 @@ export interface InstallJob {
  *
  * @returns the stamp of the installed file, and whether the file that it replaced is kept: it is not where there is no
  * room for it
- * @throws AgentError INSTALL, and the part is still there, or DISK_FULL, and it is not; the target is what it was, or
- * new where only its directory could not be synced
+ * @throws AgentError INSTALL, and the part is still there unless its sync failed, or DISK_FULL, and it is not; the target
+ * is what it was, or new where only its directory could not be synced
  */
 export async function install(job: InstallJob): Promise<{ stamp: FileStamp; kept: boolean }> {
   const { part, target, mode, owner, previousPath, mustKeep = false, announce } = job;
   try {
     const old = await lookAt(target);
     if (old?.isDirectory()) throw isDirectory(target);
-    await part.handle.sync();
+    await part.seal();
     const kept = previousPath !== undefined && (await keep(target, old, previousPath, mustKeep));
     await announce?.(kept);
     await dress(part.handle, old, mode, owner);
-    await part.handle.sync();
+    await part.seal();
     const before = stampOf(await part.handle.stat({ bigint: true }));
     await assertNamed(part);
     await rename(part.path, target);

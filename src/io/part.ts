@@ -153,13 +153,32 @@ export class Part {
     }
   }
 
-  /** Makes all that was appended outlast a power cut. */
+  /** Makes all that was appended outlast a power cut. @throws as `seal` */
   async sync(): Promise<void> {
+    await this.#persist(() => this.handle.datasync());
     try {
-      await this.handle.datasync();
       await syncDirectory(dirname(this.path));
     } catch (error) {
       throw diskError(error, `Cannot write to ${dirname(this.path)}`);
+    }
+  }
+
+  /** The same for its mode and owner, but not for its name. @throws AgentError INSTALL or DISK_FULL; the part is gone */
+  async seal(): Promise<void> {
+    await this.#persist(() => this.handle.sync());
+  }
+
+  /**
+   * After a sync that failed Linux may take the pages for written and the next sync succeeds: what was read back from
+   * memory until now need not be on the disk, and nothing would tell.
+   */
+  async #persist(sync: () => Promise<void>): Promise<void> {
+    try {
+      await sync();
+    } catch (error) {
+      await this.handle.truncate(0).catch(() => undefined);
+      await remove(this.path).catch(() => undefined);
+      throw diskError(error, `Cannot write ${this.path} to the disk`);
     }
   }
 

@@ -1,12 +1,12 @@
 import { afterAll, beforeAll, expect } from 'bun:test';
-import { lstatSync, readFileSync } from 'node:fs';
+import { lstatSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { type Bench, newMode, oldMode } from '../support/durability-bench.ts';
+import { failing, strace } from '../support/durability-faults.ts';
 import { benchAt, copied, next, type Start, update } from '../support/durability-starts.ts';
-import { program, toolTest } from '../support/tools.ts';
-import { type Run, World } from '../support/world.ts';
+import { toolTest } from '../support/tools.ts';
+import { World } from '../support/world.ts';
 
-const strace = program('strace');
 const updated = [next, newMode] as const;
 
 let world: World;
@@ -135,15 +135,6 @@ function isLitter(name: string): boolean {
   return /\.(?:part|new)$/.test(name);
 }
 
-/** Runs the agent while some calls on a path find no room. */
-async function starved(bench: Bench, calls: string, path: string): Promise<Run> {
-  const log = join(bench.device.dir, 'strace');
-  const inject = ['-e', `trace=${calls}`, '-e', `inject=${calls}:error=ENOSPC`];
-  const run = await bench.once([strace.path, '-f', '-qq', '-o', log, '-P', path, ...inject]);
-  expect(readFileSync(log, 'utf8')).toContain('(INJECTED)');
-  return run;
-}
-
 /** With room again, one run ends it. */
 async function recovers(bench: Bench): Promise<void> {
   const run = await bench.once();
@@ -177,7 +168,7 @@ for (const { what, calls, path, ends, logs, start = update } of steps) {
       const used: number[] = [];
       const before = namesAt(bench);
       for (let attempt = 0; attempt < (isDone ? 1 : 3); attempt += 1) {
-        const run = await starved(bench, calls, path(bench));
+        const run = await failing(bench, calls, path(bench), 'ENOSPC');
         expect(run.log).toContain(logs);
         expect(run.child.exitCode, run.log).toBe(isDone ? 0 : 1);
         expect(bench.fault(isDone ? updated : oldOf(start))).toBeUndefined();
@@ -200,7 +191,7 @@ toolTest(
   'as long as the directory of the target cannot be synced, the target is not reported as installed',
   async () => {
     const bench = benchOf(update);
-    const run = await starved(bench, 'fsync', bench.dataDir);
+    const run = await failing(bench, 'fsync', bench.dataDir, 'ENOSPC');
     expect(run.log).toContain('DISK_FULL');
     expect(bench.fault(oldOf(update), updated)).toBeUndefined();
     expect(bench.isReported()).toBe(false);
