@@ -95,6 +95,10 @@ function preface({
     '',
     `  useradd --system --no-create-home --shell /usr/sbin/nologin ${name}`,
     `  chown ${name} ${shellWord(key)} && chmod 400 ${shellWord(key)}`,
+    // What was made on the operator's machine may let nobody else in.
+    `  chmod a+x ${unique([configPath, key, ...certificates].map(directoryOf))
+      .map(shellWord)
+      .join(' ')}`,
     `  chmod a+r ${unique([configPath, ...certificates])
       .map(shellWord)
       .join(' ')}`,

@@ -34,6 +34,12 @@ describe('the unit of a configuration', () => {
     expect(values(text, 'PrivateTmp')).toEqual(['yes']);
   });
 
+  test('says how the user of the service is let in to key, certificates and configuration', () => {
+    const lines = unitOf().split('\n');
+    expect(lines).toContain('#   chmod a+x /etc/shadow-agent /etc/ssl');
+    expect(lines.filter((line) => line.startsWith('#   chmod a+r '))).toHaveLength(1);
+  });
+
   test('makes its own state directory where that is not in /var/lib, and says so', () => {
     const text = unitOf({ stateDir: '/data/agent', files: [{ path: '/srv/app/a' }] });
     expect(values(text, 'StateDirectory')).toEqual([]);

@@ -1,0 +1,252 @@
+/** Every command that the documents show is run: here as it stands there, or by the test that is named. */
+import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
+import { chmod, copyFile, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
+import { createServer } from 'node:http';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { Board, boards } from './support/board.ts';
+import { pythonClients } from './support/clients-python.ts';
+import { ClientsSandbox } from './support/clients-sandbox.ts';
+import { blockOf, shellBlocks } from './support/documents.ts';
+import { fileOf, program, toolTest } from './support/tools.ts';
+import { executable } from './support/world.ts';
+
+const repository = dirname(import.meta.dir);
+
+/** Who runs the commands of a section; `here` are the tests below. */
+const runBy: Record<string, string> = {
+  'shadow-agent': '.ci/run',
+  'Set up AWS': 'here',
+  Fleets: 'here',
+  'On a board': 'here',
+  'Signed files': 'test/clients/aws-cli.test.ts',
+  Rollback: 'test/scenarios/rollback.test.ts',
+  'Update the agent itself': 'test/scenarios/self-update.test.ts',
+  'The sandbox': 'here',
+};
+
+test('every section with commands has somebody who runs them', async () => {
+  const sections = ['README.md', 'SECURITY.md'].flatMap(shellBlocks).map(({ section }) => section);
+  expect(sections.filter((section) => !Object.hasOwn(runBy, section))).toEqual([]);
+  for (const path of Object.values(runBy)) {
+    if (path !== 'here') expect((await readFile(path, 'utf8')).length).toBeGreaterThan(0);
+  }
+});
+
+test('the commands to begin with are those of package.json, and CI runs them', async () => {
+  const script = await readFile('.ci/run', 'utf8');
+  const { scripts } = JSON.parse(await readFile('package.json', 'utf8'));
+  const [first, ...more] = shellBlocks('README.md');
+  if (first === undefined) throw new Error('no commands');
+  expect(more.length).toBeGreaterThan(5);
+  const names = [...first.text.matchAll(/^npx -y bun@1\.4\.5 run (\w+)/gm)].map(([, name = '']) => name);
+  expect(names).toEqual(['demo', 'test']);
+  for (const name of names) {
+    expect(Object.keys(scripts)).toContain(name);
+    expect(script).toContain(`bun run ${name}\n`);
+  }
+});
+
+const python = await pythonClients();
+const qemu = program('qemu-aarch64-static', 'qemu-user-static');
+const boardTools = [boards(), qemu, fileOf('/usr/aarch64-linux-gnu/lib', 'libc6-arm64-cross'), ...python];
+
+/** A directory in which the reader types, with what the machine of a reader has in PATH. */
+class Desk {
+  readonly dir: string;
+  readonly bin: string;
+  readonly #env: Record<string, string | undefined>;
+
+  private constructor(dir: string, path: string, env: Record<string, string>) {
+    this.dir = dir;
+    this.bin = join(dir, 'bin');
+    this.#env = { HOME: dir, LANG: 'C.UTF-8', NO_PROXY: '*', ...env, PATH: `${this.bin}:${path}` };
+  }
+
+  static async create(path = process.env['PATH'] ?? '', env: Record<string, string> = {}): Promise<Desk> {
+    const desk = new Desk(await mkdtemp(join(tmpdir(), 'shadow-agent-desk-')), path, env);
+    await mkdir(desk.bin);
+    await symlink(join(repository, 'src'), join(desk.dir, 'src'));
+    return desk;
+  }
+
+  async program(name: string, body: string): Promise<void> {
+    await writeFile(join(this.bin, name), `#!/bin/sh\n${body}\n`);
+    await chmod(join(this.bin, name), 0o755);
+  }
+
+  /** Types commands; the first one that fails ends it. */
+  async type(commands: string, env: Record<string, string> = {}): Promise<string> {
+    const child = spawn('sh', ['-ec', commands], { cwd: this.dir, env: { ...this.#env, ...env } });
+    let output = '';
+    for (const stream of [child.stdout, child.stderr]) {
+      stream.setEncoding('utf8').on('data', (text: string) => {
+        output += text;
+      });
+    }
+    const [code] = await once(child, 'exit');
+    if (code !== 0) throw new Error(`exit ${code} of:\n${commands}\n${output}`);
+    return output;
+  }
+
+  close(): Promise<void> {
+    return rm(this.dir, { recursive: true, force: true });
+  }
+}
+
+describe('the sandbox', () => {
+  let clients: ClientsSandbox;
+  beforeAll(async () => {
+    clients = await ClientsSandbox.start();
+    await clients.sandbox.device('test-thing');
+  });
+  afterAll(() => clients.close());
+
+  toolTest(
+    python,
+    'takes the commands of its section',
+    async () => {
+      const desk = await Desk.create();
+      try {
+        await symlink(clients.sandbox.dir, join(desk.dir, '.sandbox'));
+        await writeFile(join(desk.dir, 'FILE'), 'hoge\n');
+        await desk.program('aws', `exec ${python[0]?.path} -m awscli "$@"`);
+        const commands = blockOf('The sandbox')
+          .replaceAll('bun run sandbox', `${process.execPath} src/sandbox/main.ts`)
+          .replace('[s3://bucket/key]', '');
+        const output = await desk.type(commands);
+        expect(output).toContain('/FILE');
+        expect(output).toContain('123456789012-iot-test-files');
+      } finally {
+        await desk.close();
+      }
+    },
+    120_000,
+  );
+});
+
+toolTest(
+  python,
+  'the AWS CLI takes the commands for fleets',
+  async () => {
+    const asked: string[] = [];
+    const service = createServer((request, response) => {
+      asked.push(String(request.headers['x-amz-target']).split('.').at(-1) ?? '');
+      response.end('{"Quota":{"Value":400}}');
+    }).listen(0, '127.0.0.1');
+    await once(service, 'listening');
+    const address = service.address();
+    const port = typeof address === 'object' ? address?.port : undefined;
+    const desk = await Desk.create();
+    try {
+      await desk.program('aws', `exec ${python[0]?.path} -m awscli "$@"`);
+      const output = await desk.type(blockOf('Fleets'), {
+        AWS_ENDPOINT_URL: `http://127.0.0.1:${port}`,
+        AWS_ACCESS_KEY_ID: 'a',
+        AWS_SECRET_ACCESS_KEY: 'b',
+        AWS_DEFAULT_REGION: 'us-east-1',
+      });
+      expect([output, asked]).toEqual(['400\n', ['GetServiceQuota']]);
+    } finally {
+      service.close();
+      await desk.close();
+    }
+  },
+  60_000,
+);
+
+describe('a reader of the README', () => {
+  toolTest(
+    boardTools,
+    'gets from nothing to a file on an arm64 board, and to a service there',
+    async () => {
+      const clients = await ClientsSandbox.start();
+      const board = await Board.start(qemu.path);
+      const desk = await Desk.create(`${board.bin}:${process.env['PATH']}`);
+      try {
+        await aws(desk, clients);
+        const arm64 = await executable('linux-arm64');
+        await desk.program('npx', `shift 2; exec bun "$@"`);
+        await desk.program(
+          'bun',
+          `[ "$*" = "run build --target linux-arm64" ] && mkdir -p dist && cp ${arm64} dist/`,
+        );
+
+        const [make, use] = split(blockOf('Set up AWS'), 'scp ');
+        await desk.type(make);
+        await pointAtSandbox(desk, clients);
+        expect(await desk.type(use)).toContain('hoge\n');
+
+        await desk.type('ssh board "pkill -f [t]est-thing/agent"; rm -r dist/test-thing');
+        await desk.type(provision(make), { FILE: '/var/lib/app/model.bin' });
+        await pointAtSandbox(desk, clients);
+        const [install, look] = split(blockOf('On a board'), 'ssh board shadow-agent status');
+        const output = await desk.type(install);
+        expect(output).toMatch(/^ok {4}s3 .*\/test\.txt is there/m);
+        // The service has just been started.
+        const tries = `for try in $(seq 60); do ${look.trim()} >status && break; sleep 0.5; done; cat status`;
+        const status = await desk.type(tries);
+        expect(status).toContain('/var/lib/app/model.bin');
+        expect(status).toContain('current');
+        expect(await desk.type('ssh board cat /var/lib/app/model.bin')).toBe('hoge\n');
+        expect(await desk.type('ssh board stat -c %U /var/lib/app/model.bin')).toBe('shadow-agent\n');
+      } finally {
+        await board.stop();
+        await desk.close();
+        await clients.close();
+      }
+    },
+    300_000,
+  );
+});
+
+/** The `aws` of the reader: the sandbox knows S3; what it does not know (CloudFormation, IoT's control plane) is played. */
+async function aws(desk: Desk, { sandbox }: ClientsSandbox): Promise<void> {
+  const { configPath } = await sandbox.device('test-thing');
+  const { endpoint, credentialEndpoint } = JSON.parse(await readFile(configPath, 'utf8'));
+  const given = join(desk.dir, 'given');
+  await cp(dirname(configPath), given, { recursive: true });
+  await copyFile(join(sandbox.dir, 'ca.pem'), join(given, 'ca.pem'));
+  await desk.program('curl', `for last; do :; done; cp ${given}/ca.pem "$last"`);
+  await desk.program(
+    'aws',
+    `case "$*" in
+  s3*) . ${sandbox.dir}/env && exec ${python[0]?.path} -m awscli "$@" ;;
+  "cloudformation deploy"*) [ "$4" = dist/template.yaml ] ;;
+  *"'Bucket'"*) echo 123456789012-iot-test-files ;;
+  *"'DevicePolicy'"*) echo shadow-agent-device ;;
+  *"'RoleAlias'"*) echo ${String(credentialEndpoint).split('/').at(-2)} ;;
+  *"'Property'"*) echo s3 ;;
+  *iot:Data-ATS*) echo ${endpoint} ;;
+  *iot:CredentialProvider*) echo ${String(credentialEndpoint).split('/')[0]} ;;
+  *create-keys-and-certificate*)
+    while [ $# -gt 0 ]; do
+      [ "$1" = --certificate-pem-outfile ] && cp ${given}/certificate.pem "$2"
+      [ "$1" = --private-key-outfile ] && cp ${given}/private.key "$2"
+      shift
+    done
+    echo arn:aws:iot:us-east-1:123456789012:cert/abc ;;
+esac`,
+  );
+}
+
+/** What a device of AWS need not be told: where S3 is, in which region, and whom it is to trust. */
+async function pointAtSandbox(desk: Desk, { sandbox }: ClientsSandbox): Promise<void> {
+  const path = join(desk.dir, 'dist/test-thing/agent.json');
+  const config = JSON.parse(await readFile(path, 'utf8'));
+  const s3 = { region: 'us-east-1', endpoint: sandbox.endpoints.s3, ca: 'AmazonRootCA1.pem' };
+  await writeFile(path, JSON.stringify({ ...config, s3 }));
+}
+
+/** Parts a block in front of the first line that begins so. */
+function split(block: string, start: string): [string, string] {
+  const at = block.search(new RegExp(`^${start}`, 'm'));
+  if (at < 0) throw new Error(`no line begins with ${start}`);
+  return [block.slice(0, at), block.slice(at)];
+}
+
+function provision(block: string): string {
+  return block.slice(block.indexOf('src/cloud/provision.sh'));
+}
