@@ -102,9 +102,7 @@ function preface({
     `  chmod a+r ${unique([configPath, ...certificates])
       .map(shellWord)
       .join(' ')}`,
-    ...directories.map(
-      (path) => `  install -d -o ${name} ${shellWord(path)}    # or let it write there as a group`,
-    ),
+    ...directories.map((path) => `  ${grant(path, name)}`),
     ...own.map((path) => `  install -d -m 700 -o ${name} ${shellWord(path)}`),
     `  ${program} unit --config ${shellWord(configPath)} >/etc/systemd/system/shadow-agent.service`,
     '  systemctl daemon-reload && systemctl enable --now shadow-agent',
@@ -203,8 +201,20 @@ function isBelow(path: string, roots: readonly string[]): boolean {
 }
 
 /** Directories that are there for everyone; none is made or given away. */
+/** Everybody may write there as it is. */
 function isShared(directory: string): boolean {
   return ['/', '/tmp', '/var/tmp'].includes(directory);
+}
+
+// Whoever owns one of these owns the system: the top level, programs and libraries, and what others put files into.
+const ofTheSystem =
+  /^\/([^/]+|(usr|s?bin|lib[^/]*|boot|dev|proc|sys|run)\/.*|var\/[^/]+|etc\/(systemd|ss[hl]|pam|cron|init|profile|sudoers)[^/]*(\/.*)?)$/;
+
+/** What lets the user of the service write to the directory of a target. */
+function grant(directory: string, user: string): string {
+  return ofTheSystem.test(directory)
+    ? `# ${directory} is the system's, not to be given away: keep the file in a directory of its own, or run as root`
+    : `install -d -o ${user} ${shellWord(directory)}    # or let it write there as a group`;
 }
 
 function unique(values: readonly string[]): string[] {

@@ -40,6 +40,23 @@ describe('the unit of a configuration', () => {
     expect(lines.filter((line) => line.startsWith('#   chmod a+r '))).toHaveLength(1);
   });
 
+  test.each(['/etc', '/usr/local/bin', '/opt', '/var/lib', '/lib/firmware', '/etc/cron.d', '/boot/efi'])(
+    'never gives away %s, which is the system’s',
+    (directory) => {
+      const text = unitOf({ files: [{ path: `${directory}/f` }] });
+      expect(text).not.toContain('install -d -o');
+      expect(text).toContain(`#   # ${directory} is the system's`);
+    },
+  );
+
+  test.each(['/opt/app', '/var/lib/app', '/etc/app', '/home/pi', '/srv/app/models'])(
+    'has %s given to the user of the service',
+    (directory) => {
+      const text = unitOf({ files: [{ path: `${directory}/f` }] });
+      expect(text).toContain(`#   install -d -o shadow-agent ${directory} `);
+    },
+  );
+
   test('makes its own state directory where that is not in /var/lib, and says so', () => {
     const text = unitOf({ stateDir: '/data/agent', files: [{ path: '/srv/app/a' }] });
     expect(values(text, 'StateDirectory')).toEqual([]);
