@@ -90,10 +90,10 @@ export async function update(job: UpdateJob): Promise<Updated> {
   };
 }
 
-/** Whom an install would give the file to. */
+/** Whom an install would give the file to: nobody else may have held the part open. */
 async function ownersOf({ path, owner }: FileConfig): Promise<number[]> {
   const old = await lstat(path).catch(() => undefined);
-  return [owner?.uid, old?.uid].filter((uid) => uid !== undefined);
+  return [owner?.uid ?? old?.uid].filter((uid) => uid !== undefined);
 }
 
 function signedObject({ file, getObject, target }: UpdateJob): SignedObject | undefined {

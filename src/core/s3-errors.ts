@@ -26,6 +26,8 @@ export interface RefusedRequest {
   /** `x-amz-bucket-region` and `Location` of the answer. */
   bucketRegion: string | null;
   location: string | null;
+  /** `Date` of the answer: TLS goes to S3 itself, also through a proxy, so it is the time of S3. */
+  date: string | null;
   bucket: string;
   address: S3Address;
 }
@@ -66,8 +68,8 @@ function classify(request: RefusedRequest): Classified {
     return slowS3('check the role behind the alias', { mend: 'session' });
   }
   if (body.code === 'RequestTimeTooSkewed') {
-    const remedy: Remedy | undefined =
-      body.serverTime === undefined ? undefined : { mend: 'time', serverTime: body.serverTime };
+    const serverTime = body.serverTime ?? request.date;
+    const remedy: Remedy | undefined = serverTime === null ? undefined : { mend: 'time', serverTime };
     return slowS3('set the clock of this device (NTP)', remedy);
   }
   if (isElsewhere(request)) return elsewhere(request);

@@ -7,13 +7,15 @@
 import { dirname } from 'node:path';
 import type { Artifact } from '../core/artifact.ts';
 import { AgentError } from '../core/errors.ts';
+import { isUseless, mismatch, tooLarge, wrongSize } from '../core/object-faults.ts';
 import type { DigestEngine } from './digest.ts';
 import { Intake } from './intake.ts';
 import { Part } from './part.ts';
+import { isDone } from './patience.ts';
 import type { Room, RoomClaim } from './room.ts';
 import type { GetObject, ObjectAnswer } from './s3.ts';
 import { Stall } from './stall.ts';
-import { type PartRecord, partRecord } from './state.ts';
+import { type PartRecord, partRecord, trustedBytes } from './state.ts';
 import type { Throttle } from './throttle.ts';
 
 export interface DownloadJob {
@@ -58,27 +60,23 @@ type Body = Extract<ObjectAnswer, { kind: 'full' | 'rest' }>;
 export async function download(job: DownloadJob): Promise<Part> {
   const part = await Part.open(job.path, job.digest, job.signal, {
     uids: job.uids ?? [],
-    bytes: trustedBytes(job),
+    bytes: trustedBytes(job.record, job.artifact.sha256, job.bootId),
   });
   const room = job.room.claim(dirname(job.path), job.makeRoom);
+  const transfer = new Transfer(job, part, room);
   try {
-    await new Transfer(job, part, room).run();
+    await transfer.run();
     return part;
   } catch (error) {
-    const useless =
-      error instanceof AgentError && ['HASH_MISMATCH', 'TOO_LARGE', 'DISK_FULL'].includes(error.code);
-    await (useless ? part.discard() : part.close());
+    const isKept = !isUseless(error, room.isHeldByOthers);
+    const isInTime = await transfer.end(isKept);
+    const closed = isKept ? part.close() : part.discard();
+    if (isInTime) await closed;
+    else closed.catch(() => undefined);
     throw error;
   } finally {
     room.release();
   }
-}
-
-/** After a power cut the part may hold what was never written: only what was synced is built on. */
-function trustedBytes({ record, artifact, bootId }: DownloadJob): number | undefined {
-  const isOurs = record?.sha256 === artifact.sha256;
-  if (!isOurs || record.bootId === undefined || record.bootId === bootId) return undefined;
-  return record.syncedBytes ?? 0;
 }
 
 class Transfer {
@@ -92,6 +90,9 @@ class Transfer {
   #anew: boolean;
   /** The sync that is under way, or that has failed with what it resolves to. */
   #syncing: Promise<unknown> | undefined;
+  #hasEnded = false;
+  /** Bytes that the disk has, and the state file says so. */
+  #safeBytes = 0;
 
   constructor(job: DownloadJob, part: Part, room: RoomClaim) {
     this.#job = job;
@@ -110,6 +111,9 @@ class Transfer {
 
   async run(): Promise<void> {
     const { sha256 } = this.#job.artifact;
+    const { wrongSha256 } = this.#record ?? {};
+    // An attempt that found it wrong was killed before it could remove it; what it found spares another.
+    if (this.#part.length > 0 && wrongSha256 === this.#part.hex()) await this.#part.restart();
     let resumed = this.#part.length > 0 && !this.#anew;
     while (this.#part.hex() !== sha256) {
       const body = await this.#ask();
@@ -126,6 +130,21 @@ class Transfer {
     if (fault !== undefined) await this.#refuse(fault, { size: this.#part.length });
   }
 
+  /**
+   * Ends an attempt that has failed: what is kept of it is to outlast a power cut.
+   *
+   * @returns false where the disk is too slow for one that is to stop, and still at it
+   */
+  async end(isKept: boolean): Promise<boolean> {
+    const work = async (): Promise<void> => {
+      if ((await this.#syncing) !== undefined || this.#hasEnded) return;
+      if (isKept && this.#part.length > (this.#record?.syncedBytes ?? 0)) await this.#sync();
+    };
+    const isInTime = await isDone(work(), this.#job.signal);
+    this.#hasEnded = true;
+    return isInTime;
+  }
+
   /** Asks for what is missing; where the answer does not continue the part, the part starts anew. */
   async #ask(): Promise<Body & { stall: Stall }> {
     const stall = new Stall(this.#job.stallSeconds * 1000, this.#job.signal);
@@ -134,6 +153,11 @@ class Transfer {
     if (offset > 0) {
       const answer = await getObject({ artifact, offset, ifMatch: this.#record?.etag }, stall.signal);
       if (answer.kind === 'rest' && this.#continues(answer)) return { ...answer, stall };
+      const { size: desired = offset } = artifact;
+      // The very object of the part has no more than this.
+      if (answer.kind === 'past-end' && this.#record?.etag !== undefined && offset < desired) {
+        await this.#refuse(wrongSize(offset, desired), { size: offset });
+      }
       await this.#restart();
       if (answer.kind === 'full') return { ...answer, stall };
       if (answer.kind === 'rest') answer.body.cancel().catch(() => undefined);
@@ -148,8 +172,9 @@ class Transfer {
   }
 
   #continues(answer: Body): boolean {
-    const known = this.#record?.size;
-    return answer.first === this.#part.length && (known === undefined || answer.size === known);
+    const { size = answer.size, etag } = this.#record ?? {};
+    const isSame = etag === undefined || answer.etag === undefined || answer.etag === etag;
+    return answer.first === this.#part.length && answer.size === size && isSame;
   }
 
   async #fill({ body, size, etag, stall }: Body & { stall: Stall }): Promise<void> {
@@ -161,6 +186,7 @@ class Transfer {
         size,
         syncedBytes: Math.min(this.#record?.syncedBytes ?? 0, part.length),
       });
+      this.#safeBytes = this.#record?.syncedBytes ?? 0;
       const fault = size === undefined ? undefined : this.#sizeFault(size);
       if (fault !== undefined) throw fault;
       await this.#room.take(size === undefined ? undefined : size - part.length);
@@ -175,10 +201,12 @@ class Transfer {
       if (failed !== undefined) throw failed;
     } finally {
       intake.cancel();
-      await this.#syncing;
     }
-    if (size !== undefined && part.length < size) {
-      throw new AgentError('NETWORK', `The connection to S3 ended after ${part.length} of ${size} bytes`);
+    const { sha256, size: desired } = this.#job.artifact;
+    // Where S3 does not tell the size, a clean end before the one that is desired may be a drop as well.
+    const promised = size ?? (part.hex() === sha256 ? undefined : desired);
+    if (promised !== undefined && part.length < promised) {
+      throw new AgentError('NETWORK', `The connection to S3 ended after ${part.length} of ${promised} bytes`);
     }
   }
 
@@ -196,7 +224,7 @@ class Transfer {
 
   /** A power cut costs at most `mostUnsyncedBytes`. The disk gets half of that in time, so that it is seldom waited for. */
   async #keepSynced(length: number): Promise<void> {
-    const unsynced = () => length - (this.#record?.syncedBytes ?? 0);
+    const unsynced = () => length - this.#safeBytes;
     if (unsynced() > mostUnsyncedBytes / 2) this.#syncing ??= this.#sync();
     while (unsynced() > mostUnsyncedBytes) {
       this.#syncing ??= this.#sync();
@@ -210,7 +238,8 @@ class Transfer {
     const syncedBytes = this.#part.length;
     try {
       await this.#part.sync();
-      await this.#remember({ ...this.#record, syncedBytes });
+      if (!this.#hasEnded) await this.#remember({ ...this.#record, syncedBytes });
+      this.#safeBytes = syncedBytes;
       this.#syncing = undefined;
       return undefined;
     } catch (error) {
@@ -268,22 +297,4 @@ class Transfer {
     this.#record = record;
     await saveRecord(record);
   }
-}
-
-function mismatch(artifact: Artifact, actual: string): AgentError {
-  return new AgentError('HASH_MISMATCH', `The object hashes to ${actual}, desired is ${artifact.sha256}`, {
-    hint: 'the object was overwritten or "hash" is wrong: upload it again, or correct the desired state',
-  });
-}
-
-function wrongSize(bytes: number, desired: number): AgentError {
-  return new AgentError('HASH_MISMATCH', `The object has ${bytes} bytes, desired says ${desired}`, {
-    hint: 'upload the right object, or correct "size" in the desired state',
-  });
-}
-
-function tooLarge(bytes: number, maxBytes: number): AgentError {
-  return new AgentError('TOO_LARGE', `The object has ${bytes} bytes or more, the limit is ${maxBytes}`, {
-    hint: 'raise "maxBytes" of this file in agent.json, if the device may take files of this size',
-  });
 }

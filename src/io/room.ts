@@ -32,11 +32,17 @@ export class RoomClaim {
   #missing: number | undefined;
   /** Bytes that may be written before the disk is looked at again. */
   #seen = 0;
+  #isHeldByOthers = false;
 
   constructor(claims: RoomClaim[], directory: string, makeRoom: () => Promise<boolean>) {
     this.#claims = claims;
     this.#directory = directory;
     this.#makeRoom = makeRoom;
+  }
+
+  /** It was refused for other downloads alone: there is room for it once they have ended. */
+  get isHeldByOthers(): boolean {
+    return this.#isHeldByOthers;
   }
 
   /**
@@ -87,7 +93,9 @@ export class RoomClaim {
       }
       // What other downloads hold is a matter of waiting; nothing is given up for it.
       const isShort = room < bytes + besides;
-      if (!isShort || !(await this.#makeRoom())) throw full(bytes, this.#directory, held);
+      if (isShort && (await this.#makeRoom())) continue;
+      this.#isHeldByOthers = !isShort;
+      throw full(bytes, this.#directory, held);
     }
   }
 

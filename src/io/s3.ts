@@ -153,6 +153,7 @@ async function refusalOf(
     body: parseS3Error(await readText(response, maxErrorBytes)),
     bucketRegion: response.headers.get('x-amz-bucket-region'),
     location: response.headers.get('location'),
+    date: response.headers.get('date'),
     bucket: artifact.bucket,
     address,
   });

@@ -113,6 +113,16 @@ export function partRecord(facts: { [K in keyof PartRecord]?: unknown }): PartRe
   );
 }
 
+/** After a power cut a part may hold what was never written: only so many bytes are built on; all without a limit. */
+export function trustedBytes(
+  record: PartRecord | undefined,
+  sha256: string,
+  bootId: string | undefined,
+): number | undefined {
+  if (record?.sha256 !== sha256 || record.bootId === undefined || record.bootId === bootId) return undefined;
+  return record.syncedBytes ?? 0;
+}
+
 /**
  * A failure as it is stored: one that waits long, so that a restart does not cut its wait short, and what a hook has
  * refused. One over a limit of the configuration is not: it may be another now, and to ask again costs a 304.

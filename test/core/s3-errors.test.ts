@@ -17,6 +17,7 @@ function refused(
     body: { code: '', message: '', ...body },
     bucketRegion: null,
     location: null,
+    date: null,
     bucket: 'examplebucket',
     address: aws,
     ...changes,
@@ -92,6 +93,12 @@ describe('a clock that differs', () => {
     const { error, remedy } = refused(403, { code: 'RequestTimeTooSkewed', serverTime });
     expect(remedy).toEqual({ mend: 'time', serverTime });
     expect(error.hint).toContain('clock');
+  });
+
+  test('is mended with the Date of the answer where its body tells no time', () => {
+    const date = 'Thu, 01 Jan 2026 00:00:00 GMT';
+    const { remedy } = refused(403, { code: 'RequestTimeTooSkewed' }, { date });
+    expect(remedy).toEqual({ mend: 'time', serverTime: date });
   });
 
   test('cannot be mended where S3 does not tell its own', () => {

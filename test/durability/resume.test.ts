@@ -4,7 +4,7 @@ import { type PartRecord, partRecord } from '../../src/io/state.ts';
 import { Bench, linux } from '../support/durability-bench.ts';
 import type { TracedCall } from '../support/durability-syscalls.ts';
 import { type Downloads, useDownloads } from '../support/io-download-fixture.ts';
-import { s3Answer } from '../support/io-object-server.ts';
+import { brokenOff, s3Answer } from '../support/io-object-server.ts';
 import { toolTest } from '../support/tools.ts';
 import { noise, World } from '../support/world.ts';
 
@@ -68,6 +68,22 @@ test('a part that is shorter than what was synced is taken as it is', async () =
   expect(await at.attempt({ record, bootId: 'boot-2' })).toEqual(at.object.bytes);
   expect(at.asked()).toEqual([{ range: `bytes=${inPart}-`, 'if-match': at.object.etag }]);
 });
+
+for (const end of ['a cut', 'a stop'] as const) {
+  test(`after ${end} all that is kept is synced: another boot goes on at its end`, async () => {
+    const at = fixture();
+    at.server.script = [end === 'a cut' ? at.cut(inPart) : brokenOff(at.object, inPart), s3Answer(at.object)];
+    const stop = new AbortController();
+    const onProgress = (bytes: number) => {
+      if (end === 'a stop' && bytes === inPart) stop.abort(new Error('stopped'));
+    };
+    const job = end === 'a cut' ? {} : { onProgress, signal: stop.signal };
+    await expect(at.attempt({ bootId: 'boot-1', ...job })).rejects.toThrow();
+    expect(at.record).toMatchObject({ syncedBytes: inPart, bootId: 'boot-1', etag: at.object.etag });
+    expect(await at.attempt({ bootId: 'boot-2' })).toEqual(at.object.bytes);
+    expect(at.asked()[1]).toEqual({ range: `bytes=${inPart}-`, 'if-match': at.object.etag });
+  });
+}
 
 const mebibyte = 1024 * 1024;
 const mostLostBytes = 32 * mebibyte;

@@ -64,6 +64,16 @@ describe('an object that is not the one that is desired', () => {
     expect(at.asked()[2]).toEqual({ 'if-none-match': '"wrong"' });
   });
 
+  test('costs a 304, where the attempt that found it was killed before it removed the part', async () => {
+    const at = fixture();
+    at.server.otherwise = s3Answer(wrong);
+    await caught(at.attempt());
+    await writeFile(at.partOf(), wrong.bytes);
+    expect((await caught(at.attempt())).code).toBe('HASH_MISMATCH');
+    expect(at.asked()).toEqual([{}, { 'if-none-match': '"wrong"' }]);
+    expect(await readdir(at.dir)).toEqual([]);
+  });
+
   test('without an ETag is fetched again', async () => {
     const at = fixture();
     at.server.otherwise = chunked(200, [wrong.bytes]);
@@ -96,6 +106,38 @@ describe('a size in the desired value', () => {
     at.server.script = [chunked(200, [at.object.bytes])];
     const error = await caught(at.attempt({ artifact: at.artifact({ size: 300_001 }) }));
     expect(error.code).toBe('HASH_MISMATCH');
+  });
+});
+
+describe('a body of untold length that ends cleanly before the size that is desired', () => {
+  const size = 300_000;
+
+  test('is a drop: no blame is stored, and the rest is asked for', async () => {
+    const at = fixture();
+    const { bytes, etag } = at.object;
+    at.server.script = [chunked(200, [bytes.subarray(0, 100_000)], { etag }), s3Answer(at.object)];
+    const artifact = at.artifact({ size });
+    const error = await caught(at.attempt({ artifact }));
+    expect([error.code, error.retry]).toEqual(['NETWORK', 'soon']);
+    expect(at.record?.wrongSha256).toBeUndefined();
+    expect(await at.attempt({ artifact })).toEqual(bytes);
+    expect(at.asked()[1]).toEqual({ range: 'bytes=100000-', 'if-match': etag });
+  });
+
+  test('is an object that is too short where a 416 tells so, and is then not fetched again', async () => {
+    const at = fixture();
+    const short = { bytes: bytesOf(100_000, 4), etag: '"short"' };
+    at.server.script = [chunked(200, [short.bytes], { etag: short.etag })];
+    at.server.otherwise = s3Answer(short);
+    const artifact = at.artifact({ size });
+    const codes: string[] = [];
+    for (let nth = 0; nth < 3; nth += 1) codes.push((await caught(at.attempt({ artifact }))).code);
+    expect(codes).toEqual(['NETWORK', 'HASH_MISMATCH', 'HASH_MISMATCH']);
+    expect(at.asked()).toEqual([
+      {},
+      { range: 'bytes=100000-', 'if-match': '"short"' },
+      { 'if-none-match': '"short"' },
+    ]);
   });
 });
 

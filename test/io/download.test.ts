@@ -137,6 +137,24 @@ describe('a later attempt', () => {
     await caught(at.attempt());
     expect(await at.attempt()).toEqual(bytes);
     expect(at.asked()[2]).toEqual({});
+    // Not a byte of the other object was taken.
+    expect(at.progress.map(([, size]) => size)).not.toContain(200_000);
+  });
+
+  test('asks for the whole where a 206 comes with another ETag than was asked for', async () => {
+    const at = fixture();
+    const other = bytesOf(300_000, 6);
+    at.server.script = [
+      at.cut(1000),
+      partial(other.subarray(1000), '"other"', 'bytes 1000-299999/300000'),
+      s3Answer(at.object),
+    ];
+    await caught(at.attempt());
+    const before = at.progress.length;
+    expect(await at.attempt()).toEqual(at.object.bytes);
+    expect(at.asked().slice(1)).toEqual([{ range: 'bytes=1000-', 'if-match': '"etag-1"' }, {}]);
+    expect(at.progress[before]?.[0]).toBeGreaterThan(0);
+    expect(at.records.filter(({ etag }) => etag === '"other"')).toEqual([]);
   });
 
   test('asks for the whole where the object was replaced meanwhile (412)', async () => {

@@ -156,6 +156,31 @@ for (const isTold of [true, false]) {
   );
 }
 
+toolTest([mounts], 'a part that has to wait for the room of another download is kept', () =>
+  onSmallDisk(fixture().dir, '40m', async (mounted) => {
+    const at = fixture();
+    const [one, two] = [bytesOf(26 * mebibyte, 1), bytesOf(14 * mebibyte, 2)];
+    const halves = inHalves(one, true);
+    at.server.script = [halves.answer];
+    const first = download({
+      ...jobFor(at, mounted, 'one', one),
+      onProgress: (done) => {
+        if (done === 13 * mebibyte) halves.begun.resolve();
+      },
+    });
+    await halves.begun.promise;
+    const job = jobFor(at, mounted, 'two', two);
+    await writeFile(job.path, two.subarray(0, mebibyte));
+    at.server.otherwise = s3Answer({ bytes: two, etag: '"two"' });
+    const error = await caught(download(job));
+    expect(error.code).toBe('DISK_FULL');
+    expect(error.message).toContain('held for other downloads');
+    expect((await readFile(job.path)).length).toBe(mebibyte);
+    halves.go();
+    expect(await contentOf(await first)).toEqual(one);
+  }),
+);
+
 toolTest([mounts], 'what filled the disk is gone after DISK_FULL', () =>
   onSmallDisk(fixture().dir, '1m', async (mounted) => {
     const at = fixture();

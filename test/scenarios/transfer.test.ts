@@ -32,20 +32,6 @@ onEachBroker('a link that is cut every megabyte goes on where it was cut', async
   expect(bytesSent(world, 'big')).toBeLessThan(big.length * 1.25);
 });
 
-onEachBroker('an object that is replaced in mid-download is started over, never mixed', async (world) => {
-  world.sandbox.faults.set('s3-cut', 700_000, 1);
-  const [old, fresh] = [noise(2_000_000), noise(2_000_000)];
-  await world.put('big', fresh);
-  await world.sandbox.s3.store.put(bucketName, 'other', old);
-  await world.start();
-  await world.inSync(sha256(old));
-  world.sandbox.faults.set('s3-cut', 700_000, 1);
-  // The shadow still wants the new bytes, S3 has the old ones first.
-  await world.put('big', fresh);
-  await world.inSync(sha256(fresh));
-  expect(readFileSync(world.path()).equals(fresh)).toBe(true);
-});
-
 onEachBroker('a newer desired value ends the running download, and its part goes', async (world) => {
   world.sandbox.faults.set('s3-slow', 200_000);
   await world.put('big', noise(20_000_000));

@@ -1,0 +1,30 @@
+import type { Artifact } from './artifact.ts';
+import { AgentError } from './errors.ts';
+
+/** The object is another one than is desired. */
+export function mismatch(artifact: Artifact, actual: string): AgentError {
+  return new AgentError('HASH_MISMATCH', `The object hashes to ${actual}, desired is ${artifact.sha256}`, {
+    hint: 'the object was overwritten or "hash" is wrong: upload it again, or correct the desired state',
+  });
+}
+
+/** It cannot be the one that is desired: their sizes differ, in bytes. */
+export function wrongSize(bytes: number, desired: number): AgentError {
+  return new AgentError('HASH_MISMATCH', `The object has ${bytes} bytes, desired says ${desired}`, {
+    hint: 'upload the right object, or correct "size" in the desired state',
+  });
+}
+
+/** It is over `maxBytes`. */
+export function tooLarge(bytes: number, maxBytes: number): AgentError {
+  return new AgentError('TOO_LARGE', `The object has ${bytes} bytes or more, the limit is ${maxBytes}`, {
+    hint: 'raise "maxBytes" of this file in agent.json, if the device may take files of this size',
+  });
+}
+
+/** Nothing is kept of such a download. Where others only hold the room, the part waits for it. */
+export function isUseless(error: unknown, isHeldByOthers: boolean): boolean {
+  if (!(error instanceof AgentError)) return false;
+  if (error.code === 'DISK_FULL') return !isHeldByOthers;
+  return error.code === 'HASH_MISMATCH' || error.code === 'TOO_LARGE';
+}
