@@ -103,6 +103,10 @@ function preface({
       .map(shellWord)
       .join(' ')}`,
     ...directories.map((path) => `  ${grant(path, name)}`),
+    // Only root could keep a file's owner that is not the agent.
+    ...files
+      .filter(({ path, owner }) => owner === undefined && !ofTheSystem.test(directoryOf(path)))
+      .map(({ path }) => `  [ ! -e ${shellWord(path)} ] || chown ${name}: ${shellWord(path)}`),
     ...own.map((path) => `  install -d -m 700 -o ${name} ${shellWord(path)}`),
     `  ${program} unit --config ${shellWord(configPath)} >/etc/systemd/system/shadow-agent.service`,
     '  systemctl daemon-reload && systemctl enable --now shadow-agent',

@@ -49,6 +49,18 @@ describe('the unit of a configuration', () => {
     },
   );
 
+  test('hands a file over that is there already, unless it is to be of another owner', () => {
+    const files = [
+      { path: '/srv/app/a' },
+      { path: '/srv/app/b', owner: { uid: 1, gid: 1 } },
+      { path: '/etc/motd' },
+    ];
+    const lines = unitOf({ files }).split('\n');
+    expect(lines.filter((line) => line.includes('[ ! -e '))).toEqual([
+      '#   [ ! -e /srv/app/a ] || chown shadow-agent: /srv/app/a',
+    ]);
+  });
+
   test.each(['/opt/app', '/var/lib/app', '/etc/app', '/home/pi', '/srv/app/models'])(
     'has %s given to the user of the service',
     (directory) => {
