@@ -17,14 +17,23 @@ export interface Upload {
  * The uploads that an event tells of, whether S3 sent it itself (S3 user guide, notification-content-structure) or
  * through EventBridge (ev-events). Test events, deletions and whatever else happens to objects are none.
  *
- * @throws Error when it is an event of neither kind, or one that lacks what it must have
+ * @param onMalformed takes the error of a record that lacks what it must have; its neighbours are read all the same
+ * @throws Error when it is an event of neither kind
  */
-export function uploadsOf(event: JsonValue): Upload[] {
+export function uploadsOf(event: JsonValue, onMalformed: (error: unknown) => void): Upload[] {
+  const guarded = (read: () => Upload[]) => {
+    try {
+      return read();
+    } catch (error) {
+      onMalformed(error);
+      return [];
+    }
+  };
   if (isJsonObject(event)) {
     const records = member(event, 'Records');
-    if (Array.isArray(records)) return records.flatMap(uploadOfRecord);
+    if (Array.isArray(records)) return records.flatMap((record) => guarded(() => uploadOfRecord(record)));
     if (member(event, 'Event') === 's3:TestEvent') return [];
-    if (member(event, 'source') === 'aws.s3') return uploadOfEventBridge(event);
+    if (member(event, 'source') === 'aws.s3') return guarded(() => uploadOfEventBridge(event));
   }
   throw new Error('The event is neither an S3 notification nor one of S3 through EventBridge');
 }

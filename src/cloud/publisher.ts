@@ -6,6 +6,7 @@ import type { SQSClient } from '@aws-sdk/client-sqs';
 import type { JsonValue } from '../core/json.ts';
 import { type Upload, uploadsOf } from './events.ts';
 import { queueGroup } from './group.ts';
+import { type Log, singleLines } from './log.ts';
 import { inspect } from './object.ts';
 import { releaseOf } from './release.ts';
 import { publishTo } from './shadow.ts';
@@ -31,23 +32,27 @@ export interface PublisherClients {
 
 /**
  * Makes the handler. It throws when any upload of the event could not be published, so that Lambda tries the event
- * again: what was written already is left as it is then.
+ * again: what was written already is left as it is then. Neither an upload nor a record that is malformed holds up
+ * the others.
  */
 export function createPublisher(
   settings: PublisherSettings,
   clients: PublisherClients,
-  log: (line: string) => void,
+  rawLog: Log,
 ): (event: JsonValue) => Promise<void> {
+  const log = singleLines(rawLog);
   return async (event) => {
     const failures: unknown[] = [];
-    for (const upload of uploadsOf(event)) {
-      // A key may hold line breaks, with which it would write lines of its own.
-      const name = `s3://${upload.bucket}/${upload.key}`.replace(/\p{Cc}/gu, '?');
+    const failed = (name: string, error: unknown) => {
+      log(`${name}: failed: ${String(error)}`);
+      failures.push(error);
+    };
+    for (const upload of uploadsOf(event, (error) => failed('a record of the event', error))) {
+      const name = `s3://${upload.bucket}/${upload.key}`;
       try {
         log(`${name}: ${await publish(settings, clients, upload)}`);
       } catch (error) {
-        log(`${name}: failed: ${String(error)}`);
-        failures.push(error);
+        failed(name, error);
       }
     }
     if (failures.length === 1) throw failures[0];

@@ -1,7 +1,8 @@
-import { isJsonObject, type JsonObject, type JsonValue, member } from '../core/json.ts';
+import { createHash } from 'node:crypto';
+import { isJsonObject, type JsonObject, type JsonValue } from '../core/json.ts';
 import type { Upload } from './events.ts';
 
-/** What the publisher writes to `desired.<property>`. The agent mirrors all of it in `reported`. */
+/** What the publisher knows of an upload. */
 export interface Release {
   /** `s3://bucket/key` */
   url: string;
@@ -11,10 +12,7 @@ export interface Release {
   size: number;
   /** Null, which removes it from the shadow, where the bucket keeps no versions. */
   versionId: string | null;
-  /**
-   * With `uploadedAt` it tells whether a later event is older news. They lie beside what they belong to, so one
-   * write with the shadow's version changes all or nothing, and whoever deletes the value deletes them too.
-   */
+  /** With `uploadedAt` it tells whether a later event is older news. */
   sequencer: string;
   uploadedAt: string;
 }
@@ -43,21 +41,52 @@ export function compareSequencers(a: string, b: string): number {
   return left === right ? 0 : (left ?? '') < (right ?? '') ? -1 : 1;
 }
 
+/** Which key a sequencer is of: the start of a SHA-256 of the URL, as a shadow has little room and a key may be long. */
+function sequencerKeyOf(url: string): string {
+  return createHash('sha256').update(url).digest('hex').slice(0, 16);
+}
+
 /**
- * Tells whether a release is newer than what the shadow desires now. Uploads of one key are ordered by their
- * sequencers. These do not compare between keys, where the time of the upload decides, and sequencers only settle a
- * tie: any rule does that gives every order of arrival the same end. A value that somebody else wrote is older.
+ * What is written to `desired.<property>` in the place of `current`; the agent mirrors all of it in `reported`. The
+ * marks of the upload lie beside what they belong to, so one write with the shadow's version changes all or nothing.
+ * They name their key apart from the URL, which somebody may overwrite by hand. `uploadedAt` never goes back while
+ * the key stays: else an upload of another key could win between two of this one.
+ *
+ * @returns undefined where `current` is as new
  */
-export function isNewer(release: Release, current: JsonValue | undefined): boolean {
-  if (!isJsonObject(current)) return true;
-  const sequencer = member(current, 'sequencer');
-  if (typeof sequencer !== 'string') return true;
-  const uploadedAt = member(current, 'uploadedAt');
-  const isOtherKey = member(current, 'url') !== release.url;
-  if (isOtherKey && typeof uploadedAt === 'string' && uploadedAt !== release.uploadedAt) {
-    return release.uploadedAt > uploadedAt;
+export function desiredOf(release: Release, current: JsonValue | undefined): JsonObject | undefined {
+  const sequencerKey = sequencerKeyOf(release.url);
+  const marks = marksOf(current);
+  if (marks === undefined) return { ...release, sequencerKey };
+  if (marks.sequencerKey !== sequencerKey) {
+    return isLater(release, marks) ? { ...release, sequencerKey } : undefined;
   }
-  return compareSequencers(release.sequencer, sequencer) > 0;
+  if (compareSequencers(release.sequencer, marks.sequencer) <= 0) return undefined;
+  const uploadedAt = release.uploadedAt > marks.uploadedAt ? release.uploadedAt : marks.uploadedAt;
+  return { ...release, uploadedAt, sequencerKey };
+}
+
+type Marks = Pick<Release, 'sequencer' | 'uploadedAt'> & { sequencerKey: string };
+
+/**
+ * The marks of the last upload that was written. A value that somebody has changed by hand keeps them: it is newer than
+ * that upload, and older than any later one. One without marks is older than any.
+ */
+function marksOf(current: JsonValue | undefined): Marks | undefined {
+  const { sequencer, uploadedAt, sequencerKey }: JsonObject =
+    current !== undefined && isJsonObject(current) ? current : {};
+  if (typeof sequencer !== 'string' || typeof uploadedAt !== 'string') return undefined;
+  return typeof sequencerKey === 'string' ? { sequencer, uploadedAt, sequencerKey } : undefined;
+}
+
+/**
+ * Orders uploads of two keys. Their sequencers do not compare, so the time decides, and sequencers only settle a tie.
+ * Together with the order by sequencers within a key this is one order of all uploads as long as the times of each
+ * key's uploads follow its sequencers, which S3 does not promise.
+ */
+function isLater(release: Release, marks: Marks): boolean {
+  if (release.uploadedAt !== marks.uploadedAt) return release.uploadedAt > marks.uploadedAt;
+  return compareSequencers(release.sequencer, marks.sequencer) > 0;
 }
 
 /** A message of the queue between publisher and writer: one publication for some things. */
@@ -65,8 +94,14 @@ export interface Page extends Publication {
   things: string[];
 }
 
+/** The characters that JSON has as they are and SQS does not take. Source: SQS API, SendMessage, MessageBody. */
+const refusedBySqs = /[\uFFFE\uFFFF]/g;
+
 export function formatPage(page: Page): string {
-  return JSON.stringify(page);
+  return JSON.stringify(page).replace(
+    refusedBySqs,
+    (character) => `\\u${character.charCodeAt(0).toString(16)}`,
+  );
 }
 
 /** @throws Error when the text is no page */

@@ -6,7 +6,7 @@ import {
   UpdateThingShadowCommand,
 } from '@aws-sdk/client-iot-data-plane';
 import { isJsonObject, type JsonObject, type JsonValue, member } from '../core/json.ts';
-import { isNewer, type Publication } from './release.ts';
+import { desiredOf, type Publication } from './release.ts';
 
 /** Others write too: the device reports, and other uploads come. */
 const maxAttempts = 8;
@@ -27,7 +27,6 @@ export async function publishTo(
     const payload = new TextEncoder().encode(JSON.stringify(document));
     await client.send(new UpdateThingShadowCommand({ ...names, payload }));
   };
-  const desired = { [property]: { ...release } };
   let isMade = false;
   for (let attempt = 1; attempt <= maxAttempts; attempt += 1) {
     const shadow = await read(client, names);
@@ -38,10 +37,12 @@ export async function publishTo(
       isMade = true;
       continue;
     }
-    if (shadow !== undefined && !isNewer(release, member(shadow.desired, property))) return 'kept';
+    const value = desiredOf(release, shadow === undefined ? undefined : member(shadow.desired, property));
+    if (value === undefined) return 'kept';
     try {
       // Where an empty update makes no shadow, this one does.
-      await update({ state: { desired }, ...(shadow === undefined ? {} : { version: shadow.version }) });
+      const state = { desired: { [property]: value } };
+      await update({ state, ...(shadow === undefined ? {} : { version: shadow.version }) });
       return 'written';
     } catch (error) {
       if (!(error instanceof ConflictException)) throw error;

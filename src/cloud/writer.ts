@@ -2,7 +2,8 @@
 import type { IoTDataPlaneClient } from '@aws-sdk/client-iot-data-plane';
 import type { SQSClient } from '@aws-sdk/client-sqs';
 import { isJsonObject, type JsonValue, member } from '../core/json.ts';
-import { paceOf, paceRequests } from './pace.ts';
+import { type Log, singleLines } from './log.ts';
+import { type PaceClock, paceOf, paceRequests } from './pace.ts';
 import { enqueue } from './queue.ts';
 import { type Page, parsePage } from './release.ts';
 import { publishTo } from './shadow.ts';
@@ -36,9 +37,11 @@ const concurrency = 50;
 export function createWriter(
   settings: WriterSettings,
   clients: WriterClients,
-  log: (line: string) => void,
+  rawLog: Log,
+  clock?: PaceClock,
 ): (event: JsonValue) => Promise<BatchResponse> {
-  paceRequests(clients.shadows, paceOf(settings.requestsPerSecond));
+  const log = singleLines(rawLog);
+  paceRequests(clients.shadows, paceOf(settings.requestsPerSecond, clock));
   const slot = slotsOf(concurrency);
 
   /** @returns the things that failed */

@@ -25,6 +25,9 @@ const batchSchema = v.object({
   ),
 });
 
+/** What a message must not have. Source: SQS API, SendMessage, MessageBody: what XML 1.0 has no place for. */
+const refused = /[^\t\n\r\u{20}-\u{D7FF}\u{E000}-\u{FFFD}\u{10000}-\u{10FFFF}]/u;
+
 /** Starts what the publisher needs besides S3 and shadows: ListThingsInThingGroup of AWS IoT, SendMessageBatch of SQS. */
 export async function startControlPlane({
   groups,
@@ -48,16 +51,23 @@ export async function startControlPlane({
 function sendMessages(queue: Queue, { body }: ApiRequest): HttpAnswer {
   const batch = v.safeParse(batchSchema, JSON.parse(new TextDecoder().decode(body)));
   if (!batch.success) return failure(400, 'The batch is malformed');
-  const Successful = batch.output.Entries.map(({ Id, MessageBody }) => ({
-    Id,
-    MessageId: queue.send(MessageBody).messageId,
-    MD5OfMessageBody: md5(MessageBody),
+  const { Entries } = batch.output;
+  const Successful = Entries.filter(({ MessageBody }) => !refused.test(MessageBody)).map(
+    ({ Id, MessageBody }) => ({
+      Id,
+      MessageId: queue.send(MessageBody).messageId,
+      MD5OfMessageBody: md5(MessageBody),
+    }),
+  );
+  const Failed = Entries.filter(({ MessageBody }) => refused.test(MessageBody)).map(({ Id }) => ({
+    ...{ Id, SenderFault: true, Code: 'InvalidMessageContents' },
+    Message: 'Invalid binary character was found in the message body',
   }));
-  return { status: 200, body: { Successful, Failed: [] } };
+  return { status: 200, body: { Successful, Failed } };
 }
 
 function listThings(groups: ThingGroups, group: string, query: URLSearchParams): HttpAnswer {
-  const things = groups.list(group);
+  const things = groups.list(group, query.get('recursive') === 'true');
   if (things === undefined) return failure(404, `Thing group ${group} does not exist`);
   const maxResults = Number(query.get('maxResults') ?? 25);
   const start = Number(query.get('nextToken') ?? 0);

@@ -1,10 +1,23 @@
 /** What the publisher reads out of events, who gets it, and which release is newer. */
 import { expect, test } from 'bun:test';
-import { uploadsOf } from '../../src/cloud/events.ts';
-import { compareSequencers, formatPage, isNewer, parsePage, type Release } from '../../src/cloud/release.ts';
+import { uploadsOf as read, type Upload } from '../../src/cloud/events.ts';
+import {
+  compareSequencers,
+  desiredOf,
+  formatPage,
+  parsePage,
+  type Release,
+} from '../../src/cloud/release.ts';
 import { targetOf } from '../../src/cloud/target.ts';
-import type { JsonObject } from '../../src/core/json.ts';
+import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import { oddKeys } from '../support/odd-keys.ts';
+
+/** The uploads of an event that is whole. */
+function uploadsOf(event: JsonValue): Upload[] {
+  return read(event, (error) => {
+    throw error;
+  });
+}
 
 /** A record as the S3 user guide shows it (notification-content-structure). */
 function record(object: JsonObject, eventName = 'ObjectCreated:Put'): JsonObject {
@@ -95,6 +108,18 @@ test.each([
   expect(() => uploadsOf(event)).toThrow('The event');
 });
 
+test('a malformed record does not cost its neighbours', () => {
+  const errors: string[] = [];
+  const records = [record({ key: '100%' }), record({ key: 'good' }), record({ sequencer: 'xyz' }), null];
+  const uploads = read({ Records: records }, (error) => errors.push(String(error)));
+  expect(uploads.map(({ key }) => key)).toEqual(['good']);
+  expect(errors).toEqual([
+    "Error: The event's key is not percent-encoded: 100%",
+    "Error: The event's sequencer is not hexadecimal: xyz",
+    'Error: The event has a record that is not from S3',
+  ]);
+});
+
 test('a rule names one thing, one group, or leaves it to the key', () => {
   expect(targetOf('things/a:b_c-d', 'any/key')).toEqual({ kind: 'thing', name: 'a:b_c-d' });
   expect(targetOf('groups/fleet', 'things/a/file')).toEqual({ kind: 'group', name: 'fleet' });
@@ -136,31 +161,76 @@ const release: Release = {
   uploadedAt: '2019-09-03T19:37:27.192Z',
 };
 
-test('of two uploads the later one is newer, whichever came first', () => {
-  const laterKey = { ...release, sequencer: '0055AED6DCD90281E6' };
-  const otherKey = {
-    ...release,
-    url: 's3://bucket/other',
-    sequencer: '00',
-    uploadedAt: '2020-01-01T00:00:00.000Z',
-  };
-  const sameTime = { ...release, url: 's3://bucket/other', sequencer: '0055AED6DCD90281E6' };
-  for (const later of [laterKey, otherKey, sameTime]) {
-    expect(isNewer(later, { ...release })).toBe(true);
-    expect(isNewer(release, { ...later })).toBe(false);
+/** What is desired after these releases, each arriving in its turn. */
+function after(...releases: Release[]): JsonObject | undefined {
+  return releases.reduce<JsonObject | undefined>(
+    (current, one) => desiredOf(one, current) ?? current,
+    undefined,
+  );
+}
+
+const at = (second: number) => `2020-01-01T00:00:0${second}.000Z`;
+const a1: Release = { ...release, url: 's3://bucket/a', sequencer: '01', uploadedAt: at(5) };
+const a2: Release = { ...a1, hash: 'cd'.repeat(32), sequencer: '02', uploadedAt: at(3) };
+const b: Release = { ...release, url: 's3://bucket/b', sequencer: '00', uploadedAt: at(4) };
+
+test('of two uploads of one key the sequencer decides, whatever their times, and whichever comes first', () => {
+  for (const order of [
+    [a1, a2],
+    [a2, a1],
+    [a1, a2, a1],
+  ]) {
+    expect(after(...order)).toMatchObject({ hash: a2.hash, sequencer: '02' });
   }
-  expect(isNewer(release, { ...release })).toBe(false);
+  expect(desiredOf(a1, after(a1))).toBeUndefined();
 });
 
-test('a value that somebody else wrote, and none, are older', () => {
-  for (const other of [undefined, null, 'text', [], {}, { url: 's3://bucket/key', hash: 'x' }]) {
-    expect(isNewer(release, other)).toBe(true);
+test('of two keys the time decides, and sequencers only within one moment', () => {
+  const c = { ...b, url: 's3://bucket/c', sequencer: '09', uploadedAt: at(3) };
+  for (const order of [
+    [b, c],
+    [c, b],
+  ]) {
+    expect(after(...order)).toMatchObject({ url: b.url, uploadedAt: at(4) });
   }
+  const tied = { ...c, uploadedAt: at(4) };
+  for (const order of [
+    [b, tied],
+    [tied, b],
+  ]) {
+    expect(after(...order)).toMatchObject({ url: c.url });
+  }
+});
+
+test('an upload whose time S3 dates back is not overtaken by one of another key', () => {
+  expect(after(a1, a2)).toMatchObject({ hash: a2.hash, uploadedAt: at(5) });
+  expect(after(a1, a2, b, a1)).toMatchObject({ hash: a2.hash });
+});
+
+test('a value without the marks of an upload is older than any', () => {
+  const unmarked = { url: 's3://bucket/key', hash: 'x', sequencer: 'FF', uploadedAt: at(9) };
+  for (const other of [undefined, null, 'text', [], {}, unmarked]) {
+    expect(desiredOf(release, other)).toMatchObject({ ...release });
+  }
+});
+
+test('a key desired by hand, over the marks of another one, takes the next real upload of either', () => {
+  // As the shadow service merges it.
+  const byHand = { ...after({ ...a1, sequencer: '0F' }), url: b.url, hash: 'by hand' };
+  expect(desiredOf({ ...a1, sequencer: '0F' }, byHand)).toBeUndefined();
+  expect(desiredOf(b, byHand)).toBeUndefined();
+  expect(desiredOf({ ...b, uploadedAt: at(6) }, byHand)).toMatchObject({ hash: b.hash });
+  expect(desiredOf({ ...a1, sequencer: '10' }, byHand)).toMatchObject({ url: a1.url });
 });
 
 test('a page goes through the queue as it is, and anything else is refused', () => {
   const page = { property: 's3', shadowName: 'files', release, things: ['a', 'b'] };
-  expect(parsePage(formatPage(page))).toEqual(page);
+  for (const key of ['key', ...oddKeys]) {
+    const odd = { ...page, release: { ...release, url: `s3://bucket/${key}` } };
+    expect(parsePage(formatPage(odd))).toEqual(odd);
+    // SQS API, SendMessage: all that XML 1.0 has a place for.
+    expect(formatPage(odd)).toMatch(/^[\t\n\r\u{20}-\u{D7FF}\u{E000}-\u{FFFD}\u{10000}-\u{10FFFF}]+$/u);
+  }
   const broken = [{}, { ...page, things: [1] }, { ...page, release: { ...release, size: 'x' } }, [], null];
   for (const other of broken) expect(() => parsePage(JSON.stringify(other))).toThrow('The message');
 });

@@ -2,6 +2,7 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import type { Route } from '../../src/sandbox/lambdas.ts';
 import { bucketName } from '../../src/sandbox/sandbox.ts';
+import { oddKeys } from '../support/odd-keys.ts';
 import { Published, thing } from '../support/published.ts';
 import { sha256 } from '../support/world.ts';
 
@@ -19,13 +20,42 @@ describe('a group', () => {
     const things = names(1000);
     world.sandbox.groups.add('fleet', things);
     world.sandbox.lambdas.route(group);
+    const { queue } = world.sandbox.lambdas;
+    const send = queue.send;
+    const pages: number[] = [];
+    queue.send = (body) => {
+      pages.push(JSON.parse(body).things.length);
+      return send.call(queue, body);
+    };
     await world.put('fleet/model.bin', 'model');
     await world.sandbox.lambdas.idle();
+    expect(pages).toEqual(Array(40).fill(25));
     expect(things.filter((name) => world.hashOf(name) !== sha256('model'))).toEqual([]);
     const reads = world.sandbox.s3.requests.filter(({ key }) => key === 'fleet/model.bin');
     expect(reads.map(({ method }) => method)).toEqual(['HEAD', 'GET']);
     expect(world.sandbox.lambdas.queue.deadLetters).toEqual([]);
   }, 60_000);
+
+  test('the things of child groups get it too, and those of a parent do not', async () => {
+    world.sandbox.groups.add('all', ['elsewhere']);
+    world.sandbox.groups.add('fleet', ['here', 'both'], 'all');
+    world.sandbox.groups.add('child', ['below', 'both'], 'fleet');
+    world.sandbox.groups.add('grandchild', ['deep'], 'child');
+    await world.deliver(await world.eventsOf([['fleet/a', 'nested']]), group);
+    const hashes = ['here', 'both', 'below', 'deep', 'elsewhere'].map((name) => world.hashOf(name));
+    expect(hashes).toEqual([...Array(4).fill(sha256('nested')), undefined]);
+    expect(world.log).toContain(`s3://${bucketName}/fleet/a: 4 things of the group fleet queued`);
+  });
+
+  test('a key of every odd kind comes through the queue', async () => {
+    world.sandbox.groups.add('fleet', ['board']);
+    for (const key of oddKeys) {
+      await world.deliver(await world.eventsOf([[key, `content of ${key}`]]), group);
+      expect([key, world.hashOf('board')]).toEqual([key, sha256(`content of ${key}`)]);
+      expect(world.desired('board')).toMatchObject({ url: `s3://${bucketName}/${key}` });
+    }
+    expect(world.sandbox.lambdas.deadLetters).toEqual([]);
+  });
 
   test('two uploads at once leave each thing with the later one', async () => {
     const things = names(60);

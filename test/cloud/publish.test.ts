@@ -21,6 +21,7 @@ describe('one thing', () => {
       hash: sha256('hoge\n'),
       size: 5,
       sequencer: expect.stringMatching(/^[0-9A-F]+$/),
+      sequencerKey: sha256(`s3://${bucketName}/dir/hoge.txt`).slice(0, 16),
       uploadedAt: expect.stringMatching(/^\d{4}-\d\d-\d\dT[\d:.]+Z$/),
     });
   });
@@ -181,6 +182,8 @@ describe('one thing', () => {
     await world.deliver(await world.eventsOf([['key', 'two']]));
     stop();
     expect(world.hashOf()).toBe(sha256('two'));
+    // In the same run of the function: Lambda's retry would hide it.
+    expect(world.log).toEqual(Array(2).fill(`s3://${bucketName}/key: thing test-thing written`));
     expect(world.sandbox.shadow('test-thing')?.['state']).toMatchObject({ reported: { disturbed: true } });
   });
 
@@ -236,6 +239,23 @@ describe('one thing', () => {
     await world.put('a\nb', 'odd');
     await world.sandbox.lambdas.idle();
     expect(world.log).toContain(`s3://${bucketName}/a?b: thing test-thing written`);
+  });
+
+  test('a malformed record holds up no neighbour; the event comes again and is a dead letter in the end', async () => {
+    const [good] = await world.eventsOf([['key', 'one']]);
+    const records = Array.isArray(good?.['Records']) ? good['Records'] : [];
+    const event = { Records: [{ eventSource: 'aws:s3', eventName: 'ObjectCreated:Put' }, ...records] };
+    await world.deliver([event]);
+    expect(world.hashOf()).toBe(sha256('one'));
+    expect(world.sandbox.lambdas.deadLetters).toEqual([event]);
+    expect(world.log).toContain('a record of the event: failed: Error: The event has no s3.bucket.name');
+  });
+
+  test('a key that is desired by hand over an upload of another one takes its own next upload', async () => {
+    await world.deliver(await world.eventsOf([['a', '1']]));
+    world.sandbox.desire('test-thing', { s3: { url: `s3://${bucketName}/b`, hash: 'by hand' } });
+    await world.deliver(await world.eventsOf([['b', '2']]));
+    expect(world.hashOf()).toBe(sha256('2'));
   });
 
   test('an event that fails three times goes to the dead letters whole', async () => {

@@ -18,6 +18,7 @@ export const oddKeys = [
   'trailing/',
   'a&b=c;d,e:f@g$h',
   'tab\tkey',
+  'noncharacters\uFFFE\uFFFF',
   '.hidden/..dots/...',
 ];
 
