@@ -1,5 +1,5 @@
 /** Random faults against the executable with steady uploads. After each round there is quiet, and all must be in sync. */
-import { randomBytes } from 'node:crypto';
+import { createCipheriv, randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { JsonObject } from '../../src/core/json.ts';
@@ -79,7 +79,7 @@ async function round(world: World, links: Links, random: () => number) {
   let uploads = 0;
   let hash = '';
   while (Date.now() < untilMs) {
-    const body = randomBytes(50_000 + Math.floor(random() * 800_000));
+    const body = bytesOf(50_000 + Math.floor(random() * 800_000), random);
     hash = sha256(body);
     await world.put('soak', body);
     uploads += 1;
@@ -170,7 +170,7 @@ function slopeOf(points: ReadonlyArray<readonly [x: number, y: number]>): number
   return under === 0 ? 0 : Math.round((over / under) * 10) / 10;
 }
 
-/** Mulberry32: the same seed gives the same faults. */
+/** Mulberry32: the same seed gives the same faults and files; when each comes hangs on the machine. */
 function seeded(seed: number): () => number {
   let state = seed >>> 0;
   return () => {
@@ -179,6 +179,13 @@ function seeded(seed: number): () => number {
     value ^= value + Math.imul(value ^ (value >>> 7), value | 61);
     return ((value ^ (value >>> 14)) >>> 0) / 4_294_967_296;
   };
+}
+
+/** Bytes that no compression makes smaller; the same seed gives the same. */
+function bytesOf(length: number, random: () => number): Buffer {
+  const key = Buffer.alloc(16);
+  for (let at = 0; at < key.length; at += 4) key.writeUInt32BE(Math.floor(random() * 4_294_967_296), at);
+  return createCipheriv('aes-128-ctr', key, Buffer.alloc(16)).update(Buffer.alloc(length));
 }
 
 function pick<T>(values: readonly [T, ...T[]] | readonly T[], random: () => number): T {
