@@ -30,7 +30,9 @@ export interface UnitRequest {
 
 /** Variables that turn the runtime into something else, print secrets, or change whom it trusts. */
 export const dangerousVariables = [
-  ...['BUN_OPTIONS', 'BUN_BE_BUN', 'BUN_INSPECT', 'BUN_INSPECT_PRELOAD', 'BUN_CONFIG_VERBOSE_FETCH'],
+  ...['BUN_OPTIONS', 'BUN_BE_BUN', 'BUN_INSPECT', 'BUN_INSPECT_CONNECT_TO', 'BUN_INSPECT_PRELOAD'],
+  ...['BUN_CONFIG_VERBOSE_FETCH', 'BUN_CRASH_REPORT_URL', 'BUN_ENABLE_CRASH_REPORTING', 'NODE_CHANNEL_FD'],
+  'BUN_FEATURE_FLAG_INTERNAL_FOR_TESTING',
   ...['NODE_OPTIONS', 'NODE_TLS_REJECT_UNAUTHORIZED', 'NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR'],
   ...['SSLKEYLOGFILE', 'LD_PRELOAD', 'LD_LIBRARY_PATH', 'LD_AUDIT', 'DEBUG', 'MQTTJS_SOCKS_PROXY'],
 ];

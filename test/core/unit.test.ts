@@ -119,6 +119,32 @@ describe('the unit of a configuration', () => {
     expect(text).not.toMatch(/^LimitAS=/m);
   });
 
+  test('unsets what turns the executable into something else, sends of it elsewhere, or changes whom it trusts', () => {
+    expect(values(unitOf(), 'UnsetEnvironment')[0]?.split(' ').sort()).toEqual([
+      'BUN_BE_BUN',
+      'BUN_CONFIG_VERBOSE_FETCH',
+      'BUN_CRASH_REPORT_URL',
+      'BUN_ENABLE_CRASH_REPORTING',
+      'BUN_FEATURE_FLAG_INTERNAL_FOR_TESTING',
+      'BUN_INSPECT',
+      'BUN_INSPECT_CONNECT_TO',
+      'BUN_INSPECT_PRELOAD',
+      'BUN_OPTIONS',
+      'DEBUG',
+      'LD_AUDIT',
+      'LD_LIBRARY_PATH',
+      'LD_PRELOAD',
+      'MQTTJS_SOCKS_PROXY',
+      'NODE_CHANNEL_FD',
+      'NODE_EXTRA_CA_CERTS',
+      'NODE_OPTIONS',
+      'NODE_TLS_REJECT_UNAUTHORIZED',
+      'SSLKEYLOGFILE',
+      'SSL_CERT_DIR',
+      'SSL_CERT_FILE',
+    ]);
+  });
+
   test('quotes what systemd would read otherwise', () => {
     const configPath = '/etc/a b/100%/$HOME/"x".json';
     const [line] = values(unitOf({ configPath }), 'ExecStart');

@@ -39,7 +39,7 @@ test('the unit is for the executable and its configuration, by their absolute pa
     expect(text).toContain('\nUser=shadow-agent\n');
   }));
 
-toolTest([analyze], 'systemd finds nothing wrong with the unit, and its exposure is 1.5 or less', () =>
+toolTest([analyze], 'systemd finds nothing wrong with the unit, and its exposure is 1.3 or less', () =>
   scenario(
     async (world) => {
       const path = await unitOf(world);
@@ -47,7 +47,7 @@ toolTest([analyze], 'systemd finds nothing wrong with the unit, and its exposure
       const { output } = run(analyze.path, 'security', '--offline=true', '--no-pager', path);
       const exposure = Number(/exposure level for \S+: ([\d.]+)/.exec(output)?.[1]);
       process.stdout.write(`  exposure ${exposure} of 10\n`);
-      expect(exposure).toBeLessThanOrEqual(1.5);
+      expect(exposure).toBeLessThanOrEqual(1.3);
     },
     { files: [{ property: 's3', path: '/srv/app/model.bin' }] },
   ),
