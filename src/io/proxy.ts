@@ -71,11 +71,26 @@ export function through(proxy: ForwardProxy | undefined): string {
   return proxy === undefined ? '' : ` through the proxy ${proxy.host}:${proxy.port}`;
 }
 
+/** A proxy that ends the connection in the place of an answer to CONNECT. */
+export function proxyCut(cause?: unknown): Unreachable {
+  const hint = 'check whether the proxy allows CONNECT to this host and port, and reaches it';
+  return new Unreachable('the proxy closed the connection without an answer', { hint, cause });
+}
+
+/** What answers in the proxy's place speaks something else, or does not come to an end. */
+export function notProxy(cause?: unknown): Unreachable {
+  return new Unreachable('what answers is no HTTP proxy', {
+    hint: 'check host and port of the proxy',
+    cause,
+  });
+}
+
 /** What a proxy's answer to CONNECT means where it is no 2xx. */
 export function proxyRefusal(proxy: ForwardProxy, status: number): Unreachable {
   const hint =
-    status === 407
-      ? `the proxy wants ${proxy.login === undefined ? 'a user and password' : 'another user or password'}: "proxy": "http://user:password@${proxy.host}:${proxy.port}"`
+    // tinyproxy says 401 of a wrong password.
+    status === 407 || status === 401
+      ? `the proxy wants ${proxy.login === undefined ? 'a user and password' : 'another user or password'}: set them in "proxy", in front of the host and an @, as user:password`
       : status === 403
         ? 'let the proxy allow CONNECT to this host and port'
         : 'check whether the proxy reaches this host and port';

@@ -1,7 +1,7 @@
 /** The only file that knows which runtime this is: Bun, Deno or Node. */
 import { getCACertificates, rootCertificates } from 'node:tls';
 import { serverOf } from './http.ts';
-import { type ForwardProxy, proxyRefusal, type Route, Unreachable } from './proxy.ts';
+import { type ForwardProxy, notProxy, proxyRefusal, type Route, Unreachable } from './proxy.ts';
 
 /** Certificates of one kind of server. PEM texts. */
 export interface TlsIdentity {
@@ -145,10 +145,20 @@ function proxyError(error: unknown, proxy: ForwardProxy): unknown {
   if (!(error instanceof Error)) return error;
   const code = 'code' in error ? error.code : undefined;
   if (code === 'ERR_PROXY_TUNNEL' && 'status' in error) return proxyRefusal(proxy, Number(error.status));
+  if (code === 'Malformed_HTTP_Response') return notProxy(error);
+  if (code === 'ECONNRESET' || code === 'ConnectionClosed') return cutBehind(error);
   if (typeof code !== 'string' || !/^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|E(?:HOST|NET)UNREACH)$/.test(code))
     return error;
   return new Unreachable(`the proxy cannot be reached: ${code}`, {
     hint: 'check host and port of the proxy',
+    cause: error,
+  });
+}
+
+/** The runtime does not say whether the tunnel stood already. */
+function cutBehind(error: Error): Unreachable {
+  return new Unreachable('the connection was closed, by the proxy or behind it: ECONNRESET', {
+    hint: 'check whether the proxy allows CONNECT to this host and port, and reaches it',
     cause: error,
   });
 }

@@ -2,7 +2,7 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { authority } from './http.ts';
-import { type ForwardProxy, proxyRefusal, Unreachable } from './proxy.ts';
+import { type ForwardProxy, notProxy, proxyCut, proxyRefusal, Unreachable } from './proxy.ts';
 
 export interface SecureOptions {
   host: string;
@@ -96,15 +96,14 @@ async function openTunnel(
         resolve(text);
       };
       socket.on('data', read);
-      socket.once('close', () =>
-        reject(new Unreachable('the proxy closed the connection without an answer')),
-      );
+      socket.once('close', () => reject(proxyCut()));
     },
-  );
+  ).catch((error: unknown) => {
+    throw error instanceof Error && 'code' in error && error.code === 'ECONNRESET' ? proxyCut(error) : error;
+  });
   const status = /^HTTP\/1\.[01] (\d{3})[ \r]/.exec(answer)?.[1];
-  if (status === undefined) {
-    throw new Unreachable('what answers is no HTTP proxy', { hint: 'check host and port of the proxy' });
-  }
+  // What comes behind an unfinished head would be taken for the server's.
+  if (status === undefined || !answer.includes('\r\n\r\n')) throw notProxy();
   if (!status.startsWith('2')) throw proxyRefusal(proxy, Number(status));
 }
 

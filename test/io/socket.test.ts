@@ -102,7 +102,13 @@ describe('a connection through a proxy', () => {
       /is no HTTP proxy/,
       /host and port of the proxy/,
     ],
-    ['cuts', 'cut', /^the proxy closed the connection without an answer$|ECONNRESET/, /^undefined$/],
+    [
+      'does not end its answer',
+      { say: `HTTP/1.1 200 OK\r\n${'x: y\r\n'.repeat(4_000)}` },
+      /is no HTTP proxy/,
+      /host and port of the proxy/,
+    ],
+    ['cuts', 'cut', /^the proxy closed the connection without an answer$/, /allows CONNECT/],
     ['stalls', 'silence', /^the proxy did not answer in 0.3 s$/, /^undefined$/],
     ['cuts what it carries', 'carry and cut', /closed|ECONNRESET|disconnected/, /^undefined$/],
   ])('where the proxy %s says so', async (_what, answer, message, hint) => {

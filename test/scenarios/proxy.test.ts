@@ -95,10 +95,15 @@ proxyTest('a wrong password is told with what to write, and mended by a restart'
   const to = `127.0.0.1:${proxy.port}`;
   const run = await world.run(['--config', world.device.configPath, '--proxy', `http://jo:wrong-one@${to}`]);
   await run.logged(
-    new RegExp(`Cannot connect to the broker \\S+ through the proxy ${to}: the proxy answers 40[137]`),
+    new RegExp(`Cannot connect to the broker \\S+ through the proxy ${to}: the proxy answers 40[17]`),
   );
+  expect(run.log).toContain('set them in \\"proxy\\"');
   expect(run.log).not.toContain('wrong-one');
-  expect(world.sandbox.broker.connects).toBe(0);
   expect(await run.stop()).toBe(0);
+  const bare = await world.run(['--config', world.device.configPath, '--proxy', `http://${to}`]);
+  await bare.logged(/the proxy answers 407/);
+  expect(bare.log).toContain('wants a user and password: set them in \\"proxy\\"');
+  expect(world.sandbox.broker.connects).toBe(0);
+  expect(await bare.stop()).toBe(0);
   expect(await readFile(world.device.configPath, 'utf8')).not.toContain('proxy');
 });
