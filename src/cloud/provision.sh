@@ -16,8 +16,9 @@ fail() {
 
 [ $# -eq 3 ] || [ $# -eq 4 ] || fail "wrong number of arguments" "src/cloud/provision.sh STACK THING DIR [GROUP]"
 stack=$1 thing=$2 dir=$3 group=${4-} file=${FILE:-/tmp/tmpfile}
+[ -n "$thing" ] || fail "the name of the thing is empty" "src/cloud/provision.sh STACK THING DIR [GROUP]"
 case $thing$group in *[!a-zA-Z0-9:_-]*) fail "no name for a thing or a group" "use a-z A-Z 0-9 : _ -" ;; esac
-case $file in *[\"\\]*) fail "FILE has a quote or a backslash" "choose another path" ;; esac
+case $file in *[\"\\[:cntrl:]]*) fail "FILE has a quote, a backslash or a control character" "choose another path" ;; esac
 # A key exists once: it must not be lost to a second run.
 [ ! -e "$dir/private.key" ] || fail "$dir/private.key is there already" "choose another directory"
 
@@ -36,20 +37,12 @@ property=$(output Property)
 shadow=$(output ShadowName)
 data=$(endpoint iot:Data-ATS)
 credentials=$(endpoint iot:CredentialProvider)
-[ -n "$bucket" ] && [ -n "$policy" ] && [ -n "$alias" ] || fail "the stack $stack has no outputs" "deploy src/cloud/template.yaml"
+# The AWS CLI says None where a stack has no outputs at all.
+[ -n "$bucket" ] && [ "$bucket" != None ] && [ -n "$policy" ] && [ -n "$alias" ] || fail "the stack $stack has no outputs" "deploy src/cloud/template.yaml"
 
 mkdir -p "$dir"
 curl -fsS https://www.amazontrust.com/repository/AmazonRootCA1.pem -o "$dir/AmazonRootCA1.pem"
-aws iot create-thing --thing-name "$thing" >/dev/null
-certificate=$(aws iot create-keys-and-certificate --set-as-active --query certificateArn --output text \
-  --certificate-pem-outfile "$dir/certificate.pem" --private-key-outfile "$dir/private.key")
-aws iot attach-policy --policy-name "$policy" --target "$certificate"
-aws iot attach-thing-principal --thing-name "$thing" --principal "$certificate"
-if [ -n "$group" ]; then
-  aws iot create-thing-group --thing-group-name "$group" >/dev/null
-  aws iot add-thing-to-thing-group --thing-group-name "$group" --thing-name "$thing"
-fi
-
+# Before anything is made that is only to be finished by hand.
 cat >"$dir/agent.json" <<END
 {
   "thingName": "$thing",
@@ -62,4 +55,16 @@ cat >"$dir/agent.json" <<END
   "files": [{ "property": "$property", "path": "$file", "allow": ["s3://$bucket/"] }]
 }
 END
+
+aws iot create-thing --thing-name "$thing" >/dev/null
+if [ -n "$group" ]; then
+  # Creating is refused where the group is there with other attributes or another parent.
+  aws iot describe-thing-group --thing-group-name "$group" >/dev/null 2>&1 ||
+    aws iot create-thing-group --thing-group-name "$group" >/dev/null
+fi
+certificate=$(aws iot create-keys-and-certificate --set-as-active --query certificateArn --output text \
+  --certificate-pem-outfile "$dir/certificate.pem" --private-key-outfile "$dir/private.key")
+aws iot attach-policy --policy-name "$policy" --target "$certificate"
+aws iot attach-thing-principal --thing-name "$thing" --principal "$certificate"
+[ -z "$group" ] || aws iot add-thing-to-thing-group --thing-group-name "$group" --thing-name "$thing"
 echo "$dir is ready: copy it to the device, and run there: shadow-agent --config agent.json"

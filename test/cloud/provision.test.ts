@@ -20,6 +20,8 @@ beforeEach(async () => {
   await program(
     'aws',
     `echo "$*" >>"${work}/calls"
+[ -n "$TEST_FAILS" ] && case "$*" in *"$TEST_FAILS"*) exit 254 ;; esac
+[ "$1" = cloudformation ] && [ -n "$TEST_OUTPUTS" ] && echo "$TEST_OUTPUTS" && exit
 case "$*" in
   *"'Bucket'"*) echo files ;;
   *"'DevicePolicy'"*) echo stack-device ;;
@@ -48,7 +50,13 @@ async function program(name: string, body: string): Promise<void> {
 }
 
 function provision(args: string[], variables: Record<string, string> = {}) {
-  const env = { PATH: `${join(work, 'bin')}:${process.env['PATH']}`, TEST_SHADOW: '', ...variables };
+  const env = {
+    PATH: `${join(work, 'bin')}:${process.env['PATH']}`,
+    TEST_SHADOW: '',
+    TEST_FAILS: '',
+    TEST_OUTPUTS: '',
+    ...variables,
+  };
   return spawnSync('sh', [script, ...args], { env, encoding: 'utf8' });
 }
 
@@ -83,23 +91,66 @@ test('with a group the thing joins it; a named shadow and another file go into a
   const { status } = provision(['stack', 'board', dir, 'fleet'], {
     TEST_SHADOW: 'files',
     FILE: '/var/lib/app/m',
+    TEST_FAILS: 'describe-thing-group',
   });
   expect(status).toBe(0);
-  expect((await calls()).slice(-2)).toEqual([
-    'iot create-thing-group --thing-group-name fleet',
-    'iot add-thing-to-thing-group --thing-group-name fleet --thing-name board',
+  const verbs = (await calls())
+    .map((line) => line.split(' ')[1] ?? '')
+    .filter((verb) => !/endpoint/.test(verb));
+  expect(verbs).toEqual([
+    'create-thing',
+    'describe-thing-group',
+    // What may be refused comes before the certificate, which is made only once.
+    'create-thing-group',
+    'create-keys-and-certificate',
+    'attach-policy',
+    'attach-thing-principal',
+    'add-thing-to-thing-group',
   ]);
+  expect(await calls()).toEqual(
+    expect.arrayContaining([
+      'iot create-thing-group --thing-group-name fleet',
+      'iot add-thing-to-thing-group --thing-group-name fleet --thing-name board',
+    ]),
+  );
   expect(JSON.parse(await readFile(join(dir, 'agent.json'), 'utf8'))).toMatchObject({
     shadowName: 'files',
     files: [{ path: '/var/lib/app/m' }],
   });
 });
 
+test('a group that is there is joined as it is', async () => {
+  expect(provision(['stack', 'board', join(work, 'board'), 'fleet']).status).toBe(0);
+  expect((await calls()).join()).not.toContain('create-thing-group');
+  expect((await calls()).at(-1)).toContain('add-thing-to-thing-group');
+});
+
+test('where policy or thing cannot be attached, all is there that is needed when that is mended', async () => {
+  const dir = join(work, 'board');
+  expect(provision(['stack', 'board', dir], { TEST_FAILS: 'attach-policy' }).status).toBe(254);
+  const loaded = await loadConfig({ configPath: join(dir, 'agent.json'), flags: {}, env: {}, cwd: dir });
+  expect(loaded.ok).toBe(true);
+});
+
+test('a stack without outputs, for which the AWS CLI prints None, makes nothing', async () => {
+  const dir = join(work, 'board');
+  const { status, stderr } = provision(['stack', 'board', dir], { TEST_OUTPUTS: 'None' });
+  expect(status).toBe(1);
+  expect(stderr).toMatch(/^error: the stack stack has no outputs\nhint: [^\n]+\n$/);
+  expect((await calls()).join()).not.toMatch(/create|attach/);
+  await expect(stat(dir)).rejects.toThrow();
+});
+
 test.each([
-  ['two arguments', ['stack', 'board']],
-  ['a thing with a blank', ['stack', 'a board', 'dir']],
-])('%s make nothing', async (_name, args) => {
-  const { status, stderr } = provision(args);
+  ['a missing argument', ['stack', 'board'], {}],
+  ['a thing with a blank', ['stack', 'a board', 'dir'], {}],
+  ['a thing without a name', ['stack', '', 'dir', 'fleet'], {}],
+  ['a file with a line break', ['stack', 'board', 'dir'], { FILE: '/a\nb' }],
+  ['a file with a tab', ['stack', 'board', 'dir'], { FILE: '/a\tb' }],
+  ['a file with a quote', ['stack', 'board', 'dir'], { FILE: '/a"b' }],
+  ['a file with a backslash', ['stack', 'board', 'dir'], { FILE: '/a\\b' }],
+])('%s makes nothing', async (_name, args, variables) => {
+  const { status, stderr } = provision(args, variables);
   expect(status).toBe(1);
   expect(stderr).toMatch(/^error: [^\n]+\nhint: [^\n]+\n$/);
   await expect(stat(join(work, 'calls'))).rejects.toThrow();
