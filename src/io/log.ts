@@ -43,9 +43,22 @@ export function protect(value: string): void {
   if (protectedValues.length > maxProtected) protectedValues.shift();
 }
 
+// Those that stay good as long as the process: no number of newer ones drives them out.
+const lastingValues = new Set<string>();
+
+/** The same for user and password that are used to the end of the process, in each form that they are sent or written in. */
+export function protectLogin(user: string, password: string): void {
+  const login = `${user}:${password}`;
+  const forms = [login, Buffer.from(login).toString('base64'), password, encodeURIComponent(password)];
+  // Fewer characters would blank out words; they are still taken out beside the user.
+  for (const form of forms) if (form.length >= 4) lastingValues.add(form);
+}
+
 /** Takes out of a text what must not be shown: protected values, keys, userinfo and queries of web URLs. */
 export function redact(text: string): string {
-  const known = protectedValues.reduce((rest, value) => rest.replaceAll(value, '[secret]'), text);
+  // The longest first: one may be a part of another.
+  const values = [...lastingValues, ...protectedValues].sort((one, other) => other.length - one.length);
+  const known = values.reduce((rest, value) => rest.replaceAll(value, '[secret]'), text);
   return known
     .replace(/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g, '[secret]')
     .replace(/(https?:\/\/)[^\s/@"']+@/g, '$1[secret]@')

@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import type { Secret } from '../core/credentials.ts';
-import { protect } from './log.ts';
+import { protectLogin } from './log.ts';
 
 /** A forward proxy that carries TLS by HTTP CONNECT. */
 export interface ForwardProxy {
@@ -27,7 +27,7 @@ export function parseNoProxy(text: string): string[] {
 
 /** The route by these rules; from now on the password is kept out of the log. */
 export function routeBy({ proxy, except }: ProxyRules): Route {
-  if (proxy?.login !== undefined) protect(proxy.login.password.reveal());
+  if (proxy?.login !== undefined) protectLogin(proxy.login.user, proxy.login.password.reveal());
   return (host, port) => (except.some((entry) => isExcepted(entry, host, port)) ? undefined : proxy);
 }
 

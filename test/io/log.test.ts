@@ -1,5 +1,12 @@
 import { afterAll, beforeEach, describe, expect, spyOn, test } from 'bun:test';
-import { createLogger, type Logger, type LogOptions, protect, redact } from '../../src/io/log.ts';
+import {
+  createLogger,
+  type Logger,
+  type LogOptions,
+  protect,
+  protectLogin,
+  redact,
+} from '../../src/io/log.ts';
 
 let lines: string[] = [];
 const write = spyOn(process.stderr, 'write');
@@ -155,6 +162,18 @@ describe('redact', () => {
     for (let index = 0; index < 100; index += 1) protect(`protected-value-${index}-`);
     expect(redact('a protected-value-99- b')).toBe('a [secret] b');
     expect(redact('a protected-value-98- b')).toBe('a [secret] b');
+  });
+
+  test('knows a login in every form, however many credentials came after it', () => {
+    protectLogin('jo', 'pw/5 é');
+    for (let index = 0; index < 100; index += 1) protect(`renewed-value-${index}-`);
+    const forms = ['pw/5 é', encodeURIComponent('pw/5 é'), Buffer.from('jo:pw/5 é').toString('base64')];
+    for (const form of forms) expect(redact(`a ${form} b`)).toBe('a [secret] b');
+  });
+
+  test('a login of one letter blanks out no other text', () => {
+    protectLogin('jo', 'a');
+    expect(redact('banana jo:a')).toBe('banana [secret]');
   });
 
   test('a short value would blank out the whole log, and is not protected', () => {

@@ -1,4 +1,6 @@
 import { describe, expect, test } from 'bun:test';
+import { Secret } from '../../src/core/credentials.ts';
+import { redact } from '../../src/io/log.ts';
 import { parseNoProxy, routeBy } from '../../src/io/proxy.ts';
 
 const proxy = { host: 'proxy', port: 3128 };
@@ -53,4 +55,11 @@ describe('NO_PROXY', () => {
   test('is of no use where there is no proxy', () => {
     expect(routeBy({ except: [] })('example.com', 443)).toBeUndefined();
   });
+});
+
+test('from the route on, the password of a proxy is kept out of the log', () => {
+  const password = 'of-routes-only';
+  expect(redact(password)).toBe(password);
+  routeBy({ proxy: { ...proxy, login: { user: 'jo', password: new Secret(password) } }, except: [] });
+  expect(redact(`it said ${password}`)).toBe('it said [secret]');
 });
