@@ -104,7 +104,6 @@ export class ShadowLink {
     const { clock, log, random } = this.#options;
     let reconnects = noReconnects;
     while (!signal.aborted) {
-      const startedMs = clock.nowMs();
       this.#connectedAtMs = undefined;
       try {
         await this.#session(signal);
@@ -112,7 +111,7 @@ export class ShadowLink {
         if (signal.aborted) return;
         const lost = toAgentError(error, 'MQTT', 'The connection to the broker failed');
         const kicked = lost instanceof LinkLost;
-        const session = { startedMs, upMs: this.#connectedAtMs, endedMs: clock.nowMs(), kicked };
+        const session = { upMs: this.#connectedAtMs, endedMs: clock.nowMs(), kicked };
         const next = nextConnect(reconnects, session, random());
         reconnects = next.reconnects;
         this.#fail(lost);
@@ -128,10 +127,13 @@ export class ShadowLink {
   #tellStorm(times: number): void {
     const { log, host, clientId, prefix } = this.#options;
     const publish = policyStatement(host, 'Publish', [`${prefix}/get`, `${prefix}/update`]);
-    log.warning(`The broker has ended ${times} fresh sessions in a row`, {
-      code: 'MQTT',
-      hint: `likely another device connects with the client id "${clientId}" (AWS IoT keeps only the newer one: give each its own), or the certificate's policy lacks ${publish}`,
-    });
+    log.warning(
+      `${times} fresh sessions have ended within a minute of their start, by the broker or by the network`,
+      {
+        code: 'MQTT',
+        hint: `where the network is sound, likely another device connects with the client id "${clientId}" (AWS IoT keeps only the newer one: give each its own), or the certificate's policy lacks ${publish}`,
+      },
+    );
   }
 
   /** One connection, from its making to its end. */

@@ -10,7 +10,7 @@ const stormKicks = 3;
 
 /** What is kept from one session to the next. */
 export interface Reconnects {
-  /** Sessions since the last one that lasted. */
+  /** Sessions and tries since the last session that lasted. */
   attempt: number;
   /** How many of them the broker has ended. */
   kicks: number;
@@ -18,13 +18,12 @@ export interface Reconnects {
 
 export const noReconnects: Reconnects = { attempt: 0, kicks: 0 };
 
-/** One try, from the start of its connect to its end. Monotonic ms. */
+/** One try to be connected. Monotonic ms. */
 export interface Session {
-  startedMs: number;
   /** When all topics were subscribed; undefined where it did not come to that. */
   upMs: number | undefined;
   endedMs: number;
-  /** The broker had let the client in and has ended the connection itself. */
+  /** The client had been let in, and the connection was ended by the broker, or was cut on the way. */
   kicked: boolean;
 }
 
@@ -32,7 +31,7 @@ export interface NextConnect {
   reconnects: Reconnects;
   /** From the end of the session to the next connect. */
   waitMs: number;
-  /** The broker keeps ending fresh sessions; true once until one lasts. */
+  /** Fresh sessions keep ending; true once until one lasts. */
   isStorm: boolean;
 }
 
@@ -43,14 +42,15 @@ export interface NextConnect {
  * @param random from 0 to under 1
  */
 export function nextConnect(before: Reconnects, session: Session, random: number): NextConnect {
-  const { startedMs, upMs, endedMs } = session;
+  const { upMs, endedMs } = session;
   const { attempt, kicks } = upMs !== undefined && endedMs - upMs >= stableMs ? noReconnects : before;
   const kicked = session.kicked && (upMs === undefined || endedMs - upMs < stableMs);
   const reconnects = { attempt: attempt + 1, kicks: kicks + (kicked ? 1 : 0) };
   const spread = kicked ? (1 + 3 * random) / 4 : random;
+  // When CONNECT was sent is not known, but it was before the session was up, or before it failed.
   const waitMs = Math.max(
     backoffMs(reconnect, reconnects.attempt, spread),
-    minIntervalMs - (endedMs - startedMs),
+    minIntervalMs - (endedMs - (upMs ?? endedMs)),
   );
   return { reconnects, waitMs, isStorm: kicked && reconnects.kicks === stormKicks };
 }

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'bun:test';
 import { nextConnect, noReconnects, type Reconnects, type Session } from '../../src/core/reconnect.ts';
 
-const failed: Session = { startedMs: 0, upMs: undefined, endedMs: 100, kicked: false };
-const kicked: Session = { startedMs: 0, upMs: 100, endedMs: 1_000, kicked: true };
+const failed: Session = { upMs: undefined, endedMs: 100, kicked: false };
+const kicked: Session = { upMs: 100, endedMs: 1_000, kicked: true };
 
 /** Waits after one session again and again. */
 function waits(session: Session, random: number, times = 9): number[] {
@@ -21,9 +21,13 @@ describe('the wait before the next connect', () => {
     ]);
   });
 
-  test('is never less than what is left of a second since the last connect', () => {
-    expect(waits(failed, 0, 3)).toEqual([900, 900, 900]);
-    expect(waits({ ...failed, endedMs: 5_000 }, 0, 3)).toEqual([500, 500, 500]);
+  test('is never less than a second from when CONNECT was sent at the latest', () => {
+    expect(waits(failed, 0, 3)).toEqual([1_000, 1_000, 1_000]);
+    expect(waits({ ...failed, endedMs: 5_000 }, 0, 3)).toEqual([1_000, 1_000, 1_000]);
+    // A handshake of 5 s, and a kick 0.1 s after it.
+    const slow: Session = { upMs: 5_000, endedMs: 5_100, kicked: true };
+    expect(waits(slow, 0, 1)).toEqual([900]);
+    expect(waits({ ...slow, endedMs: 7_000, kicked: false }, 0, 1)).toEqual([500]);
   });
 
   for (const random of [0, 0.25, 0.5, 0.999]) {
@@ -38,7 +42,7 @@ describe('the wait before the next connect', () => {
   test('begins anew after a session that lasted a minute, however that ended', () => {
     const worn = { attempt: 9, kicks: 5 };
     for (const isKick of [true, false]) {
-      const lasting = { startedMs: 0, upMs: 100, endedMs: 60_100, kicked: isKick };
+      const lasting = { upMs: 100, endedMs: 60_100, kicked: isKick };
       expect(nextConnect(worn, lasting, 0.5)).toEqual({
         reconnects: { attempt: 1, kicks: 0 },
         waitMs: 500,

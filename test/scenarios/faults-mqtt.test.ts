@@ -19,7 +19,7 @@ test(
       await pause(minuteMs);
       expect(world.sandbox.broker.connects).toBeGreaterThanOrEqual(3);
       expect(world.sandbox.broker.connects).toBeLessThanOrEqual(12);
-      const told = run.log.match(/.*fresh sessions in a row.*/g) ?? [];
+      const told = run.log.match(/.*fresh sessions have ended.*/g) ?? [];
       expect(told.length).toBe(1);
       expect(told[0]).toMatch(
         /another device connects with the client id \\"test-thing\\".*policy lacks.*iot:Publish/,
