@@ -1,7 +1,7 @@
 /** dist/publisher.zip and dist/template.yaml: what is in them, the same each time, and that it runs on Node as in Lambda. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { spawn, spawnSync } from 'node:child_process';
-import { mkdir, mkdtemp, readFile, rm, writeFile } from 'node:fs/promises';
+import { cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { text } from 'node:stream/consumers';
@@ -55,13 +55,34 @@ function content(archive: Buffer): Buffer {
   return archive.subarray(start, start + archive.readUInt32LE(18));
 }
 
-test('the same sources give the same bytes, wherever they are written', async () => {
-  await buildPublisher(join(work, 'again'));
+test('the same sources give the same bytes, wherever they lie, whoever builds, and wherever they are written', async () => {
+  const elsewhere = join(work, 'elsewhere');
+  for (const name of ['src', 'build.ts', 'package.json', 'tsconfig.json']) {
+    await cp(join(project, name), join(elsewhere, name), { recursive: true });
+  }
+  await symlink(join(project, 'node_modules'), join(elsewhere, 'node_modules'));
+  const script = `await (await import(${JSON.stringify(join(elsewhere, 'build.ts'))})).buildPublisher(process.argv[1])`;
+  const { status, stderr } = spawnSync(process.execPath, ['-e', script, join(work, 'again')], {
+    cwd: tmpdir(),
+    env: { ...process.env, NODE_ENV: 'production', TZ: 'Asia/Tokyo' },
+    encoding: 'utf8',
+  });
+  expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
   for (const name of ['publisher.zip', 'template.yaml']) {
     const [first, again] = await Promise.all(
       [join(work, name), join(work, 'again', name)].map((path) => readFile(path)),
     );
     expect([name, sha256(again ?? '')]).toEqual([name, sha256(first ?? 'none')]);
+  }
+});
+
+test('the archive tells no time but the first day of its format', () => {
+  const midnight = 0;
+  const firstOf1980 = (1 << 5) | 1;
+  const directory = packed.readUInt32LE(packed.length - 6);
+  // The time lies at 10 in a local header, at 12 in the directory; behind it the date.
+  for (const time of [10, directory + 12]) {
+    expect([packed.readUInt16LE(time), packed.readUInt16LE(time + 2)]).toEqual([midnight, firstOf1980]);
   }
 });
 

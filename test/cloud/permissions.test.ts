@@ -111,13 +111,28 @@ describe('the roles', () => {
     expect(allowed(stack(target)['PublisherRole'])).toEqual(expected);
   });
 
+  const writerBase = [
+    'logs:CreateLogStream <WriterLog.Arn>',
+    'logs:PutLogEvents <WriterLog.Arn>',
+    ...['DeleteMessage', 'GetQueueAttributes', 'ReceiveMessage', 'SendMessage'].map(
+      (action) => `sqs:${action} <Pages.Arn>`,
+    ),
+  ];
+
+  test.each(['group', 'key'] as const)(
+    'with the target %s the writer reaches its queue and shadows',
+    (target) => {
+      expect(allowed(stack(target)['WriterRole'])).toEqual([...writerBase, ...shadowOf('*')].sort());
+    },
+  );
+
   test('a named shadow narrows the roles to it', () => {
     const named = { ShadowName: 'files' };
     expect(allowed(stack('thing', named)['PublisherRole'])).toEqual(
       [...publisherBase, ...shadowOf('board/files')].sort(),
     );
-    expect(allowed(stack('group', named)['WriterRole'])).toContain(
-      `iot:UpdateThingShadow ${iot}:thing/*/files`,
+    expect(allowed(stack('group', named)['WriterRole'])).toEqual(
+      [...writerBase, ...shadowOf('*/files')].sort(),
     );
   });
 
@@ -176,6 +191,26 @@ describe('the policy of devices', () => {
       expect(JSON.stringify(policy?.['Properties']).length).toBeLessThan(2048);
     },
   );
+
+  test.each([
+    [undefined, 'shadow'],
+    ['files', 'shadow/name/files'],
+  ])('on the shadow %p it allows this and nothing else', (name, shadow) => {
+    const { DevicePolicy } = stack('thing', name === undefined ? {} : { ShadowName: name });
+    // biome-ignore lint/suspicious/noTemplateCurlyInString: a variable of AWS IoT
+    const thing = '${iot:Connection.Thing.ThingName}';
+    const on = (kind: string, verb: string) => `${iot}:${kind}/$aws/things/${thing}/${shadow}/${verb}`;
+    expect(allowed(DevicePolicy)).toEqual([
+      'iot:AssumeRoleWithCertificate <DeviceRoleAlias.RoleAliasArn>',
+      `iot:Connect ${iot}:client/${thing}`,
+      `iot:Publish ${on('topic', 'get')}`,
+      `iot:Publish ${on('topic', 'update')}`,
+      `iot:Receive ${on('topic', 'get/*')}`,
+      `iot:Receive ${on('topic', 'update/*')}`,
+      `iot:Subscribe ${on('topicfilter', 'get/*')}`,
+      `iot:Subscribe ${on('topicfilter', 'update/*')}`,
+    ]);
+  });
 
   test('a certificate connects only when the thing is attached to it, and is traded at the alias alone', () => {
     const [connect] = statementsOf(stack('thing')['DevicePolicy']);

@@ -5,7 +5,7 @@ import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { publish, write } from '../../src/cloud/lambda.ts';
 import type { JsonObject } from '../../src/core/json.ts';
-import { readTemplate, resourcesOf, statementsOf } from '../support/cloudformation.ts';
+import { outputsOf, readTemplate, resourcesOf, statementsOf } from '../support/cloudformation.ts';
 import { program, toolTest } from '../support/tools.ts';
 
 const root = join(import.meta.dirname, '../..');
@@ -25,10 +25,15 @@ describe('the resources', () => {
   test('the bucket keeps versions, is encrypted and private, refuses plain HTTP, and outlives the stack', () => {
     const { Bucket, BucketPolicy } = stack('thing');
     expect(Bucket).toMatchObject({
-      DeletionPolicy: 'Retain',
+      DeletionPolicy: 'RetainExceptOnCreate',
+      UpdateReplacePolicy: 'Retain',
+      DependsOn: 'PublisherPermission',
       Properties: {
+        BucketName: 'files',
         VersioningConfiguration: { Status: 'Enabled' },
-        BucketEncryption: { ServerSideEncryptionConfiguration: [{}] },
+        BucketEncryption: {
+          ServerSideEncryptionConfiguration: [{ ServerSideEncryptionByDefault: { SSEAlgorithm: 'AES256' } }],
+        },
         PublicAccessBlockConfiguration: {
           BlockPublicAcls: true,
           BlockPublicPolicy: true,
@@ -40,6 +45,9 @@ describe('the resources', () => {
           LambdaConfigurations: [{ Event: 's3:ObjectCreated:*', Function: '<Publisher.Arn>' }],
         },
       },
+    });
+    expect(BucketPolicy).toMatchObject({
+      Properties: { Bucket: '<Bucket>', PolicyDocument: { Statement: [{ Principal: '*' }] } },
     });
     expect(statementsOf(BucketPolicy)).toEqual([
       {
@@ -74,45 +82,124 @@ describe('the resources', () => {
     expect(names.filter((name) => /Pages|Writer/.test(name))).toEqual([]);
   });
 
-  test('what fails ends in a dead-letter queue, and an alarm looks at each queue and each function', () => {
+  test('what fails ends in a dead-letter queue', () => {
     const resources = stack('group');
-    expect(resources['PublisherRetries']).toMatchObject({
-      Properties: {
-        MaximumRetryAttempts: 2,
-        DestinationConfig: { OnFailure: { Destination: '<PublisherDeadLetters.Arn>' } },
-      },
+    expect(resources['PublisherRetries']?.['Properties']).toEqual({
+      FunctionName: '<Publisher>',
+      Qualifier: '$LATEST',
+      MaximumRetryAttempts: 2,
+      DestinationConfig: { OnFailure: { Destination: '<PublisherDeadLetters.Arn>' } },
     });
-    expect(resources['Pages']).toMatchObject({
-      Properties: { RedrivePolicy: { deadLetterTargetArn: '<PagesDeadLetters.Arn>' } },
+    // 1,209,600 s are 14 days, the most that SQS keeps.
+    const queue = { MessageRetentionPeriod: 1_209_600, SqsManagedSseEnabled: true };
+    expect(resources['PublisherDeadLetters']?.['Properties']).toEqual(queue);
+    expect(resources['PagesDeadLetters']?.['Properties']).toEqual(queue);
+    expect(resources['Pages']?.['Properties']).toEqual({
+      ...queue,
+      VisibilityTimeout: 720,
+      RedrivePolicy: { deadLetterTargetArn: '<PagesDeadLetters.Arn>', maxReceiveCount: 10 },
     });
-    const alarms = Object.values(resources).filter(({ Type }) => Type === 'AWS::CloudWatch::Alarm');
-    const watched = alarms.map((alarm) => JSON.parse(JSON.stringify(alarm)).Properties.Dimensions[0].Value);
-    expect(watched.sort()).toEqual([
-      '<Pages.QueueName>',
-      '<PagesDeadLetters.QueueName>',
-      '<Publisher>',
-      '<PublisherDeadLetters.QueueName>',
-      '<Writer>',
-    ]);
   });
 
-  test('an alarm rings at the first failure, and tells the topic that is given', () => {
-    const alarms = (given: JsonObject) =>
-      Object.values(stack('group', given))
-        .filter(({ Type }) => Type === 'AWS::CloudWatch::Alarm')
-        .map((alarm) => JSON.parse(JSON.stringify(alarm)).Properties);
-    const topic = 'arn:aws:sns:us-east-1:123456789012:calls';
-    for (const { MetricName, Threshold, ComparisonOperator, AlarmActions } of alarms({
-      AlarmTopicArn: topic,
-    })) {
-      expect(ComparisonOperator).toBe('GreaterThanThreshold');
-      expect([MetricName, Threshold]).toEqual([
-        MetricName,
-        MetricName === 'ApproximateAgeOfOldestMessage' ? 7200 : 0,
-      ]);
-      expect(AlarmActions).toEqual([topic]);
-    }
-    expect(alarms({}).filter((alarm) => 'AlarmActions' in alarm)).toEqual([]);
+  const topic = 'arn:aws:sns:us-east-1:123456789012:calls';
+
+  function alarmsOf(target: 'thing' | 'group', given: JsonObject = {}): Record<string, JsonObject> {
+    const alarms = Object.entries(stack(target, given)).filter(
+      ([, { Type }]) => Type === 'AWS::CloudWatch::Alarm',
+    );
+    return Object.fromEntries(
+      alarms.map(([name, alarm]) => {
+        const { AlarmDescription: _, ...properties } = JSON.parse(JSON.stringify(alarm)).Properties;
+        return [name, properties];
+      }),
+    );
+  }
+
+  test('an alarm looks at each queue and each function, rings at the first failure, and tells the topic', () => {
+    const alarm = (
+      Namespace: string,
+      MetricName: string,
+      Name: string,
+      Value: string,
+      Statistic: string,
+    ) => ({
+      ...{ Namespace, MetricName, Dimensions: [{ Name, Value }], Statistic },
+      ...{ Period: 300, EvaluationPeriods: 1, Threshold: 0, ComparisonOperator: 'GreaterThanThreshold' },
+      ...{ TreatMissingData: 'notBreaching', AlarmActions: [topic] },
+    });
+    const waiting = (queue: string) =>
+      alarm('AWS/SQS', 'ApproximateNumberOfMessagesVisible', 'QueueName', `<${queue}.QueueName>`, 'Maximum');
+    const errors = (name: string) => alarm('AWS/Lambda', 'Errors', 'FunctionName', `<${name}>`, 'Sum');
+    const ofPublisher = {
+      PublisherFailures: waiting('PublisherDeadLetters'),
+      PublisherErrors: errors('Publisher'),
+    };
+    const age = [
+      'AWS/SQS',
+      'ApproximateAgeOfOldestMessage',
+      'QueueName',
+      '<Pages.QueueName>',
+      'Maximum',
+    ] as const;
+    expect(alarmsOf('thing', { AlarmTopicArn: topic })).toEqual(ofPublisher);
+    expect(alarmsOf('group', { AlarmTopicArn: topic })).toEqual({
+      ...ofPublisher,
+      WriterFailures: waiting('PagesDeadLetters'),
+      WriterErrors: errors('Writer'),
+      PagesAge: { ...alarm(...age), EvaluationPeriods: 3, Threshold: 7200 },
+    });
+  });
+
+  test('without a topic no alarm tells anybody', () => {
+    expect(Object.values(alarmsOf('group')).filter((alarm) => 'AlarmActions' in alarm)).toEqual([]);
+  });
+
+  test('the functions run as their own roles, on the runtime that they are built for, and log for 30 days', () => {
+    const { Publisher, PublisherLog, Writer, WriterLog } = stack('group');
+    const common = (name: string) => ({
+      ...{ Runtime: 'nodejs24.x', Architectures: ['arm64'] },
+      ...{ Role: `<${name}Role.Arn>`, LoggingConfig: { LogGroup: `<${name}Log>` } },
+    });
+    expect(Publisher?.['Properties']).toMatchObject({
+      ...common('Publisher'),
+      Timeout: 900,
+      MemorySize: 1769,
+    });
+    expect(Writer?.['Properties']).toMatchObject({ ...common('Writer'), Timeout: 120, MemorySize: 512 });
+    for (const log of [PublisherLog, WriterLog]) expect(log?.['Properties']).toEqual({ RetentionInDays: 30 });
+  });
+
+  test('the alias of devices leads to their role, for an hour', () => {
+    const { DeviceRoleAlias, DevicePolicy } = stack('thing');
+    expect(DeviceRoleAlias?.['Properties']).toEqual({
+      RoleAlias: 'stack-device',
+      RoleArn: '<DeviceRole.Arn>',
+      CredentialDurationSeconds: 3600,
+    });
+    expect(DevicePolicy).toMatchObject({ Properties: { PolicyName: 'stack-device' } });
+  });
+
+  test('the outputs are what provision.sh asks for, and the queues of what failed', async () => {
+    const given = { BucketName: 'files', Target: 'thing', Name: 'board' };
+    const outputs = {
+      Bucket: '<Bucket>',
+      DevicePolicy: '<DevicePolicy>',
+      RoleAlias: '<DeviceRoleAlias>',
+      Property: 's3',
+      PublisherDeadLetters: '<PublisherDeadLetters.Arn>',
+    };
+    expect(outputsOf(template, given)).toEqual(outputs);
+    expect(outputsOf(template, { ...given, Target: 'group', ShadowName: 'files', Property: 'p' })).toEqual({
+      ...outputs,
+      Property: 'p',
+      ShadowName: 'files',
+      PagesDeadLetters: '<PagesDeadLetters.Arn>',
+    });
+    const script = await readFile(join(root, 'src/cloud/provision.sh'), 'utf8');
+    const asked = [...script.matchAll(/\$\(output (\w+)\)/g)].map(([, name = '']) => name);
+    expect(asked.sort()).toEqual(['Bucket', 'DevicePolicy', 'Property', 'RoleAlias', 'ShadowName']);
+    // The command that moves dead messages back.
+    expect(await readFile(join(root, 'README.md'), 'utf8')).toContain("[?OutputKey=='PagesDeadLetters']");
   });
 
   test('queues are encrypted', () => {
@@ -141,12 +228,14 @@ describe('the resources', () => {
   test('the writers run two at a time, and return what failed by message', () => {
     const { Writer, WriterSource } = stack('group');
     expect(Writer).toMatchObject({ Properties: { ReservedConcurrentExecutions: 2 } });
-    expect(WriterSource).toMatchObject({
-      Properties: {
-        FunctionResponseTypes: ['ReportBatchItemFailures'],
-        ScalingConfig: { MaximumConcurrency: 2 },
-      },
+    expect(WriterSource?.['Properties']).toEqual({
+      FunctionName: '<Writer>',
+      EventSourceArn: '<Pages.Arn>',
+      BatchSize: 10,
+      ScalingConfig: { MaximumConcurrency: 2 },
+      FunctionResponseTypes: ['ReportBatchItemFailures'],
     });
+    expect(variablesOf(Writer)).toEqual({ REQUESTS_PER_SECOND: 50, QUEUE_URL: '<Pages>' });
     // A new account has ten concurrent executions, of which none may be reserved.
     const small = stack('group', { ReserveWriters: 'false' });
     expect(small['Writer']?.['Properties']).not.toHaveProperty('ReservedConcurrentExecutions');

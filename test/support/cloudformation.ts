@@ -41,22 +41,36 @@ function objectAt(value: JsonValue | undefined): JsonObject {
  * `<Name.Attribute>`. @throws Error where something refers to what the stack does not have
  */
 export function resourcesOf(template: JsonObject, given: JsonObject = {}): Record<string, JsonObject> {
+  return sectionOf('Resources', template, given);
+}
+
+/** The values of the outputs that a stack with these parameters has. */
+export function outputsOf(template: JsonObject, given: JsonObject = {}): JsonObject {
+  const outputs = Object.entries(sectionOf('Outputs', template, given));
+  return Object.fromEntries(outputs.map(([name, { Value = null }]) => [name, Value]));
+}
+
+function sectionOf(
+  section: 'Resources' | 'Outputs',
+  template: JsonObject,
+  given: JsonObject,
+): Record<string, JsonObject> {
   const defaults = Object.entries(objectAt(template['Parameters'])).map(([name, parameter]) => [
     name,
     objectAt(parameter)['Default'],
   ]);
   const parameters: JsonObject = { ...pseudo, ...Object.fromEntries(defaults), ...given };
   const conditions = objectAt(template['Conditions']);
-  const all = Object.entries(objectAt(template['Resources'])).map(
-    ([name, resource]): [string, JsonObject] => [name, objectAt(resource)],
-  );
   const holds = (condition: JsonValue | undefined) => {
     if (typeof condition !== 'string' || !(condition in conditions))
       throw new Error(`no condition ${condition}`);
     return resolve(conditions[condition]) === true;
   };
-  const kept = all.filter(([, { Condition }]) => Condition === undefined || holds(Condition));
-  const names = new Set(kept.map(([name]) => name));
+  const keptOf = (name: typeof section) =>
+    Object.entries(objectAt(template[name]))
+      .map(([key, entry]): [string, JsonObject] => [key, objectAt(entry)])
+      .filter(([, { Condition }]) => Condition === undefined || holds(Condition));
+  const names = new Set(keptOf('Resources').map(([name]) => name));
 
   function named(name: string, more: JsonObject = {}): JsonValue {
     const known = more[name] ?? parameters[name];
@@ -90,7 +104,7 @@ export function resourcesOf(template: JsonObject, given: JsonObject = {}): Recor
     return Object.fromEntries(entries.flatMap(([name, item]) => (item === undefined ? [] : [[name, item]])));
   }
 
-  return Object.fromEntries(kept.map(([name, resource]) => [name, objectAt(resolve(resource))]));
+  return Object.fromEntries(keptOf(section).map(([name, entry]) => [name, objectAt(resolve(entry))]));
 }
 
 export interface Statement {
