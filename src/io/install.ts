@@ -45,7 +45,7 @@ export async function install(job: InstallJob): Promise<{ stamp: FileStamp; kept
   try {
     const old = await lookAt(target);
     if (old?.isDirectory()) throw isDirectory(target);
-    await part.seal();
+    await part.flush();
     const kept = previousPath !== undefined && (await keep(target, old, previousPath, mustKeep));
     await announce?.(kept);
     await dress(part.handle, old, mode, owner);

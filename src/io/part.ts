@@ -155,12 +155,17 @@ export class Part {
 
   /** Makes all that was appended outlast a power cut. @throws as `seal` */
   async sync(): Promise<void> {
-    await this.#persist(() => this.handle.datasync());
+    await this.flush();
     try {
       await syncDirectory(dirname(this.path));
     } catch (error) {
       throw diskError(error, `Cannot write to ${dirname(this.path)}`);
     }
+  }
+
+  /** The same for its bytes, but not for its name. @throws as `seal` */
+  async flush(): Promise<void> {
+    await this.#persist(() => this.handle.datasync());
   }
 
   /** The same for its mode and owner, but not for its name. @throws AgentError INSTALL or DISK_FULL; the part is gone */
