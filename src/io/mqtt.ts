@@ -1,4 +1,4 @@
-import { type IClientOptions, MqttClient } from 'mqtt';
+import { ErrorWithSubackPacket, type IClientOptions, MqttClient } from 'mqtt';
 import { AgentError, type AgentErrorOptions } from '../core/errors.ts';
 import { policyStatement } from '../core/iot-policy.ts';
 import { type FramePosition, nextPosition } from '../core/mqtt-frames.ts';
@@ -136,10 +136,12 @@ class ClientLink implements MqttLink {
   }
 
   async subscribe(topics: string[]): Promise<string[]> {
-    const answers = await this.whileUp(this.#client.subscribeAsync(topics, { qos: 1 }));
-    // A SUBACK has a code for each topic; 128 is a refusal.
-    const granted = new Set(answers.filter(({ qos }) => qos <= 1).map(({ topic }) => topic));
-    return topics.filter((topic) => !granted.has(topic));
+    const codes = this.#client
+      .subscribeAsync(topics, { qos: 1 })
+      .then((answers) => answers.map(({ qos }): number => qos), refusedCodes);
+    // A SUBACK has a code for each topic, in their order; 128 is a refusal.
+    const granted = await this.whileUp(codes);
+    return topics.filter((_topic, index) => (granted[index] ?? 128) > 1);
   }
 
   onMessage(handler: (topic: string, payload: Uint8Array) => void): void {
@@ -187,6 +189,15 @@ class ClientLink implements MqttLink {
         .finally(() => this.#pending.delete(reject));
     });
   }
+}
+
+/** The codes of a SUBACK that refuses a topic: mqtt.js makes an error of it. @throws what else failed */
+function refusedCodes(error: unknown): number[] {
+  if (error instanceof ErrorWithSubackPacket) {
+    const codes = [...error.packet.granted].map(Number);
+    if (codes.some((code) => code >= 128)) return codes;
+  }
+  throw error;
 }
 
 const connackReasons: Record<number, string> = {

@@ -38,11 +38,18 @@ interface BrokerOptions {
   port?: number;
   /** The return code of the CONNACK; without one, the connection is closed instead. */
   returnCode?: number;
+  /** The codes of the SUBACK, one for each topic. */
+  granted?: number[];
   versions?: Pick<TlsOptions, 'minVersion' | 'maxVersion'>;
 }
 
 /** A server that answers each CONNECT and keeps what it was told. */
-async function startBroker({ port = 0, returnCode, versions = {} }: BrokerOptions): Promise<Broker> {
+async function startBroker({
+  port = 0,
+  returnCode,
+  granted = [],
+  versions = {},
+}: BrokerOptions): Promise<Broker> {
   const seen: Seen[] = [];
   const sockets = new Set<Socket>();
   const options: TlsOptions = {
@@ -61,6 +68,11 @@ async function startBroker({ port = 0, returnCode, versions = {} }: BrokerOption
       seen.push({ servername, alpnProtocol, connect });
       if (returnCode === undefined) socket.end();
       else socket.write(Buffer.from([0x20, 2, 0, returnCode]));
+      socket.on('data', (packet: Buffer) => {
+        // SUBSCRIBE: its packet identifier is behind a length of one byte.
+        if (packet[0] !== 0x82) return;
+        socket.write(Buffer.from([0x90, 2 + granted.length, ...packet.subarray(2, 4), ...granted]));
+      });
     });
   });
   server.on('tlsClientError', () => undefined);
@@ -191,6 +203,12 @@ describe('a connection to the broker', () => {
       );
     });
   }
+
+  test('tells which topics the SUBACK refuses', async () => {
+    const broker = await startBroker({ returnCode: 0, granted: [1, 0x80, 0] });
+    const link = await connectTo(broker.port);
+    expect(await link.subscribe(['a', 'b', 'c'])).toEqual(['b']);
+  });
 
   test('that is closed before its CONNACK hints at certificate and policy', async () => {
     const broker = await startBroker({});
