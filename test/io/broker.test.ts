@@ -1,5 +1,5 @@
 /** Which port is connected to. The servers are the sandbox's broker behind links that can be down. */
-import { afterEach, beforeEach, expect, test } from 'bun:test';
+import { afterEach, beforeEach, expect, jest, test } from 'bun:test';
 import { createConnect } from '../../src/io/broker.ts';
 import type { MqttLink } from '../../src/io/mqtt.ts';
 import { type Broker, startBroker } from '../../src/sandbox/broker.ts';
@@ -87,4 +87,17 @@ test('a single port is tried alone', async () => {
   await first.up();
   await connect();
   expect(first.connections).toBe(1);
+});
+
+test('a connect that is stuck, also before there is a socket, is left after two minutes', async () => {
+  jest.useFakeTimers();
+  try {
+    const stuck = new Promise<never>(() => undefined);
+    const connect = createConnect({ ports: [1], route: () => undefined, mqtt: () => stuck });
+    const failed = caught(connect(never));
+    jest.advanceTimersByTime(120_000);
+    expect((await failed).code).toBe('TIMEOUT');
+  } finally {
+    jest.useRealTimers();
+  }
 });

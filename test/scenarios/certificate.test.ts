@@ -26,3 +26,17 @@ test('a certificate that is replaced on disk is used from the next connection on
     expect(sandbox.credentials.requests.length).toBeGreaterThan(asked);
     expect(run.child.exitCode).toBeNull();
   }));
+
+test('a certificate that is replaced is seen at the next look at the shadow, without another connection', () =>
+  scenario(
+    async (world) => {
+      const { sandbox, device } = world;
+      const run = await world.start();
+      const renewed = await sandbox.pki.issueDevice('test-thing');
+      await writeFile(join(device.dir, 'certificate.pem'), renewed.cert);
+      await writeFile(join(device.dir, 'private.key'), renewed.key);
+      await run.logged('The certificate was replaced on disk');
+      expect(sandbox.broker.connects).toBe(1);
+    },
+    { config: { resyncSeconds: 1 } },
+  ));

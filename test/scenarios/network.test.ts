@@ -16,7 +16,7 @@ function withoutPort(world: World, host = '127.0.0.1'): string[] {
 
 netnsTest(
   path,
-  'without a configured port: 8883 is refused, so 443 is used with ALPN, and 8883 again when 443 is gone',
+  'without a configured port: 8883 is refused, so 443 is used, and 8883 again when 443 is gone',
   () =>
     scenario(async (world) => {
       const { port } = world.sandbox.broker;
