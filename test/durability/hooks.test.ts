@@ -5,7 +5,7 @@ import { basename, join } from 'node:path';
 import { type Bench, linux, newMode, oldMode } from '../support/durability-bench.ts';
 import { snapshot } from '../support/durability-disk.ts';
 import { type Judge, killAtEachCall } from '../support/durability-kill.ts';
-import { type Loss, losses, type Recording, record } from '../support/durability-power.ts';
+import { type Loss, losses, type Recording, record, updatedOf } from '../support/durability-power.ts';
 import { benchAt, next, type Start, update } from '../support/durability-starts.ts';
 import { toolTest } from '../support/tools.ts';
 import { sha256, World } from '../support/world.ts';
@@ -112,7 +112,7 @@ toolTest(
     const { run, calls } = await bench.traced({ dataBytes: next.length });
     expect(run.child.exitCode).toBe(1);
     const { target, stateFile, previous } = bench;
-    const updated = { bytes: Buffer.from(next), mode: newMode };
+    const updated = updatedOf(bench, start, next);
     const nothing = { call: 'send', path: '', result: 0, after: 0 };
     const recording = { start, calls, report: nothing, target, stateFile, previous, updated, hasHook: true };
     expect(calls.filter(({ call, to }) => call === 'rename' && to === target).length).toBe(2);

@@ -4,8 +4,10 @@ import { existsSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, 
 import { join } from 'node:path';
 import * as v from 'valibot';
 import type { JsonObject } from '../../src/core/json.ts';
+import type { Owner } from '../../src/io/accounts.ts';
 import { fileId } from '../../src/io/part.ts';
 import type { Device } from '../../src/sandbox/sandbox.ts';
+import { own } from './durability-disk.ts';
 import { parseCalls, type TracedCall } from './durability-syscalls.ts';
 import type { TraceJob } from './durability-tracer.ts';
 import { fileOf, type Tool } from './tools.ts';
@@ -29,6 +31,8 @@ export class Bench {
   readonly #log: string;
   #desired: JsonObject = {};
   #before = '';
+  /** Whom the target belonged to when it was saved, and so belongs to ever after. */
+  #owner: Owner = own;
 
   private constructor(world: World, device: Device, stateRoot: string | undefined) {
     this.world = world;
@@ -93,6 +97,7 @@ export class Bench {
 
   /** Remembers target and state as they are now. */
   save(): void {
+    this.#owner = statSync(this.target, { throwIfNoEntry: false }) ?? own;
     this.#before = existsSync(this.target) ? sha256(readFileSync(this.target)) : '';
     for (const [from, to] of this.#places()) copy(from, to);
   }
@@ -133,13 +138,16 @@ export class Bench {
     return { run, calls: parseCalls(readFileSync(this.#log, 'utf8')) };
   }
 
-  /** What is wrong with the target, which must be one of these files, each with its mode; undefined where nothing is. */
+  /** What is wrong with the target, which must be one of these files, each with its mode, and of its owner; undefined where nothing is. */
   fault(...allowed: Array<'absent' | readonly [Uint8Array, number]>): string | undefined {
     if (!existsSync(this.target)) return allowed.includes('absent') ? undefined : 'the target is away';
     const bytes = readFileSync(this.target);
-    const mode = statSync(this.target).mode & 0o7777;
+    const { mode: type, uid, gid } = statSync(this.target);
+    const mode = type & 0o7777;
     const isAllowed = allowed.some((one) => one !== 'absent' && bytes.equals(one[0]) && mode === one[1]);
-    return isAllowed ? undefined : `the target has ${bytes.length} other bytes or mode 0${mode.toString(8)}`;
+    if (!isAllowed) return `the target has ${bytes.length} other bytes or mode 0${mode.toString(8)}`;
+    const isOwned = uid === this.#owner.uid && gid === this.#owner.gid;
+    return isOwned ? undefined : `the target is of ${uid}:${gid}`;
   }
 
   /** All names below a directory, those of directories too. */

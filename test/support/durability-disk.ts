@@ -2,32 +2,51 @@
  * A disk that forgets. What was not synced may have reached it or not, whole or torn, in any order: a power cut leaves
  * one of many disks, and this model tells all that a path may then be.
  *
- * POSIX promises no more: fsync of a file brings its bytes and its mode, fdatasync its bytes, and only fsync of a
+ * POSIX promises no more: fsync of a file brings its bytes, mode and owner, fdatasync its bytes, and only fsync of a
  * directory brings the names in it. A rename within a directory happens or does not.
  */
 import { constants, lstatSync, readdirSync, readFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import type { TracedCall } from './durability-syscalls.ts';
 
-/** What a file is after a power cut. */
-export interface Image {
-  bytes: Buffer;
+/** Who may do what with a file. */
+export interface Access {
   mode: number;
+  uid: number;
+  gid: number;
 }
+
+/** What a file is after a power cut. */
+export interface Image extends Access {
+  bytes: Buffer;
+}
+
+/** Whose the files are that this process, and so the agent, makes. */
+export const own = { uid: process.geteuid?.() ?? 0, gid: process.getegid?.() ?? 0 };
 
 type Change = { kind: 'write'; offset: number; bytes: Buffer } | { kind: 'truncate'; length: number };
 
 class FileNode {
   /** What has reached the disk for certain. */
   bytes: Buffer;
-  modes: number[];
+  /** As programs see it. */
+  #access: Access;
+  /** What has reached the disk, or may have. */
+  accesses: Access[];
   changes: Change[] = [];
   /** Where the next write without an offset goes. */
   position = 0;
 
-  constructor(bytes: Buffer, mode: number) {
+  constructor({ bytes, mode, uid, gid }: Image) {
     this.bytes = bytes;
-    this.modes = [mode];
+    this.#access = { mode, uid, gid };
+    this.accesses = [this.#access];
+  }
+
+  /** Changes mode or owner. */
+  grant(change: Partial<Access>): void {
+    this.#access = { ...this.#access, ...change };
+    this.accesses.push(this.#access);
   }
 
   /** As programs see it. */
@@ -37,7 +56,7 @@ class FileNode {
 
   sync(): void {
     this.datasync();
-    this.modes = this.modes.slice(-1);
+    this.accesses = [this.#access];
   }
 
   datasync(): void {
@@ -52,7 +71,7 @@ class FileNode {
     const torn = changes.slice(-1).map((last) => half(last));
     orders.push(changes, changes.map(zeroed), [...changes.slice(0, -1), ...torn]);
     const contents = orders.map((order) => order.reduce(changed, this.bytes));
-    return contents.flatMap((bytes) => this.modes.map((mode) => ({ bytes, mode })));
+    return contents.flatMap((bytes) => this.accesses.map((access) => ({ bytes, ...access })));
   }
 }
 
@@ -131,7 +150,10 @@ export function snapshot(directory: string): Found[] {
     const path = join(directory, name);
     const stat = lstatSync(path);
     if (stat.isDirectory()) return snapshot(path);
-    return stat.isFile() ? [{ path, image: { bytes: readFileSync(path), mode: stat.mode & 0o7777 } }] : [];
+    const { mode, uid, gid } = stat;
+    return stat.isFile()
+      ? [{ path, image: { bytes: readFileSync(path), mode: mode & 0o7777, uid, gid } }]
+      : [];
   });
   return [{ path: directory }, ...below];
 }
@@ -142,7 +164,7 @@ export class Disk {
 
   constructor(found: readonly Found[]) {
     for (const { path, image } of found) {
-      const node = image === undefined ? new DirectoryNode() : new FileNode(image.bytes, image.mode);
+      const node = image === undefined ? new DirectoryNode() : new FileNode(image);
       const parent = this.#find(dirname(path));
       if (parent instanceof DirectoryNode) parent.names.set(basename(path), node);
       else if (node instanceof DirectoryNode) this.#roots.set(path, node);
@@ -185,10 +207,20 @@ export class Disk {
     node: FileNode,
     call: string,
     to: string,
-    { data = '', offset, length = 0, mode = 0, result }: Omit<TracedCall, 'call' | 'path'>,
+    {
+      data = '',
+      offset,
+      length = 0,
+      mode = 0,
+      uid = -1,
+      gid = -1,
+      result,
+    }: Omit<TracedCall, 'call' | 'path'>,
   ): void {
     if (call === 'datasync') node.datasync();
-    if (call === 'chmod') node.modes.push(mode);
+    if (call === 'chmod') node.grant({ mode });
+    // -1 leaves what is.
+    if (call === 'chown') node.grant({ ...(uid < 0 ? {} : { uid }), ...(gid < 0 ? {} : { gid }) });
     if (call === 'truncate') node.changes.push({ kind: 'truncate', length });
     if (call === 'write') write(node, Buffer.from(data, 'base64').subarray(0, result), offset);
     const copy = this.#find(to);
@@ -200,7 +232,7 @@ export class Disk {
 
   #open(path: string, node: Node | undefined, flags: number, mode: number): void {
     if (node === undefined) {
-      this.#enter(path, { add: [basename(path), new FileNode(Buffer.alloc(0), mode)] });
+      this.#enter(path, { add: [basename(path), new FileNode({ bytes: Buffer.alloc(0), mode, ...own })] });
     } else if (node instanceof FileNode) {
       node.position = 0;
       if ((flags & constants.O_TRUNC) !== 0) node.changes.push({ kind: 'truncate', length: 0 });

@@ -1,7 +1,7 @@
 /** Cuts the power after each call of a recorded update, and holds what is left against what is promised. */
 import * as v from 'valibot';
 import { type Bench, newMode } from './durability-bench.ts';
-import { Disk, type Found, type Image, snapshot } from './durability-disk.ts';
+import { Disk, type Found, type Image, own, snapshot } from './durability-disk.ts';
 import type { TracedCall } from './durability-syscalls.ts';
 import { sha256 } from './world.ts';
 
@@ -39,9 +39,14 @@ export async function record(bench: Bench, updated: Uint8Array, hasHook = false)
     target: bench.target,
     stateFile: bench.stateFile,
     previous: bench.previous,
-    updated: { bytes: Buffer.from(updated), mode: newMode },
+    updated: updatedOf(bench, start, updated),
     hasHook,
   };
+}
+
+/** What an update makes of the target, whose owner stays. */
+export function updatedOf({ target }: Bench, start: Found[], bytes: Uint8Array): Image {
+  return { ...own, ...imageOf(start, target), bytes: Buffer.from(bytes), mode: newMode };
 }
 
 /** The names of topic and record make a message so much longer, at most; a TLS handshake is longer still. */
@@ -96,11 +101,14 @@ function imageOf(found: Found[], path: string): Image | undefined {
 
 function same(image: Image | undefined, other: Image | undefined): boolean {
   if (image === undefined || other === undefined) return image === other;
-  return image.mode === other.mode && image.bytes.equals(other.bytes);
+  const { mode, uid, gid } = image;
+  return mode === other.mode && uid === other.uid && gid === other.gid && image.bytes.equals(other.bytes);
 }
 
 function shown(image: Image | undefined): string {
-  return image === undefined ? 'absent' : `${image.bytes.length} bytes, mode 0${image.mode.toString(8)}`;
+  if (image === undefined) return 'absent';
+  const { bytes, mode, uid, gid } = image;
+  return `${bytes.length} bytes, mode 0${mode.toString(8)}, owner ${uid}:${gid}`;
 }
 
 function targetLosses(

@@ -12,6 +12,9 @@ const callSchema = v.object({
   to: v.optional(v.string()),
   flags: v.optional(v.number()),
   mode: v.optional(v.number()),
+  /** Of chown. */
+  uid: v.optional(v.number()),
+  gid: v.optional(v.number()),
   /** Bytes of a write or send; the new length of a truncate. */
   length: v.optional(v.number()),
   offset: v.optional(v.number()),
@@ -118,6 +121,15 @@ const writtenAt: Reader = (args, stopped) => ({ ...written(args, stopped), offse
 
 const cut: Reader = (args, stopped) => ({ path: fd(stopped, arg(args, 0)), length: arg(args, 1) });
 
+/** Numbers of the new owner and group from the argument of this index on. */
+const owned = (args: Args, index: number) => ({ uid: arg(args, index) | 0, gid: arg(args, index + 1) | 0 });
+
+const withOwner =
+  (index: number): Reader =>
+  (args, stopped) => ({ path: pathAt(args, stopped, index), ...owned(args, index + 1) });
+
+const fileOwner: Reader = (args, stopped) => ({ path: fd(stopped, arg(args, 0)), ...owned(args, 1) });
+
 const fileMode: Reader = (args, stopped) => ({ path: fd(stopped, arg(args, 0)), mode: arg(args, 1) });
 
 /** Copies of whole files: what is copied from is `path`, what is written `to`. */
@@ -161,9 +173,9 @@ const table: ReadonlyArray<readonly [name: string, x64: number, arm64: number, r
   ['chmod', 90, none, withMode(0)],
   ['chmod', 268, 53, withMode(1)],
   ['chmod', 91, 52, fileMode],
-  ['chown', 92, none, onPath(0)],
-  ['chown', 260, 54, onPath(1)],
-  ['chown', 93, 55, onFd],
+  ['chown', 92, none, withOwner(0)],
+  ['chown', 260, 54, withOwner(1)],
+  ['chown', 93, 55, fileOwner],
   ['fallocate', 285, 47, onFd],
   ['copy', 326, 285, copied(0, 2)],
   ['copy', 40, 71, copied(1, 0)],
