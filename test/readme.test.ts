@@ -2,6 +2,7 @@
 import { expect, test } from 'bun:test';
 import { existsSync, globSync, readFileSync } from 'node:fs';
 import { configKeys } from '../src/config/keys.ts';
+import { errorCodes } from '../src/core/errors.ts';
 
 const readme = readFileSync('README.md', 'utf8');
 
@@ -50,4 +51,9 @@ test('every key of the configuration stands in the table of keys', () => {
   const paths = configKeys.map(({ path }) => path);
   expect(paths.length).toBeGreaterThan(20);
   expect(paths.filter((path) => !readme.includes(`\`${path}\``))).toEqual([]);
+});
+
+test('every error code stands in the table of codes', () => {
+  const cells = readme.split('\n').map((line) => line.split('|')[1] ?? '');
+  expect(errorCodes.filter((code) => !cells.some((cell) => cell.includes(`\`${code}\``)))).toEqual([]);
 });

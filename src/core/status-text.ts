@@ -87,15 +87,24 @@ const meanings: Record<StatusOfFile['status'], string> = {
   current: 'current',
   pending: 'pending: about to be installed',
   downloading: 'downloading',
-  waiting: 'waiting: an error that is likely to pass',
+  waiting: 'waiting',
   failed: 'failed: somebody has to mend it',
 };
+
+function verdictText({ status, error }: StatusOfFile, isRunning: boolean): string {
+  if (status === 'unknown' && !isRunning) return onceStarted;
+  if (status !== 'waiting') return meanings[status];
+  if (error === null) return 'waiting: for its hook';
+  return error.code === 'HELD'
+    ? 'waiting: rolled back here, held until another hash is desired'
+    : 'waiting: an error that is likely to pass';
+}
 
 function fileBlock(property: string, file: StatusOfFile, isRunning: boolean, canvas: Canvas): string {
   const { paint, wallMs } = canvas;
   const { path, status, installed, desired, progress, error, attempt, retryAt } = file;
   const rows: Row[] = [
-    ['status', paint(colours[status], isRunning || status !== 'unknown' ? meanings[status] : onceStarted)],
+    ['status', paint(colours[status], verdictText(file, isRunning))],
     ['path', oneLine(path)],
     ['installed', installed ?? 'nothing'],
   ];

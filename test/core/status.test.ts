@@ -120,3 +120,16 @@ s3
   expect(coloured).toContain('\u001b[31mfailed: somebody has to mend it\u001b[0m');
   expect(coloured).toContain(' (since\n             2026-11-25T06:48:00Z, pid 4711)\n');
 });
+
+test.each([
+  ['a hook that runs', null, 'waiting: for its hook'],
+  ['a rollback', 'HELD', 'waiting: rolled back here, held until another hash is desired'],
+  ['an error', 'NETWORK', 'waiting: an error that is likely to pass'],
+] as const)('for people, a file that waits for %s says so', (_name, code, words) => {
+  const error = code === null ? null : { code, message: 'why', hint: null };
+  const file = { ...of({ desired }), status: 'waiting' as const, error };
+  const agent = { ...running, files: { s3: file } };
+  expect(statusText(agent, { wallMs: moment.wallMs, paint: painter(false), columns: undefined })).toContain(
+    words,
+  );
+});
