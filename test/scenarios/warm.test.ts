@@ -28,3 +28,19 @@ test('news of a desired value fetches credentials, once; looking at the shadow n
       config: { resyncSeconds: 1 },
     },
   ));
+
+test('news wait for their part of jitterSeconds; what looking now and then finds does not', () =>
+  scenario(
+    async (world) => {
+      await world.start();
+      world.desire({ s3: { url: `s3://${bucketName}/test.txt`, hash: sha256('hoge\n') } });
+      await world.hasStatus({ status: 'failed', code: 'NOT_ALLOWED' });
+      await reads(world, 3);
+      // Credentials would be the first thing that acting on the news asks for.
+      expect(world.sandbox.credentials.requests.length).toBe(0);
+    },
+    {
+      files: [{ property: 's3', path: 'tmpfile', allow: ['s3://another-bucket/'] }],
+      config: { resyncSeconds: 1, jitterSeconds: 86_400 },
+    },
+  ));
