@@ -57,7 +57,7 @@ function provision(args: string[], variables: Record<string, string> = {}) {
     TEST_OUTPUTS: '',
     ...variables,
   };
-  return spawnSync('sh', [script, ...args], { env, encoding: 'utf8' });
+  return spawnSync('sh', [script, ...args], { cwd: work, env, encoding: 'utf8' });
 }
 
 const calls = async () =>
