@@ -12,6 +12,7 @@ export const faultNames = {
   's3-token-refresh': 'answer 400 TokenRefreshRequired (value: any number)',
   's3-redirect': 'answer 307 TemporaryRedirect to this port of localhost',
   's3-ignore-range': 'send the whole object where a range of it is asked for (value: any number)',
+  's3-ignore-if-match': 'send what is there now whatever If-Match says, and no ETag (value: any number)',
   's3-wrong-range': 'send a range from this many bytes before the one that is asked for',
   's3-truncate': 'close the connection in good order after this many body bytes',
   's3-too-long': 'send this many bytes more than the object or its range has',

@@ -1,10 +1,11 @@
 /** A sync that has failed once proves nothing when it succeeds: Linux may take the pages for written meanwhile. */
 import { afterAll, beforeAll, expect } from 'bun:test';
+import { readFileSync } from 'node:fs';
 import { type Bench, newMode, oldMode } from '../support/durability-bench.ts';
 import { failing, strace } from '../support/durability-faults.ts';
-import { benchAt, next, type Start, update } from '../support/durability-starts.ts';
+import { benchAt, next, older, type Start, update } from '../support/durability-starts.ts';
 import { toolTest } from '../support/tools.ts';
-import { noise, World } from '../support/world.ts';
+import { executable, noise, Run, World } from '../support/world.ts';
 
 let world: World;
 const benches: Bench[] = [];
@@ -65,6 +66,24 @@ for (const [index, { what, calls, bytes }] of cases.entries()) {
     },
   );
 }
+
+toolTest(
+  [strace],
+  'where the rename fails, a rollback still leads to the file before the present one',
+  async () => {
+    const bench = await made(update, 'rename');
+    const run = await failing(bench, 'rename', bench.partOf(next), 'EPERM');
+    expect(run.child.exitCode, run.log).toBe(1);
+    expect(bench.fault([update.before ?? new Uint8Array(), oldMode])).toBeUndefined();
+    const back = new Run(
+      await executable(),
+      ['rollback', 's3', '--config', bench.device.configPath],
+      bench.device.dir,
+    );
+    expect(await back.exit, back.log).toBe(0);
+    expect(readFileSync(bench.target).equals(older)).toBe(true);
+  },
+);
 
 toolTest(
   [strace],

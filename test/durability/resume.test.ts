@@ -1,5 +1,6 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { writeFile } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import { type PartRecord, partRecord } from '../../src/io/state.ts';
 import { Bench, linux } from '../support/durability-bench.ts';
 import type { TracedCall } from '../support/durability-syscalls.ts';
@@ -93,15 +94,21 @@ function lags(calls: TracedCall[], part: string, stateFile: string): { disk: num
   let written = 0;
   /** What was written when each call had ended. */
   const history: number[] = [];
-  let safe = 0;
+  let synced = 0;
+  let isMade = false;
+  /** A part whose name is not on the disk is lost with all that is in it. */
+  let isNamed = false;
   let staged = 0;
   let stored = 0;
   const most = { disk: 0, state: 0 };
   for (const { call, path, to, offset = 0, result, after, data = '' } of calls) {
     if (path === part && call === 'write') written = Math.max(written, offset + result);
     // What is written while a sync is under way need not be in it.
-    if (path === part && ['sync', 'datasync'].includes(call)) safe = history[after - 1] ?? 0;
+    if (path === part && ['sync', 'datasync'].includes(call)) synced = history[after - 1] ?? 0;
+    isNamed ||= isMade && call === 'sync' && path === dirname(part);
+    isMade ||= call === 'open' && path === part && result >= 0;
     history.push(written);
+    const safe = isNamed ? synced : 0;
     if (path === `${stateFile}.new` && call === 'write') {
       staged = Number(/"syncedBytes": (\d+)/.exec(Buffer.from(data, 'base64').toString())?.[1] ?? 0);
       expect(staged).toBeLessThanOrEqual(safe);

@@ -1,15 +1,14 @@
 import { expect, test } from 'bun:test';
-import { spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { connect, createServer, type Socket } from 'node:net';
+import { createServer, type Socket } from 'node:net';
 import { systemClock } from '../../src/io/clock.ts';
 import { createFetch } from '../../src/io/runtime.ts';
 import { createGetObject } from '../../src/io/s3.ts';
+import { blackHole, python } from '../support/black-hole.ts';
 import { fakeCredentials } from '../support/io-download-fixture.ts';
 import { caught } from '../support/io-helpers.ts';
-import { program, toolTest } from '../support/tools.ts';
+import { toolTest } from '../support/tools.ts';
 
-const python = program('python3');
 const artifact = { url: 's3://bucket/key', bucket: 'bucket', key: 'key', sha256: 'ab'.repeat(32) };
 
 function get(port: number, limits: { connectMs: number; probeMs: number; headerMs: number }) {
@@ -43,45 +42,13 @@ test('a server that takes the connection and never answers has the time that hea
   server.close();
 });
 
-/** Whether one more connection is taken; it stays open. */
-function connects(port: number, fillers: Socket[]): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(port, '127.0.0.1');
-    fillers.push(socket);
-    socket.on('error', () => undefined);
-    socket.once('connect', () => resolve(true));
-    socket.setTimeout(500, () => resolve(false));
-  });
-}
-
-/** A port whose queue is full: further connections hang, as they do where packets are dropped. */
-const blackHole = `
-import socket, time
-server = socket.socket()
-server.bind(("127.0.0.1", 0))
-server.listen(0)
-print(server.getsockname()[1], flush=True)
-time.sleep(60)
-`;
-
 toolTest(
   [python],
   'a server that takes no connection is given up by the time that connections have',
   async () => {
-    const child = spawn(python.path, ['-c', blackHole], { stdio: ['ignore', 'pipe', 'inherit'] });
-    const fillers: Socket[] = [];
-    try {
-      const [line] = await once(child.stdout, 'data');
-      const port = Number(String(line));
-      while (await connects(port, fillers)) {
-        if (fillers.length > 20) throw new Error('the queue of the port does not fill');
-      }
-      const error = await get(port, { connectMs: 200, probeMs: 300, headerMs: 60_000 });
-      expect(error).toMatchObject({ code: 'TIMEOUT', retry: 'soon' });
-      expect(error.message).toContain('no connection in 0.5 s');
-    } finally {
-      for (const socket of fillers) socket.destroy();
-      child.kill();
-    }
+    await using hole = await blackHole();
+    const error = await get(hole.port, { connectMs: 200, probeMs: 300, headerMs: 60_000 });
+    expect(error).toMatchObject({ code: 'TIMEOUT', retry: 'soon' });
+    expect(error.message).toContain('no connection in 0.5 s');
   },
 );

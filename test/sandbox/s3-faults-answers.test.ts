@@ -42,6 +42,14 @@ test('s3-ignore-range sends the whole', async () => {
   expect((await ask(rest)).status).toBe(206);
 });
 
+test('s3-ignore-if-match sends what is there now, without an ETag', async () => {
+  const elsewhere = { ...rest, headers: { ...rest.headers, 'if-match': '"other"' } };
+  fixture.faults.set('s3-ignore-if-match', 1, 1);
+  const response = await ask(elsewhere);
+  expect([response.status, response.headers['etag']]).toEqual([206, undefined]);
+  expect((await ask(elsewhere)).status).toBe(412);
+});
+
 test('s3-wrong-range sends an earlier range, and says which', async () => {
   fixture.faults.set('s3-wrong-range', 1000, 1);
   const response = await ask(rest);
@@ -80,6 +88,7 @@ test('these too are for things only', async () => {
     's3-token-refresh',
     's3-redirect',
     's3-ignore-range',
+    's3-ignore-if-match',
     's3-too-long',
   ] as const;
   for (const name of names) fixture.faults.set(name, 1);

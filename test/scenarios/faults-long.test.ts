@@ -1,6 +1,7 @@
 /** Faults that last: nothing but time mends them, and no limit of a runtime ends the wait. With the compiled executable. */
 import { expect } from 'bun:test';
 import { readFileSync } from 'node:fs';
+import { blackHole, python } from '../support/black-hole.ts';
 import { answers, anyBucket, bytesFetched, longFaultTest, quietBucket, waits } from '../support/faults.ts';
 import { ObjectServer, s3Answer, silent, xml } from '../support/io-object-server.ts';
 import { executable, noise, sha256, until, type World } from '../support/world.ts';
@@ -71,6 +72,23 @@ longFaultTest(
     }
   },
   anyBucket,
+);
+
+longFaultTest(
+  'S3 takes no connection: it ends sooner than a request that gets no answer, and is made again',
+  async (world) => {
+    await using hole = await blackHole();
+    world.desire({ s3: { url: `s3://${quietBucket}/slow`, hash: sha256(hoge) } });
+    const endpoint = `https://127.0.0.1:${hole.port}`;
+    const run = await world.run(['--config', world.device.configPath, '--s3-endpoint', endpoint]);
+    await until('the second attempt', () => run.log.split(' Updating ').length > 2, 40_000);
+    expect(run.log).toMatch(/no connection in 15 s.* code=TIMEOUT/);
+    expect(run.log).not.toContain('no answer');
+    expect(waits(run)[0]).toBeLessThanOrEqual(1);
+    return 0;
+  },
+  anyBucket,
+  [python],
 );
 
 longFaultTest(

@@ -10,6 +10,8 @@ import { bucketName, noise, type Run, sha256, type World, type WorldOptions } fr
 const size = 3_000_000;
 const old = noise(size);
 const fresh = noise(size);
+/** Begins as the old one does, so that only its length tells that it is another. */
+const longer = Buffer.concat([old, noise(1_000)]);
 const url = `s3://${quietBucket}/big`;
 const impatient: WorldOptions = { ...anyBucket, config: { stallSeconds: 1 } };
 
@@ -46,6 +48,22 @@ faultTest(
     expect(answers(world)).toEqual([200, 'PreconditionFailed', 200]);
     expect(attempts(run)).toBe(2);
     return size;
+  },
+  impatient,
+);
+
+faultTest(
+  'an object that is replaced by one of another length, where If-Match and ETag are not known: nothing of it is added to the part',
+  async (world) => {
+    await put(world, old);
+    const run = await stalled(world, longer);
+    await put(world, longer);
+    world.sandbox.faults.set('s3-ignore-if-match', 1, 1);
+    await arrives(world, longer);
+    expect(answers(world)).toEqual([200, 206, 200]);
+    expect(world.gets()[1]?.ifMatch).toBeString();
+    expect(attempts(run)).toBe(2);
+    return longer.length;
   },
   impatient,
 );

@@ -1,7 +1,8 @@
 /** What others on the device could read or replace. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { chmod, mkdir } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { partPath } from '../../src/io/part.ts';
 import { scenario, sha256 } from '../support/world.ts';
 
 test('with strict, a readable key and an open target directory are listed with the command to type, and exit 78', () =>
@@ -48,3 +49,30 @@ test('the sandbox’s own device is strict, so that root may run it as it is', (
     },
     { config: { strict: true } },
   ));
+
+test.skipIf(process.geteuid?.() !== 0)(
+  'a part of another user is built on where "owner" names that user, and not for the owner of the present file',
+  () =>
+    scenario(
+      async (world) => {
+        const text = 'the new file\n';
+        const part = partPath('s3', world.path(), sha256(text));
+        await writeFile(world.path(), 'old');
+        await chown(world.path(), 12345, 12345);
+        await writeFile(part, 'the new');
+        await chown(part, 12345, 12345);
+        await world.put('test.txt', text);
+        const run = await world.run();
+        await world.hasStatus({ status: 'failed', code: 'INSTALL' });
+        expect(run.log).toContain(`${part} is not a plain file of this agent alone`);
+        expect(await readFile(part, 'utf8')).toBe('the new');
+        expect(world.file()).toBe('old');
+        await chown(part, 23456, 23456);
+        world.desire({ s3: { note: 'try again' } });
+        await world.inSync(sha256(text));
+        const { uid, gid } = await stat(world.path());
+        expect([uid, gid]).toEqual([23456, 23456]);
+      },
+      { files: [{ property: 's3', path: 'tmpfile', owner: '23456:23456' }] },
+    ),
+);

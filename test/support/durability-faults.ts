@@ -13,7 +13,7 @@ export async function failing(
   bench: Bench,
   calls: string,
   path: string,
-  errno: 'ENOSPC' | 'EIO',
+  errno: 'ENOSPC' | 'EIO' | 'EPERM',
   when = '1+',
 ): Promise<Run> {
   const log = join(bench.device.dir, 'strace');

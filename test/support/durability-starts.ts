@@ -4,7 +4,8 @@ import type { JsonObject } from '../../src/core/json.ts';
 import { Bench, oldMode } from './durability-bench.ts';
 import { noise, until, type World } from './world.ts';
 
-const older = noise(1_000);
+/** What the target held before that. */
+export const older: Uint8Array = noise(1_000);
 const old = noise(100_000);
 /** What the update brings, in a few chunks. */
 export const next: Uint8Array = noise(300_000);

@@ -1,5 +1,6 @@
 /** The fault matrix: each test plays one fault with the executable, and tells in a line what became of it. */
 import { test } from 'bun:test';
+import { type Tool, toolTest } from './tools.ts';
 import { type Run, scenario, until, type World, type WorldOptions } from './world.ts';
 
 /** A bucket whose uploads desire nothing: a test says itself what is desired. */
@@ -24,8 +25,9 @@ export function longFaultTest(
   name: string,
   play: (world: World) => Promise<number>,
   options?: WorldOptions,
+  tools?: readonly Tool[],
 ): void {
-  register(test.concurrent, name, play, options, 120_000);
+  register(test.concurrent, name, play, options, 120_000, tools);
 }
 
 function register(
@@ -34,6 +36,7 @@ function register(
   play: (world: World) => Promise<number>,
   options?: WorldOptions,
   timeoutMs?: number,
+  tools: readonly Tool[] = [],
 ): void {
   const playIt = () =>
     scenario(async (world) => {
@@ -41,7 +44,7 @@ function register(
       const bytes = await play(world);
       process.stdout.write(`  ${name} → ${toll(world, bytes)}\n`);
     }, options);
-  run(name, playIt, timeoutMs);
+  toolTest(tools, name, playIt, timeoutMs, run);
 }
 
 /** What the device took for so many bytes: attempts, answers of S3, bytes that S3 sent, codes that were logged. */

@@ -46,12 +46,13 @@ export function toolTest(
   name: string,
   play: () => Promise<void> | void,
   timeoutMs?: number,
+  run: typeof test | typeof test.concurrent = test,
 ): void {
   const missing = tools.filter(({ found }) => !found);
   const names = missing.map((tool) => tool.name).join(', ');
   const reason = `needs ${names}: apt-get install ${missing.map((tool) => tool.debianPackage).join(' ')}`;
   if (missing.length === 0) {
-    test(name, play, timeoutMs);
+    run(name, play, timeoutMs);
   } else if (process.env['CI'] === 'true') {
     test(name, () => {
       throw new Error(`this test ${reason}`);

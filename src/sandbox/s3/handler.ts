@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import type { IncomingHttpHeaders, IncomingMessage, ServerResponse } from 'node:http';
+import type { IncomingMessage, ServerResponse } from 'node:http';
 import type { Faults } from '../faults.ts';
 import { remember } from '../ring.ts';
 import type { Session, Sessions } from '../sessions.ts';
@@ -8,6 +8,7 @@ import { authenticate, expiredToken } from './authenticate.ts';
 import { type Authorization, parseAuthorization } from './authorization.ts';
 import { openBody } from './body.ts';
 import { S3Error, type S3ErrorCode } from './errors.ts';
+import { misread, withoutETag } from './misread.ts';
 import type { Reply } from './operation.ts';
 import { route } from './route.ts';
 import { sendFile } from './send.ts';
@@ -112,14 +113,14 @@ export class Handler {
     }
     const verifier = await this.#authenticate(exchange, address, authorization, session);
     if (exchange.device) this.#restrict(exchange, address, authorization);
-    const headers = exchange.device ? this.#misread(request.headers) : request.headers;
+    const headers = exchange.device ? misread(request.headers, this.#options.faults) : request.headers;
     this.#checkRegion(address, authorization);
     const operation = route(record.method, address);
     if (exchange.expectsContinue) {
       exchange.response.writeContinue();
       exchange.expectsContinue = false;
     }
-    return await operation({
+    const reply = await operation({
       store,
       method: record.method,
       headers,
@@ -128,6 +129,7 @@ export class Handler {
       key: address.key ?? '',
       body: openBody(request, authorization, verifier),
     });
+    return headers['if-match'] === request.headers['if-match'] ? reply : withoutETag(reply);
   }
 
   async #authenticate(
@@ -165,16 +167,6 @@ export class Handler {
     const path = `${address.bucket ?? ''}/${address.key ?? ''}`;
     const denied = [...store.denied].some((prefix) => path.startsWith(prefix));
     if (denied || !['GET', 'HEAD'].includes(record.method)) throw new S3Error('AccessDenied');
-  }
-
-  /** The headers as a server reads them that ignores a range, or sends another. */
-  #misread(headers: IncomingHttpHeaders): IncomingHttpHeaders {
-    const { faults } = this.#options;
-    const { range, ...rest } = headers;
-    if (range === undefined) return headers;
-    if (faults.take('s3-ignore-range') !== undefined) return rest;
-    const bytes = faults.take('s3-wrong-range') ?? 0;
-    return { ...rest, range: range.replace(/\d+/, (first) => String(Math.max(0, Number(first) - bytes))) };
   }
 
   #checkRegion({ bucket }: Address, authorization: Authorization): void {
