@@ -62,8 +62,8 @@ export function desiredOf(release: Release, current: JsonValue | undefined): Jso
     return isLater(release, marks) ? { ...release, sequencerKey } : undefined;
   }
   if (compareSequencers(release.sequencer, marks.sequencer) <= 0) return undefined;
-  const uploadedAt = release.uploadedAt > marks.uploadedAt ? release.uploadedAt : marks.uploadedAt;
-  return { ...release, uploadedAt, sequencerKey };
+  const wouldGoBack = marks.uploadedAt > release.uploadedAt;
+  return { ...release, ...(wouldGoBack ? { uploadedAt: marks.uploadedAt } : {}), sequencerKey };
 }
 
 type Marks = Pick<Release, 'sequencer' | 'uploadedAt'> & { sequencerKey: string };

@@ -98,12 +98,8 @@ function preface({
     `  useradd --system --no-create-home --shell /usr/sbin/nologin ${name}`,
     `  chown ${name} ${shellWord(key)} && chmod 400 ${shellWord(key)}`,
     // What was made on the operator's machine may let nobody else in.
-    `  chmod a+x ${unique([configPath, key, ...certificates].map(directoryOf))
-      .map(shellWord)
-      .join(' ')}`,
-    `  chmod a+r ${unique([configPath, ...certificates])
-      .map(shellWord)
-      .join(' ')}`,
+    `  chmod a+x ${shellWords([configPath, key, ...certificates].map(directoryOf))}`,
+    `  chmod a+r ${shellWords([configPath, ...certificates])}`,
     ...directories.map((path) => `  ${grant(path, name)}`),
     // Only root could keep a file's owner that is not the agent.
     ...files
@@ -221,6 +217,10 @@ function grant(directory: string, user: string): string {
   return ofTheSystem.test(directory)
     ? `# ${directory} is the system's, not to be given away: keep the file in a directory of its own, or run as root`
     : `install -d -o ${user} ${shellWord(directory)}    # or let it write there as a group`;
+}
+
+function shellWords(paths: readonly string[]): string {
+  return unique(paths).map(shellWord).join(' ');
 }
 
 function unique(values: readonly string[]): string[] {

@@ -1,10 +1,10 @@
-import { afterAll, beforeAll, expect, test } from 'bun:test';
+import { afterAll, beforeAll, expect } from 'bun:test';
 import { dirname } from 'node:path';
 import { type Bench, linux } from '../support/durability-bench.ts';
 import { type Loss, losses, type Recording, record, reportIn } from '../support/durability-power.ts';
 import { benchAt, copied, first, half, next, type Start, update } from '../support/durability-starts.ts';
 import type { TracedCall } from '../support/durability-syscalls.ts';
-import { toolTest } from '../support/tools.ts';
+import { root, type Tool, toolTest } from '../support/tools.ts';
 import { World } from '../support/world.ts';
 
 const starts = [first, update, copied, half];
@@ -100,8 +100,8 @@ toolTest(
 interface Spoilt {
   what: string;
   breaks: Loss['promise'];
-  /** Only root can give files away. */
-  needsRoot?: boolean;
+  /** What it needs besides. */
+  tools?: readonly Tool[];
   /** The recorded calls with this mistake in them. */
   calls: (recording: Recording, bench: Bench) => TracedCall[];
 }
@@ -139,7 +139,7 @@ const spoilt: Spoilt[] = [
   {
     what: 'the owner is set after the rename',
     breaks: 'target',
-    needsRoot: true,
+    tools: [root],
     calls: ({ calls, target }, bench) => {
       const late = calls.filter(({ call, path }) => call === 'chown' && path === bench.partOf(next));
       const renamed = calls.findIndex(({ call, to }) => call === 'rename' && to === target);
@@ -176,14 +176,11 @@ const spoilt: Spoilt[] = [
   },
 ];
 
-for (const { what, breaks, needsRoot = false, calls } of spoilt) {
-  const name = `the model tells when ${what}`;
-  const play = () => {
+for (const { what, breaks, tools = [], calls } of spoilt) {
+  toolTest([linux, ...tools], `the model tells when ${what}`, () => {
     const recording = of(recordings, update);
     const wrong = calls(recording, of(benches, update));
     expect(wrong).not.toEqual(recording.calls);
     expect(broken(breaks, losses(recording, wrong))).not.toEqual([]);
-  };
-  if (needsRoot && process.geteuid?.() !== 0) test.skip(`${name} (needs root)`, play);
-  else toolTest([linux], name, play);
+  });
 }

@@ -20,6 +20,7 @@ import { basename, join } from 'node:path';
 import { type InstallJob, inspect, install } from '../../src/io/install.ts';
 import { Part, partPath } from '../../src/io/part.ts';
 import { caught, exists, sha256Of, useTempDir } from '../support/io-helpers.ts';
+import { root, toolTest } from '../support/tools.ts';
 
 const dir = useTempDir();
 const never = new AbortController().signal;
@@ -75,7 +76,7 @@ describe('an install', () => {
     await expect(bad.handle.stat()).rejects.toThrow();
   });
 
-  test.skipIf(process.geteuid?.() !== 0)('says whom a file would have to be given to', async () => {
+  toolTest([root], 'says whom a file would have to be given to', async () => {
     await writeFile(target(), 'old');
     await chown(dir(), 65534, 65534);
     process.setegid?.(65534);

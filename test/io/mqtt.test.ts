@@ -4,6 +4,7 @@ import tls, { createServer, type TlsOptions, connect as tlsConnect } from 'node:
 import { connectMqtt, type MqttLink } from '../../src/io/mqtt.ts';
 import { createPki, type KeyPair, type Pki } from '../../src/sandbox/pki.ts';
 import { caught } from '../support/io-helpers.ts';
+import { root, type Tool, toolTest } from '../support/tools.ts';
 
 const mqttPort = 443;
 const alpnName = 'x-amzn-mqtt-ca';
@@ -103,31 +104,15 @@ async function connectTo(port: number, host = 'localhost', keepAliveSeconds = 12
   return link;
 }
 
-/** Why the port cannot be bound here; undefined where it can. */
-async function whyNoPort(port: number): Promise<string | undefined> {
+/** The right to listen on the real port. */
+async function portTool(port: number): Promise<Tool> {
   const server = createTcpServer();
-  try {
-    await listen(server, port);
-    await new Promise((resolve) => server.close(resolve));
-    return undefined;
-  } catch (error) {
-    return error instanceof Error && 'code' in error ? String(error.code) : String(error);
-  }
-}
-
-/** A test on the real port. Where it cannot be bound the name says so; with CI=true it fails then. */
-async function testOnPort(port: number, name: string, play: () => Promise<void>): Promise<void> {
-  const why = await whyNoPort(port);
-  const reason = `needs port ${port} of 127.0.0.1, ${why}: run it as root`;
-  if (why === undefined) {
-    test(name, play);
-  } else if (process.env['CI'] === 'true') {
-    test(name, () => {
-      throw new Error(`this test ${reason}`);
-    });
-  } else {
-    test.skipIf(true)(`${name} (${reason})`, play);
-  }
+  const found = await listen(server, port).then(
+    () => true,
+    () => false,
+  );
+  if (found) await new Promise((resolve) => server.close(resolve));
+  return { ...root, name: `port ${port} of 127.0.0.1, as root`, found };
 }
 
 describe('a connection to the broker', () => {
@@ -219,12 +204,16 @@ describe('a connection to the broker', () => {
   });
 });
 
-await testOnPort(mqttPort, `on port 443 the protocol is asked for by ALPN ${alpnName}`, async () => {
-  const broker = await startBroker({ port: mqttPort, returnCode: 0 });
-  await connectTo(broker.port);
-  expect(broker.seen[0]?.alpnProtocol).toBe(alpnName);
-  expect(broker.seen[0]?.servername).toBe('localhost');
-});
+toolTest(
+  [await portTool(mqttPort)],
+  `on port 443 the protocol is asked for by ALPN ${alpnName}`,
+  async () => {
+    const broker = await startBroker({ port: mqttPort, returnCode: 0 });
+    await connectTo(broker.port);
+    expect(broker.seen[0]?.alpnProtocol).toBe(alpnName);
+    expect(broker.seen[0]?.servername).toBe('localhost');
+  },
+);
 
 /** Connects with any version of TLS that the runtime allows, and tells which it became. */
 function protocolOfLaxClient(port: number): Promise<string | null> {

@@ -4,7 +4,7 @@ import { readFileSync } from 'node:fs';
 import { blackHole, python } from '../support/black-hole.ts';
 import { answers, anyBucket, bytesFetched, longFaultTest, quietBucket, waits } from '../support/faults.ts';
 import { ObjectServer, s3Answer, silent, xml } from '../support/io-object-server.ts';
-import { executable, noise, sha256, until, type World } from '../support/world.ts';
+import { executable, noise, type Run, sha256, until, type World } from '../support/world.ts';
 
 const hoge = Buffer.from('hoge\n');
 const longMs = 100_000;
@@ -30,47 +30,46 @@ longFaultTest(
   anyBucket,
 );
 
-longFaultTest(
-  '403 may mean not uploaded yet: asked again after a minute, and it is there',
-  async (world) => {
+/** Plays with an S3 that answers the first request for `hoge` so, and every other one with it. */
+function playFirstAnswer(
+  first: ObjectServer['script'][number],
+  play: (run: Run, world: World) => Promise<void>,
+): (world: World) => Promise<number> {
+  return async (world) => {
     const s3 = await ObjectServer.start(world.sandbox.pki.server);
     try {
-      s3.script = [xml(403, 'AccessDenied')];
+      s3.script = [first];
       s3.otherwise = s3Answer({ bytes: hoge, etag: '"hoge"' });
       world.desire({ s3: { url: `s3://${quietBucket}/late`, hash: sha256(hoge) } });
       const run = await world.run(['--config', world.device.configPath, '--s3-endpoint', s3.origin]);
-      await world.hasStatus({ status: 'failed', code: 'S3_DENIED' });
-      expect(run.log).toContain('or the object is not uploaded yet');
-      await arrives(world, hoge);
-      expect(waits(run).length).toBe(1);
-      expect(waits(run)[0]).toBeGreaterThanOrEqual(30);
+      await play(run, world);
       expect(s3.requests.length).toBe(2);
       return hoge.length;
     } finally {
       await s3.close();
     }
-  },
+  };
+}
+
+longFaultTest(
+  '403 may mean not uploaded yet: asked again after a minute, and it is there',
+  playFirstAnswer(xml(403, 'AccessDenied'), async (run, world) => {
+    await world.hasStatus({ status: 'failed', code: 'S3_DENIED' });
+    expect(run.log).toContain('or the object is not uploaded yet');
+    await arrives(world, hoge);
+    expect(waits(run).length).toBe(1);
+    expect(waits(run)[0]).toBeGreaterThanOrEqual(30);
+  }),
   anyBucket,
 );
 
 longFaultTest(
   'S3 takes the request and never answers: it ends, and is made again',
-  async (world) => {
-    const s3 = await ObjectServer.start(world.sandbox.pki.server);
-    try {
-      s3.script = [silent];
-      s3.otherwise = s3Answer({ bytes: hoge, etag: '"hoge"' });
-      world.desire({ s3: { url: `s3://${quietBucket}/slow`, hash: sha256(hoge) } });
-      const run = await world.run(['--config', world.device.configPath, '--s3-endpoint', s3.origin]);
-      await arrives(world, hoge);
-      expect(run.log).toMatch(/no answer in 30 s.* code=TIMEOUT/);
-      expect(waits(run)[0]).toBeLessThanOrEqual(1);
-      expect(s3.requests.length).toBe(2);
-      return hoge.length;
-    } finally {
-      await s3.close();
-    }
-  },
+  playFirstAnswer(silent, async (run, world) => {
+    await arrives(world, hoge);
+    expect(run.log).toMatch(/no answer in 30 s.* code=TIMEOUT/);
+    expect(waits(run)[0]).toBeLessThanOrEqual(1);
+  }),
   anyBucket,
 );
 

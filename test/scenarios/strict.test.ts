@@ -3,6 +3,7 @@ import { expect, test } from 'bun:test';
 import { chmod, chown, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { partPath } from '../../src/io/part.ts';
+import { root, toolTest } from '../support/tools.ts';
 import { scenario, sha256 } from '../support/world.ts';
 
 test('with strict, a readable key and an open target directory are listed with the command to type, and exit 78', () =>
@@ -50,7 +51,8 @@ test('the sandbox’s own device is strict, so that root may run it as it is', (
     { config: { strict: true } },
   ));
 
-test.skipIf(process.geteuid?.() !== 0)(
+toolTest(
+  [root],
   'a part of another user is built on where "owner" names that user, and not for the owner of the present file',
   () =>
     scenario(

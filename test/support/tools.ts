@@ -40,6 +40,14 @@ export function pythonModule(name: string, debianPackage = `python3-${name}`): T
   return { name: `python3 ${name}`, debianPackage, path: path ?? 'python3', found: path !== undefined };
 }
 
+/** To be root: only root may give files away and bind the low ports. */
+export const root: Tool = {
+  name: 'to be root',
+  debianPackage: 'sudo',
+  path: 'sudo',
+  found: process.geteuid?.() === 0,
+};
+
 /** Registers a test that needs tools; like bun:test's `test`, the time limit is in milliseconds. */
 export function toolTest(
   tools: readonly Tool[],
