@@ -16,9 +16,12 @@ fail() {
 
 [ $# -eq 3 ] || [ $# -eq 4 ] || fail "wrong number of arguments" "src/cloud/provision.sh STACK THING DIR [GROUP]"
 stack=$1 thing=$2 dir=$3 group=${4-} file=${FILE:-/tmp/tmpfile}
+[ -n "$stack" ] || fail "the name of the stack is empty" "src/cloud/provision.sh STACK THING DIR [GROUP]"
 [ -n "$thing" ] || fail "the name of the thing is empty" "src/cloud/provision.sh STACK THING DIR [GROUP]"
 case $thing$group in *[!a-zA-Z0-9:_-]*) fail "no name for a thing or a group" "use a-z A-Z 0-9 : _ -" ;; esac
 case $file in *[\"\\[:cntrl:]]*) fail "FILE has a quote, a backslash or a control character" "choose another path" ;; esac
+[ ${#thing} -le 128 ] && [ ${#group} -le 128 ] || fail "the name of a thing or a group is too long" "128 characters are the most"
+case $dir in -*) fail "DIR begins with a dash" "write ./$dir" ;; esac
 # A key exists once: it must not be lost to a second run.
 [ ! -e "$dir/private.key" ] || fail "$dir/private.key is there already" "choose another directory"
 
@@ -64,7 +67,13 @@ if [ -n "$group" ]; then
 fi
 certificate=$(aws iot create-keys-and-certificate --set-as-active --query certificateArn --output text \
   --certificate-pem-outfile "$dir/certificate.pem" --private-key-outfile "$dir/private.key")
+# The certificate is made only once: what fails from here on is to be ended by hand, or by these lines.
+cat >"$dir/attach.sh" <<END
+set -e
 aws iot attach-policy --policy-name "$policy" --target "$certificate"
 aws iot attach-thing-principal --thing-name "$thing" --principal "$certificate"
-[ -z "$group" ] || aws iot add-thing-to-thing-group --thing-group-name "$group" --thing-name "$thing"
+${group:+aws iot add-thing-to-thing-group --thing-group-name "$group" --thing-name "$thing"}
+END
+sh "$dir/attach.sh" || fail "the certificate $certificate is made, but not attached" "mend what AWS refused, then: sh '$dir/attach.sh'"
+rm "$dir/attach.sh"
 echo "$dir is ready: copy it to the device, and run there: shadow-agent --config agent.json"

@@ -70,13 +70,22 @@ type Marks = Pick<Release, 'sequencer' | 'uploadedAt'> & { sequencerKey: string 
 
 /**
  * The marks of the last upload that was written. A value that somebody has changed by hand keeps them: it is newer than
- * that upload, and older than any later one. One without marks is older than any.
+ * that upload, and older than any later one. One without marks is older than any; so is one with marks that no upload
+ * can have made, as they would hold up every later one.
  */
 function marksOf(current: JsonValue | undefined): Marks | undefined {
   const { sequencer, uploadedAt, sequencerKey }: JsonObject =
     current !== undefined && isJsonObject(current) ? current : {};
-  if (typeof sequencer !== 'string' || typeof uploadedAt !== 'string') return undefined;
-  return typeof sequencerKey === 'string' ? { sequencer, uploadedAt, sequencerKey } : undefined;
+  if (typeof sequencer !== 'string' || !/^[0-9a-f]+$/i.test(sequencer)) return undefined;
+  if (typeof uploadedAt !== 'string' || !isTime(uploadedAt)) return undefined;
+  if (typeof sequencerKey !== 'string' || !/^[0-9a-f]{16}$/.test(sequencerKey)) return undefined;
+  return { sequencer, uploadedAt, sequencerKey };
+}
+
+/** A time as releases have it, which sorts as text. */
+function isTime(text: string): boolean {
+  const ms = Date.parse(text);
+  return !Number.isNaN(ms) && new Date(ms).toISOString() === text;
 }
 
 /**

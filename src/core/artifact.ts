@@ -127,7 +127,7 @@ function refuse(value: JsonValue, problems: string): Desired {
     value,
     code: 'DESIRED_INVALID',
     message: `The desired value ${problems}`,
-    hint: 'write {"url": "s3://bucket/key", "hash": "<sha256>"} to the desired state',
+    hint: 'write {"url": "s3://bucket/key", "hash": "<sha256>", "versionId": null, "size": null} to the desired state',
     ...sha256,
   };
 }

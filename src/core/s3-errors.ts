@@ -78,7 +78,10 @@ function classify(request: RefusedRequest): Classified {
     return { code: 'S3_DENIED', options: { hint } };
   }
   if (status === 404 || body.code === 'MethodNotAllowed') {
-    const hint = 'upload the object, or correct "url" in the desired state';
+    const hint =
+      body.code === 'NoSuchVersion'
+        ? '"versionId" in the desired state is of another object: correct it, or write null in its place'
+        : 'upload the object, or correct "url" in the desired state';
     return { code: 'S3_NOT_FOUND', options: { hint } };
   }
   const isPassing = status >= 500 || status === 429 || body.code === 'RequestTimeout';

@@ -214,6 +214,17 @@ test('a value without the marks of an upload is older than any', () => {
   }
 });
 
+test.each([
+  { uploadedAt: 'tomorrow' },
+  { uploadedAt: '9999-01-01' },
+  { sequencer: 'zzzz' },
+  { sequencerKey: 'of my own' },
+])('marks that no upload can have made, %j, hold up no upload', (broken) => {
+  const current = { ...after({ ...a1, sequencer: '0F' }), ...broken };
+  expect(desiredOf(a1, current)).toMatchObject({ ...a1 });
+  expect(desiredOf(b, current)).toMatchObject({ ...b });
+});
+
 test('a key desired by hand, over the marks of another one, takes the next real upload of either', () => {
   // As the shadow service merges it.
   const byHand = { ...after({ ...a1, sequencer: '0F' }), url: b.url, hash: 'by hand' };

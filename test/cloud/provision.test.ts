@@ -127,7 +127,18 @@ test('a group that is there is joined as it is', async () => {
 
 test('where policy or thing cannot be attached, all is there that is needed when that is mended', async () => {
   const dir = join(work, 'board');
-  expect(provision(['stack', 'board', dir], { TEST_FAILS: 'attach-policy' }).status).toBe(254);
+  const { status, stderr } = provision(['stack', 'board', dir, 'fleet'], {
+    TEST_FAILS: 'attach-thing-principal',
+  });
+  expect(status).toBe(1);
+  expect(stderr).toContain('error: the certificate arn:aws:iot:us-east-1:123456789012:cert/abc is made');
+  const hint = /hint: mend what AWS refused, then: (.*)$/m.exec(stderr)?.[1] ?? '';
+  const env = { PATH: `${join(work, 'bin')}:${process.env['PATH']}` };
+  expect(spawnSync('sh', ['-c', hint], { cwd: work, env }).status).toBe(0);
+  expect((await calls()).slice(-2).map((line) => line.split(' ')[1])).toEqual([
+    'attach-thing-principal',
+    'add-thing-to-thing-group',
+  ]);
   const loaded = await loadConfig({ configPath: join(dir, 'agent.json'), flags: {}, env: {}, cwd: dir });
   expect(loaded.ok).toBe(true);
 });
@@ -143,6 +154,9 @@ test('a stack without outputs, for which the AWS CLI prints None, makes nothing'
 
 test.each([
   ['a missing argument', ['stack', 'board'], {}],
+  ['a stack without a name', ['', 'board', 'dir'], {}],
+  ['a thing of 129 characters', ['stack', 'a'.repeat(129), 'dir'], {}],
+  ['a directory that looks like an option', ['stack', 'board', '-d'], {}],
   ['a thing with a blank', ['stack', 'a board', 'dir'], {}],
   ['a thing without a name', ['stack', '', 'dir', 'fleet'], {}],
   ['a file with a line break', ['stack', 'board', 'dir'], { FILE: '/a\nb' }],
