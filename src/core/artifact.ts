@@ -132,6 +132,11 @@ function refuse(value: JsonValue, problems: string): Desired {
   };
 }
 
+/** Names what the bytes of an artifact come from: its URL, and the version where that is desired. */
+export function sourceOf({ url, versionId }: Pick<Artifact, 'url' | 'versionId'>): string {
+  return versionId === undefined ? url : `${url}?versionId=${versionId}`;
+}
+
 /** Tells whether two desired states ask for the same, to the last unknown key. */
 export function sameDesired(a: Desired, b: Desired): boolean {
   if (a.kind !== b.kind) return false;

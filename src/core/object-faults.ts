@@ -16,10 +16,27 @@ export function wrongSize(bytes: number, desired: number): AgentError {
 }
 
 /** It is over `maxBytes`. */
-export function tooLarge(bytes: number, maxBytes: number): AgentError {
+function tooLarge(bytes: number, maxBytes: number): AgentError {
   return new AgentError('TOO_LARGE', `The object has ${bytes} bytes or more, the limit is ${maxBytes}`, {
     hint: 'raise "maxBytes" of this file in agent.json, if the device may take files of this size',
   });
+}
+
+/** What an object may have at most, in bytes, and what it is said to have. */
+export interface SizeRules {
+  maxBytes: number | undefined;
+  size: number | undefined;
+}
+
+/** Why an object of this length will not do; it may be longer. */
+export function lengthFault(bytes: number, { maxBytes = bytes }: SizeRules): AgentError | undefined {
+  return bytes > maxBytes ? tooLarge(bytes, maxBytes) : undefined;
+}
+
+/** Why an object of exactly this size will not do. */
+export function sizeFault(bytes: number, rules: SizeRules): AgentError | undefined {
+  const { size = bytes } = rules;
+  return bytes === size ? lengthFault(bytes, rules) : wrongSize(bytes, size);
 }
 
 /** Nothing is kept of such a download. Where others only hold the room, the part waits for it. */

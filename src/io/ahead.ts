@@ -83,7 +83,11 @@ export class Ahead {
     this.#kept = {
       source,
       etag,
-      segments: held.map((segment) => ({ ...segment, end: segment.start + segment.held, ended: true })),
+      segments: held.map(({ error: _, ...segment }) => ({
+        ...segment,
+        end: segment.start + segment.held,
+        ended: true,
+      })),
     };
     for (const segment of segments) this.#close(segment);
   }

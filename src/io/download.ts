@@ -5,17 +5,17 @@
  * final digest is trusted; the size of a part proves nothing.
  */
 import { dirname } from 'node:path';
-import type { Artifact } from '../core/artifact.ts';
+import { type Artifact, sourceOf } from '../core/artifact.ts';
 import { AgentError } from '../core/errors.ts';
-import { isUseless, mismatch, tooLarge, wrongSize } from '../core/object-faults.ts';
+import { isUseless, lengthFault, mismatch, sizeFault, wrongSize } from '../core/object-faults.ts';
 import type { DigestEngine } from './digest.ts';
 import { Intake } from './intake.ts';
 import { Part } from './part.ts';
 import { isDone } from './patience.ts';
 import type { Room, RoomClaim } from './room.ts';
-import type { GetObject, ObjectAnswer } from './s3.ts';
+import type { GetObject, ObjectAnswer, ObjectRequest } from './s3.ts';
 import { Stall } from './stall.ts';
-import { type PartRecord, partRecord, trustedBytes } from './state.ts';
+import { adopted, type PartRecord, partRecord, trustedBytes } from './state.ts';
 import type { Throttle } from './throttle.ts';
 
 export interface DownloadJob {
@@ -98,15 +98,9 @@ class Transfer {
     this.#job = job;
     this.#part = part;
     this.#room = room;
-    const { url, versionId, sha256 } = job.artifact;
-    this.#source = versionId === undefined ? url : `${url}?versionId=${versionId}`;
-    const { record } = job;
-    const isOurs = record?.sha256 === sha256;
-    this.#anew = isOurs && record.source === this.#source && record.anew === true;
-    // Another source of the same bytes: these are kept, and are as safe as before; its ETag says nothing.
-    const { syncedBytes } = record ?? {};
-    if (isOurs && record.source === this.#source) this.#record = record;
-    else if (isOurs) this.#record = partRecord({ sha256, source: this.#source, syncedBytes });
+    this.#source = sourceOf(job.artifact);
+    this.#record = adopted(job.record, job.artifact.sha256, this.#source);
+    this.#anew = this.#record?.anew === true;
   }
 
   async run(): Promise<void> {
@@ -126,7 +120,7 @@ class Transfer {
       this.#anew = true;
       resumed = false;
     }
-    const fault = this.#sizeFault(this.#part.length);
+    const fault = sizeFault(this.#part.length, this.#rules);
     if (fault !== undefined) await this.#refuse(fault, { size: this.#part.length });
   }
 
@@ -145,13 +139,28 @@ class Transfer {
     return isInTime;
   }
 
+  get #rules() {
+    return { maxBytes: this.#job.maxBytes, size: this.#job.artifact.size };
+  }
+
+  /** What can be refused before the first byte is. */
+  async #admit(size: number | undefined): Promise<void> {
+    const fault = size === undefined ? undefined : sizeFault(size, this.#rules);
+    if (fault !== undefined) throw fault;
+    await this.#room.take(size === undefined ? undefined : size - this.#part.length);
+  }
+
   /** Asks for what is missing; where the answer does not continue the part, the part starts anew. */
   async #ask(): Promise<Body & { stall: Stall }> {
     const stall = new Stall(this.#job.stallSeconds * 1000, this.#job.signal);
     const { artifact, getObject } = this.#job;
     const offset = this.#part.length;
+    const get = (more: Omit<ObjectRequest, 'artifact'>) =>
+      getObject({ ...more, artifact, onAhead: () => stall.alive() }, stall.signal);
+    // What is desired may tell already.
+    if (offset <= (artifact.size ?? -1)) await this.#admit(artifact.size);
     if (offset > 0) {
-      const answer = await getObject({ artifact, offset, ifMatch: this.#record?.etag }, stall.signal);
+      const answer = await get({ offset, ifMatch: this.#record?.etag });
       if (answer.kind === 'rest' && this.#continues(answer)) return { ...answer, stall };
       const { size: desired = offset } = artifact;
       // The very object of the part has no more than this.
@@ -164,7 +173,7 @@ class Transfer {
     }
     const unfit = this.#unfit();
     const ifNoneMatch = unfit && this.#record?.etag;
-    const answer = await getObject({ artifact, offset: 0, ifNoneMatch }, stall.signal);
+    const answer = await get({ offset: 0, ifNoneMatch });
     if (answer.kind === 'full') return { ...answer, stall };
     if (answer.kind === 'unchanged' && unfit !== undefined) throw unfit;
     if (answer.kind === 'rest') answer.body.cancel().catch(() => undefined);
@@ -187,9 +196,7 @@ class Transfer {
         syncedBytes: Math.min(this.#record?.syncedBytes ?? 0, part.length),
       });
       this.#safeBytes = this.#record?.syncedBytes ?? 0;
-      const fault = size === undefined ? undefined : this.#sizeFault(size);
-      if (fault !== undefined) throw fault;
-      await this.#room.take(size === undefined ? undefined : size - part.length);
+      await this.#admit(size);
       for (;;) {
         const piece = await intake.take();
         if (piece === undefined) break;
@@ -216,7 +223,7 @@ class Transfer {
     if (size !== undefined && length > size) {
       throw new AgentError('S3', `S3 sent more than the ${size} bytes that it promised`);
     }
-    const tooLong = this.#lengthFault(length);
+    const tooLong = lengthFault(length, this.#rules);
     if (tooLong !== undefined) await this.#refuse(tooLong, { leastSize: length });
     await this.#keepSynced(length);
     await this.#room.write(chunk.length, () => part.append(chunk));
@@ -252,17 +259,7 @@ class Transfer {
     const { etag, size, leastSize, wrongSha256 } = this.#record ?? {};
     if (etag === undefined) return undefined;
     if (wrongSha256 !== undefined) return mismatch(this.#job.artifact, wrongSha256);
-    return size === undefined ? this.#lengthFault(leastSize ?? 0) : this.#sizeFault(size);
-  }
-
-  #sizeFault(size: number): AgentError | undefined {
-    const { size: desired = size } = this.#job.artifact;
-    return size === desired ? this.#lengthFault(size) : wrongSize(size, desired);
-  }
-
-  #lengthFault(bytes: number): AgentError | undefined {
-    const { maxBytes = bytes } = this.#job;
-    return bytes > maxBytes ? tooLarge(bytes, maxBytes) : undefined;
+    return size === undefined ? lengthFault(leastSize ?? 0, this.#rules) : sizeFault(size, this.#rules);
   }
 
   async #mismatch(): Promise<never> {

@@ -2,7 +2,7 @@
  * Large objects by several ranged requests at a time, as the body of one answer: in order, of one ETag, and with a
  * bounded number of bytes that have run ahead of what was read.
  */
-import type { Artifact } from '../core/artifact.ts';
+import { sourceOf } from '../core/artifact.ts';
 import { AgentError } from '../core/errors.ts';
 import { firstSpans, leastParallelBytes, nextSpan, type Span } from '../core/ranges.ts';
 import { Ahead, type Chunk, isBusy, type Segment } from './ahead.ts';
@@ -171,6 +171,7 @@ class RangedObject {
         if (got > bytes) throw unfit('longer');
         this.#came += value.length;
         ahead.put(segment, value);
+        if (segment !== this.#segments[0]) this.#request.onAhead?.();
       }
       if (got < bytes) throw new AgentError('NETWORK', 'The connection to S3 ended within a range');
     } catch (error) {
@@ -198,6 +199,7 @@ class RangedObject {
   async #next(): Promise<Chunk | undefined> {
     const { ahead } = this.#shared;
     for (;;) {
+      if (this.#stop.signal.aborted) return undefined;
       this.#ask();
       const [front] = this.#segments;
       if (front === undefined) {
@@ -242,9 +244,11 @@ class RangedObject {
     }
   }
 
-  /** What has run ahead of a cut is as good as before: it is of the same ETag. */
+  /** What has run ahead of a cut or a silence is as good as before: it is of the same ETag. */
   #keep(): void {
-    if (this.#known === undefined || this.#outer.aborted) return;
+    // An attempt that fails is made again, one that was stopped need not be.
+    const isStopped = this.#outer.aborted && !(this.#outer.reason instanceof AgentError);
+    if (this.#known === undefined || isStopped) return;
     this.#shared.ahead.keep(this.#source, this.#known.etag, [...this.#segments, ...this.#kept]);
     this.#segments = [];
     this.#kept = [];
@@ -259,10 +263,6 @@ class RangedObject {
     this.#segments = [];
     this.#kept = [];
   }
-}
-
-function sourceOf({ url, versionId }: Artifact): string {
-  return versionId === undefined ? url : `${url}?versionId=${versionId}`;
 }
 
 function isPinned(answer: Answer): answer is Answer & Facts {

@@ -25,6 +25,8 @@ export interface ObjectRequest {
   ifNoneMatch?: string | undefined;
   /** Connections that requests for the same object may use one after the other; else each has its own. */
   pool?: Pool;
+  /** Called when bytes have come that wait for their turn: the body is silent, the connection is not. */
+  onAhead?: () => void;
 }
 
 /** What S3 answered. `full` and `rest` carry a body, which the caller reads or cancels. */

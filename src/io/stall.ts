@@ -6,7 +6,9 @@ export class Stall {
   readonly #silent = new AbortController();
   readonly #timeoutMs: number;
   readonly #outer: AbortSignal;
+  /** Aborted with an AgentError TIMEOUT after a silence, else as the outer one. */
   readonly signal: AbortSignal;
+  #timer: ReturnType<typeof setTimeout> | undefined;
 
   constructor(timeoutMs: number, outer: AbortSignal) {
     this.#timeoutMs = timeoutMs;
@@ -14,19 +16,30 @@ export class Stall {
     this.signal = AbortSignal.any([outer, this.#silent.signal]);
   }
 
+  /** Bytes have come, though not yet those that are waited for. */
+  alive(): void {
+    if (this.#timer !== undefined) this.#start();
+  }
+
   /** Waits for one read. @throws AgentError TIMEOUT when it takes too long, NETWORK when it fails */
   async guard<T>(read: Promise<T>): Promise<T> {
-    const timer = setTimeout(() => this.#silent.abort(), this.#timeoutMs);
+    this.#start();
     try {
       return await read;
     } catch (error) {
       if (this.#outer.aborted) throw this.#outer.reason;
-      if (this.#silent.signal.aborted) {
-        throw new AgentError('TIMEOUT', `No byte from S3 for ${this.#timeoutMs / 1000} s`, { cause: error });
-      }
+      if (this.#silent.signal.aborted) throw this.#silent.signal.reason;
       throw networkError(error, 'The connection to S3 was lost', this.#outer);
     } finally {
-      clearTimeout(timer);
+      clearTimeout(this.#timer);
+      this.#timer = undefined;
     }
+  }
+
+  #start(): void {
+    clearTimeout(this.#timer);
+    const seconds = this.#timeoutMs / 1000;
+    const end = () => this.#silent.abort(new AgentError('TIMEOUT', `No byte from S3 for ${seconds} s`));
+    this.#timer = setTimeout(end, this.#timeoutMs);
   }
 }

@@ -113,6 +113,20 @@ export function partRecord(facts: { [K in keyof PartRecord]?: unknown }): PartRe
   );
 }
 
+/**
+ * What a stored record tells of the object of a source. Of another source of the same bytes these are kept, and are as
+ * safe as before; its ETag says nothing.
+ */
+export function adopted(
+  record: PartRecord | undefined,
+  sha256: string,
+  source: string,
+): PartRecord | undefined {
+  if (record?.sha256 !== sha256) return undefined;
+  const { syncedBytes } = record;
+  return record.source === source ? record : partRecord({ sha256, source, syncedBytes });
+}
+
 /** After a power cut a part may hold what was never written: only so many bytes are built on; all without a limit. */
 export function trustedBytes(
   record: PartRecord | undefined,

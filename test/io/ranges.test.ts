@@ -1,6 +1,6 @@
 import { expect, test } from 'bun:test';
 import type { Artifact } from '../../src/core/artifact.ts';
-import type { AgentError } from '../../src/core/errors.ts';
+import { AgentError } from '../../src/core/errors.ts';
 import { type Clock, systemClock } from '../../src/io/clock.ts';
 import { createRanges } from '../../src/io/ranges.ts';
 import type { GetObject, ObjectAnswer, ObjectRequest } from '../../src/io/s3.ts';
@@ -154,6 +154,38 @@ test('what came before a cut is read, and what had run ahead of it is not fetche
   expect(s3.requests[asked]).toMatchObject({ offset: first.bytes.length, length: mebibyte / 2 });
   const again = s3.requests.slice(asked).reduce((sum, { length = 0 }) => sum + length, 0);
   expect(again).toBeLessThan(second.bytes.length);
+});
+
+test('what had run ahead of a silence is not fetched again, and that it comes is told', async () => {
+  const s3 = new FakeS3();
+  const get = rangesOf(s3);
+  const silence = new AbortController();
+  const silentAt = 2 * mebibyte;
+  let ahead = 0;
+  s3.play = (request, signal) => {
+    if (request.offset !== silentAt) return undefined;
+    const body = new ReadableStream({
+      start: (controller) => signal.addEventListener('abort', () => controller.error(signal.reason)),
+    });
+    return { ...s3.answer(request, signal), body } as ObjectAnswer;
+  };
+  // Once nothing runs ahead any more, all is silent.
+  const onAhead = () => {
+    ahead += 1;
+    clearTimeout(timer);
+    timer = setTimeout(() => silence.abort(new AgentError('TIMEOUT', 'No byte')), 200);
+  };
+  let timer: ReturnType<typeof setTimeout> | undefined;
+  const first = await read(await get({ artifact, offset: 0, onAhead }, silence.signal));
+  expect([first.bytes.length, first.error?.code]).toEqual([silentAt, 'TIMEOUT']);
+  expect(ahead).toBeGreaterThan(10);
+
+  s3.play = () => undefined;
+  const asked = s3.requests.length;
+  const second = await read(await get({ artifact, offset: silentAt, ifMatch: etag }, never));
+  expect(sha256Of(Buffer.concat([first.bytes, second.bytes]))).toBe(artifact.sha256);
+  const again = s3.requests.slice(asked).reduce((sum, { length = 0 }) => sum + length, 0);
+  expect(second.bytes.length - again).toBeGreaterThan(4 * mebibyte);
 });
 
 test('what had run ahead is not used for another ETag', async () => {

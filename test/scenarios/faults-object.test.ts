@@ -196,6 +196,41 @@ faultTest(
 );
 
 faultTest(
+  'an object of which desired says that it is over maxBytes: not asked for',
+  async (world) => {
+    await put(world, noise(20_000_000));
+    world.desire({ s3: { url, hash: sha256(fresh), size: 20_000_000 } });
+    await world.start();
+    await world.hasStatus({ status: 'failed', code: 'TOO_LARGE' });
+    expect(answers(world)).toEqual([]);
+    return 0;
+  },
+  { files: [{ property: 's3', path: 'tmpfile', maxBytes: 1_000_000 }] },
+);
+
+const large = noise(40 * 1024 * 1024);
+
+faultTest(
+  'one silent range of a large object, while others come: not ended before all are silent, and what came is kept',
+  async (world) => {
+    await put(world, large);
+    world.sandbox.faults.set('s3-slow', 1_000_000);
+    world.sandbox.faults.set('s3-stall', 100, 1);
+    world.desire({ s3: { url, hash: sha256(large), size: large.length } });
+    const run = await world.run();
+    await run.logged(/No byte from S3 for 1 s.* code=TIMEOUT/);
+    const before = bytesFetched(world);
+    world.sandbox.faults.clear();
+    await arrives(world, large);
+    // Without a limit for what runs ahead, and were each silence the end of it, this would be about 4 MB.
+    expect(before).toBeGreaterThan(7_000_000);
+    expect(bytesFetched(world) - large.length).toBeLessThan(8_000_000);
+    return large.length;
+  },
+  { ...anyBucket, config: { stallSeconds: 1 } },
+);
+
+faultTest(
   'only the url changes: the bytes are kept, and the rest comes from the new place',
   async (world) => {
     await put(world, fresh);
