@@ -5,10 +5,11 @@
  */
 import type { AgentConfig } from './config.ts';
 import { parseDesired } from './core/artifact.ts';
+import { Counters } from './core/counters.ts';
 import { AgentError, type Problem } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
 import { member } from './core/json.ts';
-import { Counters, metricsText } from './core/metrics.ts';
+import { metricsText } from './core/metrics.ts';
 import { portsOf } from './core/ports.ts';
 import { type ShadowDocument, shadowPrefix } from './core/shadow.ts';
 import { type AgentStatus, statusOfError, wallTime } from './core/status.ts';
@@ -128,7 +129,8 @@ class Agent {
         for (const keeper of this.#keepers) keeper.linkUp();
       },
       onDown: () => this.#reporter.see(undefined),
-      onTrouble: () => {
+      onTrouble: ({ code }) => {
+        this.#counters.failLink(code);
         for (const keeper of this.#keepers) keeper.linkFailed();
       },
       onNews: () => this.#credentials.warm(),
@@ -169,10 +171,8 @@ class Agent {
       connections: maxBytesPerSecond > 0 ? 1 : connections,
       clock,
     });
-    const throttle = new Throttle(clock, maxBytesPerSecond);
-    this.#throttle = throttle;
-    const counters = new Counters(config.files.map((file) => file.property));
-    this.#counters = counters;
+    this.#throttle = new Throttle(clock, maxBytesPerSecond);
+    this.#counters = new Counters(config.files.map((file) => file.property));
     const room = new Room();
     this.#keepers = config.files.map(
       (file) =>
@@ -188,9 +188,9 @@ class Agent {
           reporter: this.#reporter,
           link: this.#link,
           getObject,
-          throttle,
+          throttle: this.#throttle,
           room,
-          counters,
+          counters: this.#counters,
         }),
     );
   }

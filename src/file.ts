@@ -3,9 +3,9 @@ import { Applier } from './apply.ts';
 import { Attempts } from './attempt.ts';
 import type { FileConfig } from './config.ts';
 import { type Desired, type DesiredRules, sameDesired } from './core/artifact.ts';
+import type { Counters } from './core/counters.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
-import type { Counters } from './core/metrics.ts';
 import { released } from './core/pending.ts';
 import {
   type Action,
@@ -168,7 +168,7 @@ export class FileKeeper {
 
   async #record(outcome: Outcome): Promise<void> {
     const { clock, random, counters } = this.#options;
-    counters.count(this.property, outcome);
+    counters.count(this.property, this.#snapshot, outcome);
     this.#snapshot = record(this.#snapshot, outcome, clock.nowMs(), random());
     await this.#memory.remember(outcome, this.#snapshot);
     if (this.#asker?.isBegun !== true) return;
@@ -235,11 +235,12 @@ export class FileKeeper {
     }
   }
 
-  /** Says once what cannot be done; a failed attempt is logged where it ends. */
+  /** Says and counts once what cannot be done; a failed attempt is logged where it ends. */
   #logRefusal(desired: Desired): void {
     if (desired.kind !== 'refused' || desired === this.#logged) return;
     this.#logged = desired;
     const { code, message, hint } = desired;
+    this.#options.counters.refuse(this.property, code);
     this.#options.log.warning(message, { file: this.property, code, hint });
   }
 

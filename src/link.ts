@@ -32,8 +32,8 @@ export interface LinkOptions {
   /** A connection stands and all topics are subscribed. */
   onUp: () => void;
   onDown: () => void;
-  /** A connection could not be made, was lost, or a request was refused; `state.lastError` says why. */
-  onTrouble: () => void;
+  /** A connection could not be made, was lost, or a request was refused. */
+  onTrouble: (error: AgentError) => void;
   /** A message brought news; the document follows. */
   onNews: () => void;
   /** The full document; undefined where the thing has no shadow. */
@@ -164,7 +164,7 @@ export class ShadowLink {
 
   #fail(error: AgentError): void {
     this.#lastError = error;
-    this.#options.onTrouble();
+    this.#options.onTrouble(error);
   }
 
   #onChange(change: Change, ended: AbortSignal): void {

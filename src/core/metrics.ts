@@ -1,43 +1,6 @@
 /** What node_exporter is told of the agent, in the text format of Prometheus. */
-import type { ErrorCode } from './errors.ts';
-import type { Outcome } from './reconcile.ts';
+import type { Counters } from './counters.ts';
 import type { AgentStatus } from './status.ts';
-
-/** What has happened since the start; it only grows. */
-export class Counters {
-  readonly installs = new Map<string, number>();
-  /** By property, then by code. */
-  readonly failures = new Map<string, Map<ErrorCode, number>>();
-  readonly retries = new Map<string, number>();
-  /** Files whose last attempt has failed: the next one is a retry. */
-  readonly #failing = new Set<string>();
-
-  constructor(properties: readonly string[]) {
-    // A series that begins at 0 shows the first increase, too.
-    for (const property of properties) {
-      this.installs.set(property, 0);
-      this.retries.set(property, 0);
-    }
-  }
-
-  /** Takes note of how an attempt at a file has ended. */
-  count(property: string, outcome: Outcome): void {
-    if (outcome.kind !== 'installed' && outcome.kind !== 'failed') return;
-    if (this.#failing.delete(property)) increase(this.retries, property);
-    if (outcome.kind === 'installed') {
-      increase(this.installs, property);
-      return;
-    }
-    this.#failing.add(property);
-    const codes = this.failures.get(property) ?? new Map<ErrorCode, number>();
-    this.failures.set(property, codes);
-    increase(codes, outcome.error.code);
-  }
-}
-
-function increase<K>(counts: Map<K, number>, key: K): void {
-  counts.set(key, (counts.get(key) ?? 0) + 1);
-}
 
 interface Sample {
   labels: Record<string, string>;
@@ -72,10 +35,37 @@ export function metricsText(counters: Counters, receivedBytes: number, status: A
       'When the certificate of the device expires.',
       at(certificate.notAfter),
     ),
-    family('installs_total', 'counter', 'Files that were installed.', perProperty(counters.installs)),
-    family('failures_total', 'counter', 'Attempts that have failed.', failuresOf(counters)),
-    family('retries_total', 'counter', 'Attempts that followed a failed one.', perProperty(counters.retries)),
-    family('received_bytes_total', 'counter', 'Bytes of objects that came from S3.', [
+    family(
+      'link_failures_total',
+      'counter',
+      'Connections to AWS IoT that could not be made or were lost, and refused reads of the shadow, since the start.',
+      [...counters.linkFailures].map(([code, value]) => ({ labels: { code }, value })),
+    ),
+    family(
+      'installs_total',
+      'counter',
+      'Files that were installed since the start; of a file with a hook, those that it took.',
+      perProperty(counters.installs),
+    ),
+    family(
+      'failures_total',
+      'counter',
+      'What has failed since the start: attempts, runs of hooks, desired values that are refused.',
+      failuresOf(counters),
+    ),
+    family(
+      'retries_total',
+      'counter',
+      'Attempts since the start that followed a failed one at the same desired value.',
+      perProperty(counters.retries),
+    ),
+    family(
+      'rollbacks_total',
+      'counter',
+      'Files that were put back since the start, by a failed hook or by hand.',
+      perProperty(counters.rollbacks),
+    ),
+    family('received_bytes_total', 'counter', 'Bytes of objects that came from S3 since the start.', [
       { labels: {}, value: receivedBytes },
     ]),
     family(
@@ -84,6 +74,14 @@ export function metricsText(counters: Counters, receivedBytes: number, status: A
       'Whether the file is what the shadow desires; absent where it desires nothing.',
       perFile(({ desired, installed }) =>
         desired === null ? undefined : desired.hash === installed ? 1 : 0,
+      ),
+    ),
+    family(
+      'file_error',
+      'gauge',
+      'Why the file is not what the shadow desires, also over restarts; absent where nothing is wrong.',
+      Object.entries(files).flatMap(([property, { error }]) =>
+        error === null ? [] : [{ labels: { property, code: error.code }, value: 1 }],
       ),
     ),
     family(

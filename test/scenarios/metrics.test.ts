@@ -2,7 +2,10 @@
 import { expect, test } from 'bun:test';
 import { spawnSync } from 'node:child_process';
 import { existsSync, readFileSync, statSync } from 'node:fs';
+import * as v from 'valibot';
+import { agentStatusSchema } from '../../src/core/status.ts';
 import { examine, finding } from '../support/doctor.ts';
+import { hooked } from '../support/hook.ts';
 import { program, toolTest } from '../support/tools.ts';
 import { bucketName, scenario, sha256, until, type World } from '../support/world.ts';
 
@@ -40,6 +43,80 @@ test('metrics are there from the start, follow what happens, and say at the end 
       expect(metrics(world)).toMatch(/\nshadow_agent_last_answer_timestamp_seconds \d{10}\n/);
     },
     { config },
+  ));
+
+/** Counters and errors of files, by name with labels. */
+function figures(world: World): Record<string, number> {
+  const lines = metrics(world).split('\n');
+  const samples = lines.filter((line) => /^shadow_agent_(\w+_total|file_error|file_up_to_date)\b/.test(line));
+  return Object.fromEntries(
+    samples.map((line) => {
+      const [, name = '', value] = /^shadow_agent_(.*) (\d+)$/.exec(line) ?? [];
+      return [name.replace('property="s3"', 's3'), Number(value)];
+    }),
+  );
+}
+
+/** Waits until the running agent knows what is desired. */
+async function isAnswered(world: World): Promise<void> {
+  for (let desired: unknown = null; desired === null; ) {
+    const run = await world.run(['status', '--json', '--config', world.device.configPath]);
+    await run.exit;
+    desired = v.parse(agentStatusSchema, JSON.parse(run.output)).files['s3']?.desired;
+  }
+}
+
+test('what the metrics count is what has happened: installs, hooks, refused values, retries, bytes; of one run each', () =>
+  hooked(
+    'grep -q bad "$SHADOW_AGENT_PATH" && exit 3; exit 0',
+    async (world) => {
+      const { faults } = world.sandbox;
+      faults.set('mqtt-refuse', 1, 1);
+      const first = await world.start();
+      await world.put('a', 'good\n');
+      await world.inSync(sha256('good\n'));
+      await world.put('b', 'bad\n');
+      await world.hasStatus({ code: 'HOOK_FAILED' });
+      world.desire({ s3: { url: 'no url', hash: 'no hash' } });
+      await world.hasStatus({ code: 'DESIRED_INVALID' });
+      world.desire({ s3: { url: 's3://another-bucket/a', hash: 'ab'.repeat(32) } });
+      await world.hasStatus({ code: 'NOT_ALLOWED' });
+      faults.set('s3-503', 1, 1);
+      await world.put('c', 'better\n');
+      await world.inSync(sha256('better\n'));
+      const rollback = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+      expect(await rollback.exit).toBe(0);
+      await world.put('d', 'bad again\n');
+      await world.hasStatus({ code: 'HOOK_FAILED', hash: sha256('bad again\n') });
+      await first.stop();
+      const failed = 'failures_total{s3,code=';
+      const refused = { 'file_up_to_date{s3}': 0, 'file_error{s3,code="HOOK_FAILED"}': 1 };
+      expect(figures(world)).toEqual({
+        'link_failures_total{code="NETWORK"}': 1,
+        'installs_total{s3}': 2,
+        [`${failed}"HOOK_FAILED"}`]: 2,
+        [`${failed}"DESIRED_INVALID"}`]: 1,
+        [`${failed}"NOT_ALLOWED"}`]: 1,
+        [`${failed}"S3"}`]: 1,
+        'retries_total{s3}': 1,
+        'rollbacks_total{s3}': 3,
+        received_bytes_total: 'good\nbad\nbetter\nbad again\n'.length,
+        ...refused,
+      });
+
+      const second = await world.run();
+      await second.logged('Connected to AWS IoT');
+      await isAnswered(world);
+      await second.stop();
+      expect(figures(world)).toEqual({
+        'installs_total{s3}': 0,
+        'retries_total{s3}': 0,
+        'rollbacks_total{s3}': 0,
+        received_bytes_total: 0,
+        ...refused,
+      });
+    },
+    { config, file: { allow: [`s3://${bucketName}/`] } },
   ));
 
 toolTest([promtool], 'promtool finds nothing to say against the file', () =>

@@ -1,7 +1,7 @@
 import type { FileConfig } from '../../src/config.ts';
 import { parseDesired } from '../../src/core/artifact.ts';
+import { Counters } from '../../src/core/counters.ts';
 import { member } from '../../src/core/json.ts';
-import { Counters } from '../../src/core/metrics.ts';
 import { type ShadowDocument, shadowPrefix } from '../../src/core/shadow.ts';
 import { FileKeeper } from '../../src/file.ts';
 import type { Clock } from '../../src/io/clock.ts';
