@@ -52,15 +52,10 @@ export class CurrentIdentity {
   async #judge(stamp: string, changedAtMs: number): Promise<void> {
     const read = await readIdentity(this.#paths);
     if (read.ok) {
-      const isNew = read.identity.fingerprint !== this.#identity.fingerprint;
+      const before = this.#identity;
       this.#identity = read.identity;
       this.#stamp = stamp;
-      if (!isNew) return;
-      this.#warnedAtMs = undefined;
-      this.#log.info('The certificate was replaced on disk: it is used from the next connection on', {
-        fingerprint: read.identity.fingerprint,
-        notAfter: dateOf(read.identity.notAfterMs),
-      });
+      this.#tell(before);
       return;
     }
     const ageMs = Math.abs(this.#clock.wallMs() - changedAtMs);
@@ -75,6 +70,25 @@ export class CurrentIdentity {
         },
       );
     }
+  }
+
+  /** Tells what is another than before. */
+  #tell(before: Identity): void {
+    const { fingerprint, notAfterMs, caPem, s3CaPem } = this.#identity;
+    if (fingerprint !== before.fingerprint) {
+      this.#warnedAtMs = undefined;
+      this.#log.info('The certificate was replaced on disk: it is used from the next connection on', {
+        fingerprint,
+        notAfter: dateOf(notAfterMs),
+      });
+    }
+    const replaced = [
+      ...(caPem === before.caPem ? [] : ['"ca"']),
+      ...(s3CaPem === before.s3CaPem ? [] : ['"s3.ca"']),
+    ];
+    if (replaced.length === 0) return;
+    const where = replaced.join(' and ');
+    this.#log.info(`The roots in ${where} were replaced on disk: they are used from the next connection on`);
   }
 
   /** Once a day; a clock that is wrong says nothing worse than that. */

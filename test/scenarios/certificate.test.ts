@@ -1,7 +1,10 @@
-/** A certificate that is replaced while the agent runs. With the compiled executable. */
+/** Certificates and roots that are replaced while the agent runs. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { writeFile } from 'node:fs/promises';
+import { rename, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { createPki } from '../../src/sandbox/pki.ts';
+import { channels, redirect } from '../support/channels.ts';
+import { TlsFront } from '../support/tls-front.ts';
 import { scenario, sha256, until } from '../support/world.ts';
 
 test('a certificate that is replaced on disk is used from the next connection on, by MQTT and for credentials', () =>
@@ -40,3 +43,38 @@ test('a certificate that is replaced is seen at the next look at the shadow, wit
     },
     { config: { resyncSeconds: 1 } },
   ));
+
+test.each(channels)(
+  'the server of %s is trusted by the roots that are on disk when it is connected to, not by those before',
+  (channel) =>
+    scenario(async (world) => {
+      const { sandbox, device } = world;
+      const [old, next] = await Promise.all([createPki(), createPki()]);
+      const roots = join(device.dir, 'roots.pem');
+      const trust = async (...certificates: string[]) => {
+        await writeFile(`${roots}.new`, certificates.join(''));
+        await rename(`${roots}.new`, roots);
+      };
+      await using front = await TlsFront.to(world, sandbox[channel].port);
+      await front.serve(old.server);
+      await trust(sandbox.pki.caCert, old.caCert);
+      redirect(world, channel, '127.0.0.1', front.port);
+      const run = await world.run(['--config', device.configPath, '--ca', roots, '--s3-ca', roots]);
+      await world.put('test.txt', 'hoge\n');
+      await world.inSync(sha256('hoge\n'));
+      const carried = front.connections;
+      expect(carried).toBeGreaterThan(0);
+
+      await trust(sandbox.pki.caCert, next.caCert);
+      // Ends what is connected; the server stays the one that is no longer trusted.
+      await front.serve(old.server);
+      sandbox.sessions.expireAll();
+      await world.put('test.txt', 'fuga\n');
+      await run.logged(/WARNING Cannot .*UNABLE_TO_VERIFY_LEAF_SIGNATURE/);
+      expect(run.log).toContain('The roots in "ca" and "s3.ca" were replaced on disk');
+      expect(world.file()).toBe('hoge\n');
+      await front.serve(next.server);
+      await world.inSync(sha256('fuga\n'));
+      expect(front.connections).toBeGreaterThan(carried);
+    }),
+);

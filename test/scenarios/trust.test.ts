@@ -4,22 +4,9 @@ import { writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { TlsOptions } from 'node:tls';
 import { createPki } from '../../src/sandbox/pki.ts';
-import { configure, hostileServer } from '../support/hostile-servers.ts';
+import { type Channel, channels, redirect } from '../support/channels.ts';
+import { hostileServer } from '../support/hostile-servers.ts';
 import { executable, type Run, scenario, type World } from '../support/world.ts';
-
-const channels = ['broker', 'credentials', 's3'] as const;
-type Channel = (typeof channels)[number];
-
-/** Points one channel of the device at another server. */
-function redirect(world: World, channel: Channel, host: string, port: number): void {
-  configure(world, (config) => {
-    if (channel === 'broker') return { ...config, endpoint: `${host}:${port}` };
-    if (channel === 's3')
-      return { ...config, s3: { ...(config['s3'] as object), endpoint: `https://127.0.0.1:${port}` } };
-    const path = String(config['credentialEndpoint']).replace(/^.*?\//, '/');
-    return { ...config, credentialEndpoint: `${host}:${port}${path}` };
-  });
-}
 
 /** Plays a server that must not be spoken to: no byte of the agent's own may reach it. */
 async function isShunned(
