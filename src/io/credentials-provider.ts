@@ -10,6 +10,8 @@ import { ServerTime } from './server-time.ts';
 // The connection may be half-open or the service deaf: the whole exchange has this long.
 const timeoutMs = 20_000;
 const maxAnswerBytes = 64 * 1024;
+// A provider that is down costs no request its timeout while what it gave before is still good.
+const refreshAgainMs = 30_000;
 
 export interface ProviderOptions {
   endpoint: { host: string; port: number; path: string; roleAlias: string };
@@ -25,7 +27,8 @@ export interface ProviderOptions {
 
 /**
  * The device's certificate traded for temporary credentials, which are kept until they near their end. Callers that
- * come while one exchange is under way share it; a failed one is never kept, and what is still valid is used on.
+ * come while one exchange is under way share it; a failed one is never kept, and what is still valid is used on for half
+ * a minute before it is tried again.
  * Source: AWS IoT developer guide, authorizing-direct-aws.
  */
 export class CredentialsProvider {
@@ -47,9 +50,12 @@ export class CredentialsProvider {
     try {
       return await settleOrAbort(this.#refresh(), signal);
     } catch (error) {
-      const isValid = cached !== undefined && cached === this.#cached && clock.nowMs() < cached.expiresAtMs;
-      if (!signal.aborted && isValid) return cached;
-      throw error;
+      const nowMs = clock.nowMs();
+      if (signal.aborted || cached === undefined || nowMs >= cached.expiresAtMs) throw error;
+      // Others have shared the failure, or S3 has refused these meanwhile.
+      if (cached.accessKeyId !== this.#cached?.accessKeyId) throw error;
+      this.#cached = { ...cached, refreshAtMs: Math.min(nowMs + refreshAgainMs, cached.expiresAtMs) };
+      return cached;
     }
   }
 

@@ -68,14 +68,16 @@ export interface S3Options {
 export function createGetObject(options: S3Options): GetObject {
   const { address, credentials, clock, serverTime = new ServerTime(clock) } = options;
   const regions = new Map<string, string>();
+  // A bucket is elsewhere for a while only: known to the requests of one pool.
+  const redirects = new WeakMap<object, Partial<S3Address>>();
   return async (request, signal) => {
     const { bucket } = request.artifact;
     const mended = new Set<Remedy['mend']>();
-    let redirect: Partial<S3Address> = {};
+    const family = request.pool ?? request;
     for (;;) {
       const region = regions.get(bucket) ?? address.region;
       const used = await credentials.get(signal);
-      const attempt = { ...request, address: { ...address, region, ...redirect } };
+      const attempt = { ...request, address: { ...address, region, ...redirects.get(family) } };
       const answer = await send(options.fetch, serverTime, options.limits, attempt, used, signal);
       if (!('error' in answer)) return answer;
       const { remedy } = answer;
@@ -84,7 +86,7 @@ export function createGetObject(options: S3Options): GetObject {
       if (remedy.mend === 'session') credentials.drop(used.accessKeyId);
       if (remedy.mend === 'time') serverTime.learn(remedy.serverTime);
       if (remedy.mend === 'region') regions.set(bucket, remedy.region);
-      if (remedy.mend === 'redirect') redirect = remedy.address;
+      if (remedy.mend === 'redirect') redirects.set(family, remedy.address);
     }
   };
 }

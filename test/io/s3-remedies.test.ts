@@ -1,7 +1,7 @@
 /** What S3 itself tells how to mend is mended at once, each kind once for a request, and what stays true is remembered. */
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import type { Artifact } from '../../src/core/artifact.ts';
-import { createFetch, type Fetch } from '../../src/io/runtime.ts';
+import { createFetch, type Fetch, Pool } from '../../src/io/runtime.ts';
 import { createGetObject, type GetObject } from '../../src/io/s3.ts';
 import { ServerTime } from '../../src/io/server-time.ts';
 import { bucket, fakeCredentials } from '../support/io-download-fixture.ts';
@@ -35,9 +35,9 @@ function aimedAt(endpoint: string, pathStyle = true, fetch: Fetch = createFetch(
   return createGetObject({ address, credentials: fakeCredentials(), fetch, clock, serverTime: time });
 }
 
-function ask(name = bucket) {
+function ask(name = bucket, pool?: Pool) {
   const artifact: Artifact = { url: `s3://${name}/k`, bucket: name, key: 'k', sha256: 'ab'.repeat(32) };
-  return getObject({ artifact, offset: 0 }, never);
+  return getObject({ artifact, offset: 0, ...(pool && { pool }) }, never);
 }
 
 function signedFor(what: 'date' | 'region' | 'key'): Array<string | undefined> {
@@ -139,6 +139,18 @@ describe('a temporary redirect', () => {
       `https://${bucket}.s3.local:9000/k`,
       `https://s3.local:9000/${bucket}/k`,
     ]);
+  });
+
+  test('is found once for all ranges of a download', async () => {
+    const urls: string[] = [];
+    getObject = aimedAt('https://s3.local:9000', true, recording(urls));
+    server.script = [redirect(`https://${bucket}.s3.local:9000/k`), ok, ok];
+    const pool = new Pool();
+    for (let range = 0; range < 3; range++) await ask(bucket, pool);
+    await ask(bucket, new Pool());
+    const elsewhere = `https://${bucket}.s3.local:9000/k`;
+    const here = `https://s3.local:9000/${bucket}/k`;
+    expect(urls).toEqual([here, elsewhere, elsewhere, elsewhere, here]);
   });
 
   test('is followed once for a request', async () => {
