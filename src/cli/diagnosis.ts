@@ -61,6 +61,7 @@ follows. It changes nothing, neither on this device nor in the cloud.
   config         every problem of the configuration
   identity       certificate, key and roots
   permissions    who else could read or replace them
+  agent          the one that runs here: does it answer, and follow this shadow?
   dns            an address for each endpoint
   tls            TCP and TLS to each endpoint; ALPN on port 443
   clock          the clock of this device against that of AWS

@@ -1,12 +1,10 @@
 /** `shadow-agent doctor`: live probes, one after another. It changes nothing, neither here nor in the cloud. */
 import type { LoadedConfig } from '../config.ts';
 import { hasFailed, type Result, resultText, summaryText } from '../core/doctor.ts';
-import { toAgentError } from '../core/errors.ts';
 import { timeText } from '../core/words.ts';
 import { Findings, runProbe } from '../doctor/probe.ts';
 import { probes } from '../doctor/probes.ts';
 import { type Output, standardOutput } from '../io/terminal.ts';
-import { askForStatus } from './status.ts';
 
 export interface DoctorOptions {
   json: boolean;
@@ -23,7 +21,6 @@ export interface DoctorOptions {
 export async function examine(loaded: LoadedConfig, options: DoctorOptions): Promise<number> {
   const { json, version, output = standardOutput() } = options;
   const found = new Findings(loaded);
-  found.agent = await runningAgent(loaded);
   const results: Result[] = [];
   for (const probe of probes) {
     for (const result of await runProbe(probe, found)) {
@@ -39,15 +36,6 @@ export async function examine(loaded: LoadedConfig, options: DoctorOptions): Pro
     : summaryText(results, output.paint);
   await output.write(text);
   return ok ? 0 : 1;
-}
-
-async function runningAgent({ config }: LoadedConfig): Promise<Findings['agent']> {
-  if (config === undefined) return undefined;
-  try {
-    return await askForStatus(config.stateDir);
-  } catch (error) {
-    return toAgentError(error, 'INSTALL', 'Cannot ask the running agent');
-  }
 }
 
 /** The shape of `--json`, which the help documents. */

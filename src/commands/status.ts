@@ -1,13 +1,11 @@
 /** `shadow-agent status`: asks the running agent; where none runs, the state file and the disk. It changes nothing. */
 import { stat } from 'node:fs/promises';
-import * as v from 'valibot';
 import type { AgentConfig, FileConfig } from '../config.ts';
 import { parseDesired } from '../core/artifact.ts';
 import { AgentError, toAgentError } from '../core/errors.ts';
 import { heldBack } from '../core/pending.ts';
 import {
   type AgentStatus,
-  agentStatusSchema,
   daysLeft,
   desiredOf,
   isWell,
@@ -17,14 +15,13 @@ import {
 import { statusText } from '../core/status-text.ts';
 import { timeText } from '../core/words.ts';
 import { systemClock } from '../io/clock.ts';
-import { askAgent } from '../io/control-client.ts';
+import { askForStatus } from '../io/control-client.ts';
 import type { Identity } from '../io/identity.ts';
 import { inspect } from '../io/install.ts';
 import { partPath } from '../io/part.ts';
 import { readState, type StoredFile } from '../io/state.ts';
 import { type Output, standardOutput } from '../io/terminal.ts';
 
-const answerTimeoutMs = 5_000;
 // A Ctrl-C ends the command as it does any other.
 const untilKilled = new AbortController().signal;
 
@@ -54,21 +51,6 @@ export async function showStatus(
     : statusText(status, { wallMs, paint: output.paint, columns: output.columns });
   await output.write(text);
   return ok ? 0 : 1;
-}
-
-/**
- * What the agent that runs on a state directory says of itself; undefined where none runs.
- *
- * @throws AgentError where it cannot be asked, or is of a version that answers otherwise
- */
-export async function askForStatus(stateDir: string): Promise<AgentStatus | undefined> {
-  const answer = await askAgent(stateDir, { command: 'status' }, answerTimeoutMs);
-  if (answer === undefined) return undefined;
-  const parsed = v.safeParse(agentStatusSchema, answer);
-  if (parsed.success) return parsed.output;
-  throw new AgentError('INSTALL', 'The running agent answers in a way that this program does not know', {
-    hint: 'it is of another version: restart it, so that it is the program that you have here',
-  });
 }
 
 /** The shape of `--json`, which the README documents. */

@@ -26,7 +26,7 @@ function ignore(): void {}
 /** Connects with the real client id. AWS would end the connection of a running agent for it, so that one is asked. */
 export async function probeMqtt(found: Findings, signal: AbortSignal): Promise<Finding> {
   if (found.agent instanceof AgentError) {
-    return skip(`an agent runs but cannot be asked, and its client id is left to it: ${found.agent.message}`);
+    return skip('an agent may run that cannot be asked (see "agent"): its client id is left to it');
   }
   if (found.agent !== undefined) return linkOf(found.agent, found.clock.wallMs());
   const startedMs = found.clock.nowMs();

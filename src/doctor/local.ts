@@ -5,7 +5,7 @@ import type { AgentConfig } from '../config.ts';
 import type { Finding } from '../core/doctor.ts';
 import { AgentError, type Problem } from '../core/errors.ts';
 import { daysLeft } from '../core/status.ts';
-import { bytesText, durationText, grouped, timeText } from '../core/words.ts';
+import { bytesText, grouped, timeText } from '../core/words.ts';
 import { diskError, roomIn } from '../io/disk.ts';
 import { readState } from '../io/state.ts';
 import { fileKind } from '../io/text-file.ts';
@@ -101,14 +101,7 @@ async function probeTarget(
   });
 }
 
-export async function probeStateDir(found: Findings): Promise<Finding> {
-  const { stateDir } = found.config;
-  if (found.running !== undefined) {
-    const { pid, startedAt } = found.running;
-    const since =
-      startedAt === null ? '' : `, for ${durationText(found.clock.wallMs() - Date.parse(startedAt))}`;
-    return ok(`${stateDir} is held by the running agent (pid ${pid}${since})`);
-  }
+export async function probeStateDir({ config: { stateDir } }: Findings): Promise<Finding> {
   const isThere = (await fileKind(stateDir)) === 'directory';
   const refusal = await writeRefusal(isThere ? stateDir : await nearestDirectory(stateDir));
   if (refusal !== undefined) return fail(refusal);
@@ -120,9 +113,7 @@ export async function probeStateDir(found: Findings): Promise<Finding> {
       'it is set aside when the agent starts, which then begins anew from disk and shadow; nothing is to be done',
     );
   }
-  return isThere
-    ? ok(`${stateDir} is writable; no agent runs on it`)
-    : ok(`${stateDir} is made when the agent starts`);
+  return isThere ? ok(`${stateDir} is writable`) : ok(`${stateDir} is made when the agent starts`);
 }
 
 export async function probeMetrics({ config: { metricsFile } }: Findings): Promise<Finding[]> {

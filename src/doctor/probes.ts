@@ -1,4 +1,5 @@
 /** Every probe of `doctor`, in its order: what a later one builds on comes first. */
+import { probeAgent } from './agent.ts';
 import { probeCredentials, probeMqtt, probeObjects, probeShadow, probeSubscriptions } from './aws.ts';
 import {
   probeCertificate,
@@ -39,6 +40,7 @@ export const probes: readonly Probe[] = [
   { name: 'config', needs: [], timeoutMs: localMs, run: probeConfig },
   { name: 'identity', needs: [], timeoutMs: localMs, run: probeIdentity },
   { name: 'permissions', needs: [], timeoutMs: localMs, run: probePermissions },
+  { name: 'agent', needs: ['config'], timeoutMs: localMs, run: probeAgent },
   ...endpoints.map(dns),
   ...endpoints.map(tls),
   { name: 'clock', needs: ['identity', 'config'], timeoutMs: networkMs, run: probeClock },

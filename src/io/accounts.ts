@@ -47,6 +47,11 @@ export function resolveOwner(
       };
 }
 
+/** The name of a user; undefined where `/etc/passwd` has none for that number. */
+export function nameOfUser(uid: number, { passwd }: Accounts): string | undefined {
+  return lines(passwd).find(([, , id]) => id === String(uid))?.[0];
+}
+
 function groupId(group: string, accounts: Accounts): number | undefined {
   return idOf(group) ?? idOf(lines(accounts.group).find(([name]) => name === group)?.[2]);
 }

@@ -21,6 +21,7 @@ test('doctor finds a healthy device healthy, with figures, and changes nothing o
       'ok config',
       'ok identity',
       'ok permissions',
+      'ok agent',
       'ok dns data',
       'ok dns credentials',
       'ok dns s3',
@@ -55,7 +56,7 @@ test('doctor prints a line for each probe, without colours where stdout is no te
       /^ok {4}config {12}one file for thing test-thing\nok {4}identity {10}the key is that of/,
     );
     expect(lines).toContain('\nskip  s3                s3: nothing is desired of it');
-    expect(lines).toMatch(/\n17 ok, 1 skipped\n$/);
+    expect(lines).toMatch(/\n18 ok, 1 skipped\n$/);
     expect(lines).not.toContain('\u001b');
   }));
 
@@ -68,7 +69,8 @@ test('while an agent runs, doctor asks it for the link, and does not take its cl
     expect(finding(found, 'mqtt').message).toMatch(/the running agent \(pid \d+\) is connected/);
     expect(finding(found, 'shadow').message).toMatch(/had the last answer \d+ s ago; it desires s3$/);
     expect(finding(found, 's3')).toMatchObject({ verdict: 'ok' });
-    expect(finding(found, 'state').message).toContain('is held by the running agent');
+    expect(finding(found, 'agent').message).toMatch(/^runs on \S+ \(pid \d+, for \d+ s\)$/);
+    expect(finding(found, 'state').message).toMatch(/ is writable$/);
     expect(world.sandbox.broker.connects).toBe(1);
     expect(agent.log).not.toContain('WARN');
   }));
@@ -82,6 +84,35 @@ test('a running agent whose link is down is told with its reason', () =>
     const found = await examine(world);
     expect(failures(found)).toEqual(['mqtt']);
     expect(finding(found, 'mqtt').message).toMatch(/the running agent .* is not connected: Cannot connect/);
+  }));
+
+test('an agent that hangs is a failure with what to do, and keeps its client id', () =>
+  scenario(async (world) => {
+    const agent = await world.start();
+    agent.child.kill('SIGSTOP');
+    const found = await examine(world);
+    expect(failures(found)).toEqual(['agent']);
+    const { message, hint } = finding(found, 'agent');
+    expect(message).toMatch(/^The agent holds \S+agent\.sock, but does not answer$/);
+    expect(hint).toContain('systemctl restart');
+    expect(finding(found, 'mqtt').verdict).toBe('skip');
+    expect(finding(found, 'state').message).toMatch(/ is writable$/);
+    expect(world.sandbox.broker.connects).toBe(1);
+  }));
+
+test('a running agent that follows another shadow than the configuration says is a warning', () =>
+  scenario(async (world) => {
+    await world.start();
+    const otherThing = finding(await examine(world, '--thing-name', 'other'), 'agent');
+    expect(otherThing).toMatchObject({
+      verdict: 'warn',
+      message: expect.stringMatching(
+        /follows the classic shadow of test-thing; this configuration says the classic shadow of other$/,
+      ),
+      hint: expect.stringContaining('restart the agent'),
+    });
+    const named = finding(await examine(world, '--shadow-name', 'files'), 'agent');
+    expect(named.message).toMatch(/says shadow files of test-thing$/);
   }));
 
 test('a wrong configuration is a failed probe with each of its problems, and no exit 78', () =>
