@@ -17,7 +17,7 @@ const sizes: ReadonlyMap<string, number> = new Map([
 const rounds = 5;
 export const ours = 'shadow-agent';
 
-type Row = Cost & { wireBytes: number };
+export type Row = Cost & { wireBytes: number };
 
 export async function compare(): Promise<JsonObject[]> {
   const rows: JsonObject[] = [];
