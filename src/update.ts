@@ -4,6 +4,7 @@ import type { FileConfig } from './config.ts';
 import type { Artifact } from './core/artifact.ts';
 import { AgentError } from './core/errors.ts';
 import type { JsonObject } from './core/json.ts';
+import { previousAfter } from './core/pending.ts';
 import type { Installed, Outcome } from './core/reconcile.ts';
 import type { DigestEngine } from './io/digest.ts';
 import { readBootId } from './io/disk.ts';
@@ -14,7 +15,7 @@ import { cleanParts, type Part, partPath } from './io/part.ts';
 import type { Room } from './io/room.ts';
 import type { GetObject } from './io/s3.ts';
 import { SignedObject } from './io/signature.ts';
-import type { FileStamp, StampedInstalled } from './io/state.ts';
+import type { FileStamp, StampedInstalled, StateChange } from './io/state.ts';
 import type { Target } from './io/target.ts';
 import type { Throttle } from './io/throttle.ts';
 
@@ -78,7 +79,7 @@ export async function update(job: UpdateJob): Promise<Updated> {
     if (seal !== undefined) await target.announce({ signature: seal });
   });
   const installed = { sha256: artifact.sha256, value, stamp: await replace(job, part) };
-  await target.store({ installed, part: undefined, failure: undefined });
+  await target.store({ installed, part: undefined, failure: undefined, ...withoutHook(job) });
   const { previous, pending } = target.stored;
   await job.kept.clean([previous, pending?.before]);
   return {
@@ -117,8 +118,9 @@ async function orClose(part: Part, step: () => Promise<void>): Promise<void> {
 }
 
 /**
- * Installs the part, and says before the rename in the state file what is then kept and pending. A file with a hook is
- * always kept until the hook has succeeded.
+ * Installs the part, and says before the rename in the state file what is then pending, and what is kept: whichever file
+ * is there after a power cut, the way back from it is known. A file with a hook is always kept until the hook has
+ * succeeded.
  */
 async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   const { file, artifact, value, installed, target, kept } = job;
@@ -126,14 +128,11 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   const isWayBack = file.keepPrevious && wasDesired(job);
   const before = installed ?? {};
   const announce = async (isKept: boolean) => {
-    if (hasHook) {
-      const { sha256 } = artifact;
-      const keep = isKept && isWayBack;
-      const pending = { step: 'apply', sha256, value, ...(isKept ? { before } : {}), keep, runs: 0 } as const;
-      await target.announce({ pending, failure: undefined });
-    } else if (isWayBack) {
-      await target.store({ previous: isKept ? installed : undefined });
-    }
+    const { sha256 } = artifact;
+    const keep = isKept && isWayBack;
+    const pending = { step: 'apply', sha256, value, ...(isKept ? { before } : {}), keep, runs: 0 } as const;
+    if (hasHook) await target.announce({ pending, failure: undefined });
+    else await target.store({ pending, ...(isWayBack && !isKept ? { previous: undefined } : {}) });
   };
   try {
     const { path, mode, owner } = file;
@@ -152,6 +151,13 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
     if (error instanceof AgentError && error.code === 'DISK_FULL') await dropPrevious(job);
     throw error;
   }
+}
+
+/** Without a hook nothing is pending any more once the file is there. */
+function withoutHook({ file, target }: UpdateJob): Pick<StateChange, 'pending' | 'previous'> {
+  const { pending, previous } = target.stored;
+  if (file.onInstall !== undefined || pending === undefined) return {};
+  return { pending: undefined, previous: previousAfter(pending, previous) };
 }
 
 /** A file that was changed on the device is no way back: that must lead to something that was desired once. */

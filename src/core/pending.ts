@@ -1,9 +1,10 @@
 /**
- * What stands between a file that was renamed and one that is current: its hook, and the way back.
+ * What stands between a file that is renamed and one that is current: its hook, and the way back.
  *
- * `apply`: the hook is to run for the file. Where it fails, or somebody asks for a rollback, `back`: the file before is
- * to be put back; then `reapply`: the hook is to run for that one. Each step is on disk before it is begun, so that a
- * restart goes on with it, and a step that kills the agent each time is tried three times.
+ * `apply`: the file is about to be there, and its hook, if it has one, to run for it. Where that fails, or somebody asks
+ * for a rollback, `back`: the file before is to be put back; then `reapply`: the hook is to run for that one. Each step is
+ * on disk before it is begun, so that a restart goes on with it, and a step that kills the agent each time is tried three
+ * times.
  */
 import { type JsonObject, type JsonValue, jsonEqual } from './json.ts';
 import type { Action, Failure, Installed, Outcome, Reason, Snapshot } from './reconcile.ts';
@@ -80,11 +81,12 @@ export function recordPending(
   snapshot: Snapshot,
   outcome: Extract<Outcome, { kind: 'hooked' | 'put-back' | 'unapplied' }>,
 ): Snapshot {
-  const { pending, failure: _, ...rest } = snapshot;
+  const { pending, failure, ...rest } = snapshot;
   if (pending === undefined) return snapshot;
   switch (outcome.kind) {
     case 'unapplied':
-      return rest;
+      // The install that has failed counts, so that the waits for the next ones grow.
+      return { ...rest, ...(failure === undefined ? {} : { failure }) };
     case 'put-back':
       return afterPutBack(rest, pending, outcome.installed);
     case 'hooked':
@@ -95,10 +97,19 @@ export function recordPending(
   }
 }
 
-function applied(rest: Snapshot, { keep, before }: Pending): Snapshot {
-  if (!keep || before?.sha256 === undefined) return rest;
+function applied({ previous, ...rest }: Snapshot, pending: Pending): Snapshot {
+  const next = previousAfter(pending, previous);
+  return { ...rest, ...(next === undefined ? {} : { previous: next }) };
+}
+
+/** The way back from a file that has become current. */
+export function previousAfter(
+  { keep, before }: Pending,
+  previous: Installed | undefined,
+): Installed | undefined {
+  if (!keep || before?.sha256 === undefined) return previous;
   const { sha256, value } = before;
-  return { ...rest, previous: { sha256, ...(value === undefined ? {} : { value }) } };
+  return { sha256, ...(value === undefined ? {} : { value }) };
 }
 
 /** What went back is no longer there for a second way back. */
@@ -130,8 +141,10 @@ export function rollback(snapshot: Snapshot, lastDesired?: string): Snapshot | R
   if (pending !== undefined && pending.step !== 'apply') {
     return { code: 'HELD', message: 'The previous file is being put back already', hint: 'wait for it' };
   }
-  const before = pending?.keep === true ? pending.before : previous;
-  if (before?.sha256 === undefined || before.sha256 === installed?.sha256) return nothingOlder(snapshot);
+  // What an install was about to replace is there yet where that was cut short before the rename.
+  const ways = [pending?.keep === true ? pending.before : undefined, previous];
+  const before = ways.find((way) => way?.sha256 !== undefined && way.sha256 !== installed?.sha256);
+  if (before === undefined) return nothingOlder(snapshot);
   const sha256 = pending?.sha256 ?? installed?.sha256 ?? '';
   const value = pending?.value ?? installed?.value;
   const refused = (desired.kind === 'artifact' ? desired.artifact.sha256 : lastDesired) ?? sha256;

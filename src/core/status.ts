@@ -141,12 +141,12 @@ function wordFor(
   if (desired.kind === 'unknown') return 'unknown';
   if (desired.kind === 'absent') return 'none';
   if (desired.kind === 'refused') return 'failed';
-  if (pending !== undefined) return 'waiting';
+  const afterFailure = failure === undefined || failure.retry === 'soon' ? 'waiting' : 'failed';
+  if (pending !== undefined) return afterFailure;
   if (installed?.sha256 === desired.artifact.sha256) return 'current';
   if (isHeld(snapshot)) return 'waiting';
   if (progress !== undefined) return 'downloading';
-  if (failure === undefined) return 'pending';
-  return failure.retry === 'soon' ? 'waiting' : 'failed';
+  return failure === undefined ? 'pending' : afterFailure;
 }
 
 /** Whether all is well: an agent runs, is connected, and no file has an error. What it takes time for is no error. */

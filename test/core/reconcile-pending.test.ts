@@ -276,6 +276,14 @@ describe('record() of what was pending', () => {
     );
   });
 
+  test('what was dropped leaves all else as it was, the count of failed attempts too', () => {
+    each(
+      turns,
+      ({ outcome }) => outcome.kind === 'unapplied',
+      ({ before: { pending: _, ...rest }, after }) => Bun.deepEquals(after, rest, true),
+    );
+  });
+
   test('nothing of it changes what is desired or held', () => {
     each(
       turns,
@@ -339,17 +347,34 @@ describe('a hold', () => {
 describe('rollback()', () => {
   const asked = all.map((snapshot) => ({ snapshot, end: rollback(snapshot, shaB) }));
 
-  test('puts back what a hook is pending for, or the previous file; never one that is there already', () => {
+  /** What a pending install has replaced, if it has come so far; else what the one before has. */
+  const wayOf = ({ pending, previous, installed }: Snapshot) => {
+    const isReplaced = pending?.keep === true && pending.before?.sha256 !== installed?.sha256;
+    return (isReplaced ? pending.before?.sha256 : undefined) ?? previous?.sha256;
+  };
+
+  test('puts back what a pending install has replaced, or the previous file; never one that is there already', () => {
     each(
       asked,
       ({ end }) => !('code' in end),
       ({ snapshot, end }) => {
         if ('code' in end) return false;
-        const { pending } = snapshot;
-        const before = pending?.keep === true ? pending.before : snapshot.previous;
-        const goesBack = end.pending?.step === 'back' && end.pending.before?.sha256 === before?.sha256;
-        return goesBack && before?.sha256 !== undefined && before.sha256 !== snapshot.installed?.sha256;
+        const way = wayOf(snapshot);
+        const goesBack = end.pending?.step === 'back' && end.pending.before?.sha256 === way;
+        return goesBack && way !== undefined && way !== snapshot.installed?.sha256;
       },
+    );
+  });
+
+  test('finds the way back of before wherever an install was announced, but never was', () => {
+    each(
+      asked,
+      ({ snapshot: { pending, previous, installed } }) =>
+        pending?.step === 'apply' &&
+        pending.before?.sha256 === installed?.sha256 &&
+        previous !== undefined &&
+        previous.sha256 !== installed?.sha256,
+      ({ snapshot, end }) => !('code' in end) && end.pending?.before === snapshot.previous,
     );
   });
 

@@ -34,6 +34,9 @@ describe('the status of a file', () => {
     expect(of({ desired, installed }).status).toBe('current');
     expect(of({ desired, failure }).status).toBe('failed');
     expect(of({ desired, failure: { ...failure, retry: 'soon' } }).status).toBe('waiting');
+    const pending = { step: 'apply', sha256: wanted, value, keep: true, runs: 0 } as const;
+    expect(of({ desired, installed, pending }).status).toBe('waiting');
+    expect(of({ desired, pending, failure }).status).toBe('failed');
     expect(of({ desired: parseDesired({ url: 7 }, {}) })).toMatchObject({
       status: 'failed',
       desired: null,

@@ -97,7 +97,7 @@ toolTest(
 
 toolTest([linux], 'a power cut after any call of an update with a hook skips none', async () => {
   const bench = await benchAt(succeeding(), world, 'cut');
-  const recording = await record(bench, next, true);
+  const recording = await record(bench, next);
   expect(losses(recording)).toEqual([]);
   expect(intents(losses(recording, unannounced(recording)))).not.toEqual([]);
 });
@@ -114,7 +114,7 @@ toolTest(
     const { target, stateFile, previous } = bench;
     const updated = updatedOf(bench, start, next);
     const nothing = { call: 'send', path: '', result: 0, after: 0 };
-    const recording = { start, calls, report: nothing, target, stateFile, previous, updated, hasHook: true };
+    const recording = { start, calls, report: nothing, target, stateFile, previous, updated };
     expect(calls.filter(({ call, to }) => call === 'rename' && to === target).length).toBe(2);
     expect(losses(recording)).toEqual([]);
   },

@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type Bench, linux, newMode } from '../support/durability-bench.ts';
 import { type Judge, killAtEachCall } from '../support/durability-kill.ts';
-import { copied, first, half, next, update } from '../support/durability-starts.ts';
+import { copied, first, half, next, older, update } from '../support/durability-starts.ts';
 import { toolTest } from '../support/tools.ts';
 import { World } from '../support/world.ts';
 
@@ -61,5 +61,23 @@ toolTest(
   [linux],
   'an update of which half is there may be killed before any of its calls as well',
   () => killAtEachCall(world, half, 'half', ends(half.before)),
+  limitMs,
+);
+
+toolTest(
+  [linux],
+  'wherever an update was killed, a rollback leads to the file before the one that is there',
+  async () => {
+    const there = new Map<Bench, Buffer>();
+    const wayBack: Judge = (bench, run) => {
+      const expected = there.get(bench)?.equals(next) === true ? update.before : older;
+      const isBack = expected !== undefined && readFileSync(bench.target).equals(expected);
+      return [isBack ? undefined : `it is not back: ${run.log}`];
+    };
+    await killAtEachCall(world, update, 'rollback', wayBack, (bench) => {
+      there.set(bench, readFileSync(bench.target));
+      return bench.rollback();
+    });
+  },
   limitMs,
 );

@@ -57,6 +57,14 @@ for (const start of starts) {
   toolTest([linux], `${start.name}: the previous file is safe before the target can be new`, () => {
     expect(broken('previous', losses(of(recordings, start)))).toEqual([]);
   });
+
+  toolTest(
+    [linux],
+    `${start.name}: the state file knows of the new file before the target can be new`,
+    () => {
+      expect(broken('intent', losses(of(recordings, start)))).toEqual([]);
+    },
+  );
 }
 
 /** The last call that changes a file: the link may send meanwhile. */

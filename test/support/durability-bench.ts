@@ -123,8 +123,19 @@ export class Bench {
   }
 
   /** Begins such a run. */
-  async start(program: string[] = []): Promise<Run> {
-    const agent = [await executable(), '--once', '--config', this.device.configPath];
+  start(program: string[] = []): Promise<Run> {
+    return this.#run(['--once'], program);
+  }
+
+  /** Has the previous file put back, while no agent runs. */
+  async rollback(): Promise<Run> {
+    const run = await this.#run(['rollback', property]);
+    await run.exit;
+    return run;
+  }
+
+  async #run(command: string[], program: string[] = []): Promise<Run> {
+    const agent = [await executable(), ...command, '--config', this.device.configPath];
     const [first = '', ...rest] = [...program, ...agent];
     const run = new Run(first, rest, this.device.dir);
     this.world.runs.push(run);

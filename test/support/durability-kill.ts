@@ -8,7 +8,7 @@ import type { Run, World } from './world.ts';
 const killed = 137;
 const devices = 2;
 
-/** What is wrong after the run that follows a kill. */
+/** What is wrong after what follows a kill. */
 export type Judge = (bench: Bench, second: Run) => Array<string | undefined>;
 
 interface Step {
@@ -32,8 +32,14 @@ async function stepsOf(bench: Bench): Promise<Step[]> {
     });
 }
 
-/** Kills the update before each of its calls in turn, on two devices, and has the next run end it. */
-export async function killAtEachCall(world: World, start: Start, thing: string, judge: Judge): Promise<void> {
+/** Kills the update before each of its calls in turn, on two devices; by default the next run is to end it. */
+export async function killAtEachCall(
+  world: World,
+  start: Start,
+  thing: string,
+  judge: Judge,
+  follow = (bench: Bench): Promise<Run> => bench.once(),
+): Promise<void> {
   const bad: string[] = [];
   let points = 0;
   let hasFailed = false;
@@ -46,7 +52,7 @@ export async function killAtEachCall(world: World, start: Start, thing: string, 
       const steps = await stepsOf(bench);
       for (const step of steps.filter((_, index) => index % devices === device)) {
         if (hasFailed) return;
-        bad.push(...(await killOnce(bench, start.before, step, judge)));
+        bad.push(...(await killOnce(bench, start.before, step, judge, follow)));
         points += 1;
       }
     } finally {
@@ -64,12 +70,13 @@ export async function killAtEachCall(world: World, start: Start, thing: string, 
   expect(points).toBeGreaterThanOrEqual(20);
 }
 
-/** One kill: what was wrong before it, after it, and after the run that follows. */
+/** One kill: what was wrong before it, after it, and after what follows. */
 async function killOnce(
   bench: Bench,
   before: Uint8Array | undefined,
   killBefore: Step,
   judge: Judge,
+  follow: (bench: Bench) => Promise<Run>,
 ): Promise<string[]> {
   const old = before === undefined ? 'absent' : ([before, oldMode] as const);
   const updated = [next, newMode] as const;
@@ -81,7 +88,7 @@ async function killOnce(
   const mayEnd = killBefore.step === `write ${bench.partOf(next)}`;
   if (code !== killed && !(mayEnd && code === 0)) throw new Error(`the run ended with ${code}: ${run.log}`);
   faults.push(bench.fault(old, updated));
-  faults.push(...judge(bench, await bench.once()));
+  faults.push(...judge(bench, await follow(bench)));
   const where = `killed before ${killBefore.step}, time ${killBefore.nth}`;
   return faults.filter((fault) => fault !== undefined).map((fault) => `${fault} (${where})`);
 }

@@ -22,12 +22,10 @@ export interface Recording {
   stateFile: string;
   previous: string;
   updated: Image;
-  /** The file has a hook. */
-  hasHook: boolean;
 }
 
 /** Records one whole update of a device. */
-export async function record(bench: Bench, updated: Uint8Array, hasHook = false): Promise<Recording> {
+export async function record(bench: Bench, updated: Uint8Array): Promise<Recording> {
   bench.restore();
   const start = bench.roots.flatMap(snapshot);
   const { run, calls } = await bench.traced({ dataBytes: updated.length });
@@ -40,7 +38,6 @@ export async function record(bench: Bench, updated: Uint8Array, hasHook = false)
     stateFile: bench.stateFile,
     previous: bench.previous,
     updated: updatedOf(bench, start, updated),
-    hasHook,
   };
 }
 
@@ -156,23 +153,33 @@ function previousLosses(
     .map((image) => ({ promise: 'previous', what: `the previous file is ${shown(image)}` }));
 }
 
-const intentSchema = v.object({
-  files: v.array(
-    v.object({
-      pending: v.optional(v.object({ sha256: v.string() })),
-      installed: v.optional(v.object({ sha256: v.string() })),
-    }),
-  ),
-});
+const intentSchema = v.pipe(
+  v.string(),
+  v.parseJson(),
+  v.object({
+    files: v.array(
+      v.object({
+        pending: v.optional(v.object({ sha256: v.string() })),
+        installed: v.optional(v.object({ sha256: v.string() })),
+      }),
+    ),
+  }),
+);
 
-/** As soon as the target may be new, the state file must know of it: else a hook would be skipped by the next run. */
-function intentLosses({ target, stateFile, updated, hasHook }: Recording, disk: Disk): Loss[] {
-  if (!hasHook || !disk.afterPowerCut(target).some((image) => same(image, updated))) return [];
+/**
+ * As soon as the target may be new, the state file must know of it: else the next run would skip a hook, or take the new
+ * file for one that somebody has changed.
+ */
+function intentLosses({ target, stateFile, updated }: Recording, disk: Disk): Loss[] {
+  if (!disk.afterPowerCut(target).some((image) => same(image, updated))) return [];
   const sha = sha256(updated.bytes);
   const knows = (image: Image | undefined): boolean => {
-    const { files } = v.parse(intentSchema, JSON.parse(image?.bytes.toString() ?? '{"files":[]}'));
-    return files.some(({ pending, installed }) => pending?.sha256 === sha || installed?.sha256 === sha);
+    const { success, output } = v.safeParse(intentSchema, image?.bytes.toString());
+    if (!success) return false;
+    return output.files.some(
+      ({ pending, installed }) => pending?.sha256 === sha || installed?.sha256 === sha,
+    );
   };
   const lost = disk.afterPowerCut(stateFile).filter((image) => !knows(image));
-  return lost.map(() => ({ promise: 'intent', what: 'the state file does not know of the hook' }));
+  return lost.map(() => ({ promise: 'intent', what: 'the state file does not know of the new file' }));
 }
