@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { type Resolved, type ResolvedFile, resolveAcross } from './config/checks.ts';
 import { type Flags, fileFlagProblems, mergeFlags, sourceOf } from './config/flags.ts';
 import { structureProblems } from './config/keys.ts';
-import { permissionProblems } from './config/permissions.ts';
+import { permissionProblems, userAskedAbout } from './config/permissions.ts';
 import { issueProblem } from './config/problems.ts';
 import { type ConfigValues, configSchema } from './config/schema.ts';
 import type { Problem } from './core/errors.ts';
@@ -107,8 +107,10 @@ export interface LoadOptions {
   flags: Flags;
   env: Readonly<Record<string, string | undefined>>;
   cwd: string;
-  /** By default whether this process is root's. */
-  isRoot?: boolean;
+  /** Of the user that it is loaded for; by default that of this process. */
+  uid?: number;
+  /** It is not loaded to run: where root asks, the agent may be another user's. */
+  asks?: boolean;
 }
 
 /**
@@ -116,7 +118,7 @@ export interface LoadOptions {
  * once; none of them is thrown.
  */
 export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
-  const { configPath, flags, env, cwd, isRoot = process.geteuid?.() === 0 } = options;
+  const { configPath, flags, env, cwd, uid = process.geteuid?.() ?? 0, asks = false } = options;
   const path = configPath === undefined ? undefined : resolve(cwd, configPath);
   const file = await readFile(path);
   if (!file.ok) return { ok: false, usage: false, problems: [file.problem] };
@@ -125,16 +127,14 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
 
   const raw = mergeFlags(file.value, flags, cwd);
   const parsed = v.safeParse(configSchema, raw, { abortPipeEarly: true });
-  const across = await resolveAcross(raw, {
-    baseDir: path === undefined ? cwd : dirname(path),
-    configPath: path,
-    env,
-    accounts: await readAccounts(),
-  });
+  const accounts = await readAccounts();
+  const baseDir = path === undefined ? cwd : dirname(path);
+  const across = await resolveAcross(raw, { baseDir, configPath: path, env, accounts });
   const identity = await readIdentity(across.paths);
-  const { strict = isRoot } = raw;
+  const agentUid = asks ? await userAskedAbout(across, uid) : uid;
+  const { strict = agentUid === 0 } = raw;
   const wrongIdentity = identity.ok ? [] : identity.problems;
-  const open = (await permissionProblems(across, path)).filter(
+  const open = (await permissionProblems(across, path, { uid: agentUid, accounts })).filter(
     (problem) => !wrongIdentity.some((other) => other.path === problem.path),
   );
   const told = (list: Problem[]) =>
@@ -146,7 +146,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
     ...identityProblems,
     ...refused,
   ];
-  const config = parsed.success ? assemble(parsed.output, across, isRoot) : undefined;
+  const config = parsed.success ? assemble(parsed.output, across, agentUid === 0) : undefined;
   if (problems.length > 0 || config === undefined || !identity.ok) {
     return {
       ok: false,

@@ -44,7 +44,7 @@ async function main(argv: readonly string[]): Promise<number> {
 
 async function run({ once, ...configured }: Extract<Invocation, { kind: 'run' }>): Promise<number> {
   const signal = shutdownSignal();
-  const loaded = await load(configured);
+  const loaded = await load(configured, false);
   if (!loaded.ok) return refuse(loaded);
   const { config, identity, warnings } = loaded;
   return runAgent(config, identity, { once, signal, version, warnings });
@@ -81,8 +81,9 @@ async function doctor({ json, ...configured }: DiagnosisInvocation): Promise<num
   return examine(loaded, { json, version });
 }
 
-async function load({ configPath, flags }: Configured): Promise<LoadedConfig> {
-  const loaded = await loadConfig({ configPath, flags, env: process.env, cwd: process.cwd() });
+/** By default for a command that asks about an agent, which may be of another user than root. */
+async function load({ configPath, flags }: Configured, asks = true): Promise<LoadedConfig> {
+  const loaded = await loadConfig({ configPath, flags, env: process.env, cwd: process.cwd(), asks });
   debug = loaded.ok && loaded.config.log.level === 'debug';
   return loaded;
 }

@@ -27,7 +27,7 @@ const publicKey = '11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=';
 
 describe('a sound configuration', () => {
   test('gets its defaults, and its paths become absolute beside the file', async () => {
-    expect(configOf(await at.load(sampleConfig(), {}, false))).toEqual({
+    expect(configOf(await at.load(sampleConfig(), {}, { uid: 4711 }))).toEqual({
       thingName: 'test-thing',
       clientId: 'test-thing',
       endpoint: { host: 'xxxxxxxxxxxxxx-ats.iot.us-east-1.amazonaws.com' },

@@ -1,5 +1,5 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
-import { chmod, mkdir, symlink } from 'node:fs/promises';
+import { chmod, lchown, mkdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Problem } from '../../src/core/errors.ts';
 import {
@@ -9,6 +9,7 @@ import {
   sampleConfig,
   sampleOfFile,
 } from '../support/config.ts';
+import { root, toolTest } from '../support/tools.ts';
 
 let at: ConfigDir;
 
@@ -107,15 +108,130 @@ describe('with strict, the agent refuses what it else warns of, with the command
   });
 });
 
-test('strict is the default for root alone', async () => {
-  await chmod(path('private.key'), 0o644);
-  expect(problemsOf(await at.load(sampleConfig(), {}, true)).map((one) => one.path)).toEqual(['key']);
-  expect(await at.load(sampleConfig(), {}, false)).toMatchObject({ ok: true, config: { strict: false } });
-  expect(await at.load(sampleConfig(), { strict: false }, true)).toMatchObject({ ok: true });
-  expect((await at.load(sampleConfig(), { strict: true }, false)).ok).toBe(false);
+// Each is somebody else to a test that root runs.
+const joe = 12345;
+const svc = 23456;
+
+/** What is found, by the key that names it and its hint, once some things are another user's. */
+async function foundOf(
+  owners: Record<string, number>,
+  { uid = 0, config = sampleConfig(), asks = false } = {},
+): Promise<string[][]> {
+  for (const [name, owner] of Object.entries(owners)) await lchown(path(name), owner, owner);
+  const loaded = await at.load({ ...config, strict: true }, {}, { uid, asks });
+  const problems = loaded.ok ? [] : problemsOf(loaded);
+  return problems.map((one) => [one.path, one.hint.replace(/; or set "strict": false.*/, '')]);
+}
+
+describe('what belongs to another user than root and the agent’s own is refused:', () => {
+  toolTest([root], 'a private key, whatever its mode', async () => {
+    await lchown(path('private.key'), joe, joe);
+    const problems = problemsOf(await at.load(sampleConfig({ strict: true })));
+    expect(problems).toEqual([
+      {
+        path: 'key',
+        message: `${path('private.key')} belongs to user 12345, who is neither root nor the user of the agent (root)`,
+        hint: `chown root ${path('private.key')}; or set "strict": false, to be warned only`,
+      },
+    ]);
+    expect(await at.load(sampleConfig({ strict: false }))).toMatchObject({
+      ok: true,
+      warnings: [{ path: 'key', hint: `chown root ${path('private.key')}` }],
+    });
+  });
+
+  toolTest([root], 'configuration, certificate and roots', async () => {
+    await at.load(sampleConfig());
+    const owners = { 'agent.json': joe, 'certificate.pem': joe, 'AmazonRootCA1.pem': joe };
+    const found = await foundOf(owners);
+    expect(found.map(([key]) => key)).toEqual(['config', 'cert', 'ca']);
+  });
+
+  toolTest([root], 'a state directory', async () => {
+    await mkdir(path('state'), { mode: 0o700 });
+    expect(await foundOf({ state: joe })).toEqual([['stateDir', `chown root ${path('state')}`]]);
+  });
+
+  toolTest([root], 'a directory of a target, unless it is for that user to decide', async () => {
+    await mkdir(path('out/inner'), { recursive: true });
+    const config = sampleOfFile({ path: 'out/inner/app.bin' });
+    expect(await foundOf({ out: joe }, { config })).toEqual([
+      [
+        'files[0].path',
+        `where 12345 may decide what the file holds, set its "owner" to "12345"; else chown root ${path('out')}`,
+      ],
+    ]);
+    const given = { property: 's3', path: 'out/inner/app.bin', owner: '12345:12345' };
+    expect(await foundOf({ 'out/inner': joe }, { config: sampleConfig({ files: [given] }) })).toEqual([]);
+    const other = { property: 'b', path: 'out/b' };
+    const both = sampleConfig({ files: [given, other] });
+    expect((await foundOf({}, { config: both })).map(([key]) => key)).toEqual(['files[1].path']);
+  });
+
+  toolTest([root], 'a sticky directory too, as its owner may rename all that is in it', async () => {
+    await mkdir(path('tmp'));
+    await chmod(path('tmp'), 0o1777);
+    const found = await foundOf({ tmp: joe }, { config: sampleOfFile({ path: 'tmp/file' }) });
+    expect(found.map(([key]) => key)).toEqual(['files[0].path']);
+  });
+
+  toolTest([root], 'each directory behind a link, and the link itself', async () => {
+    await mkdir(path('joes/state'), { recursive: true });
+    await chmod(path('joes/state'), 0o700);
+    await symlink('joes/state', path('linked'));
+    const found = await foundOf({ joes: joe, linked: joe }, { config: sampleConfig({ stateDir: 'linked' }) });
+    expect(found).toEqual([
+      ['stateDir', `keep it in a directory of root's, run the agent as 12345, or chown root ${path('joes')}`],
+      ['stateDir', `chown -h root ${path('linked')}`],
+    ]);
+  });
+
+  toolTest([root], 'and nothing that belongs to the user of the agent', async () => {
+    await mkdir(path('state'), { mode: 0o700 });
+    expect(await foundOf({ 'private.key': svc, state: svc }, { uid: svc })).toEqual([]);
+    expect((await foundOf({}, { uid: joe })).map(([key]) => key)).toEqual(['key', 'stateDir']);
+  });
+
+  test('and a loop of links is no way', async () => {
+    await symlink('b', path('a'));
+    await symlink('a', path('b'));
+    expect((await at.load(sampleOfFile({ path: 'a/file' }), { strict: true })).ok).toBe(true);
+  });
 });
 
-test("the tutorial's /tmp/tmpfile is no problem, also for root", async () => {
+describe('where root asks about an agent of another user, that user is the agent’s:', () => {
+  toolTest([root], 'the owner of its state, or of its key before it has run', async () => {
+    const asked = { asks: true };
+    expect(await foundOf({ 'private.key': svc }, asked)).toEqual([]);
+    await mkdir(path('state'), { mode: 0o700 });
+    expect((await foundOf({ state: joe }, asked)).map(([key]) => key)).toEqual(['key']);
+    expect((await foundOf({}, { uid: 0 })).map(([key]) => key)).toEqual(['key', 'stateDir']);
+  });
+
+  toolTest([root], 'so that it is not strict by default, and root’s own is', async () => {
+    await lchown(path('private.key'), svc, svc);
+    expect(await at.load(sampleConfig(), {}, { asks: true })).toMatchObject({
+      ok: true,
+      config: { strict: false },
+      warnings: [],
+    });
+    expect((await at.load(sampleConfig())).ok).toBe(false);
+  });
+});
+
+test('strict is the default for root alone', async () => {
+  await chmod(path('private.key'), 0o644);
+  const keys = problemsOf(await at.load(sampleConfig(), {}, { uid: 0 })).map((one) => one.path);
+  expect(keys).toContain('key');
+  expect(await at.load(sampleConfig(), {}, { uid: svc })).toMatchObject({
+    ok: true,
+    config: { strict: false },
+  });
+  expect(await at.load(sampleConfig(), { strict: false }, { uid: 0 })).toMatchObject({ ok: true });
+  expect((await at.load(sampleConfig(), { strict: true }, { uid: svc })).ok).toBe(false);
+});
+
+test("the tutorial's /tmp/tmpfile is no problem", async () => {
   const files = [{ property: 's3', path: '/tmp/tmpfile' }];
-  expect(await at.load(sampleConfig({ files }), {}, true)).toMatchObject({ ok: true, warnings: [] });
+  expect(await at.load(sampleConfig({ files }), { strict: true })).toMatchObject({ ok: true, warnings: [] });
 });

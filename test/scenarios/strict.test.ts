@@ -53,6 +53,32 @@ test('the sandbox’s own device is strict, so that root may run it as it is', (
 
 toolTest(
   [root],
+  'with strict, what belongs to another user is refused too, and root may ask about the agent of that user',
+  () =>
+    scenario(
+      async (world) => {
+        const key = join(world.device.dir, 'private.key');
+        const state = join(world.device.dir, 'state');
+        await mkdir(state, { mode: 0o700 });
+        for (const path of [key, state]) await chown(path, 12345, 12345);
+        const run = await world.run();
+        expect(await run.exit).toBe(78);
+        for (const path of [key, state]) {
+          expect(run.log).toContain(
+            `${path} belongs to user 12345, who is neither root nor the user of the agent (root)`,
+          );
+          expect(run.log).toContain(`hint: chown root ${path}; or set "strict": false`);
+        }
+        const status = await world.run(['status', '--config', world.device.configPath]);
+        expect([await status.exit, status.log]).toEqual([1, '']);
+        expect(status.output).toContain('does not run');
+      },
+      { config: { strict: true } },
+    ),
+);
+
+toolTest(
+  [root],
   'a part of another user is built on where "owner" names that user, and not for the owner of the present file',
   () =>
     scenario(

@@ -2,7 +2,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Flags } from '../../src/config/flags.ts';
-import { type AgentConfig, type LoadedConfig, loadConfig } from '../../src/config.ts';
+import { type AgentConfig, type LoadedConfig, type LoadOptions, loadConfig } from '../../src/config.ts';
 import type { Problem } from '../../src/core/errors.ts';
 import { createPki, type KeyPair } from '../../src/sandbox/pki.ts';
 
@@ -35,7 +35,7 @@ export interface ConfigDir {
   dir: string;
   device: KeyPair;
   /** Writes agent.json and loads it, with the directory as the working directory. */
-  load(config: unknown, flags?: Flags, isRoot?: boolean): Promise<LoadedConfig>;
+  load(config: unknown, flags?: Flags, as?: Pick<LoadOptions, 'uid' | 'asks'>): Promise<LoadedConfig>;
   remove(): Promise<void>;
 }
 
@@ -49,9 +49,9 @@ export async function createConfigDir(): Promise<ConfigDir> {
   return {
     dir,
     device,
-    load: async (config, flags = {}, isRoot = process.geteuid?.() === 0) => {
+    load: async (config, flags = {}, as = {}) => {
       await writeFile(join(dir, 'agent.json'), typeof config === 'string' ? config : JSON.stringify(config));
-      return loadConfig({ configPath: 'agent.json', flags, env: {}, cwd: dir, isRoot });
+      return loadConfig({ configPath: 'agent.json', flags, env: {}, cwd: dir, ...as });
     },
     remove: () => rm(dir, { recursive: true, force: true }),
   };
