@@ -127,9 +127,12 @@ export class FileKeeper {
     this.#nudge.set(undefined);
   }
 
-  /** The link has failed; with `once` that may end the run. */
+  /** The link has failed. With `once` that may end the run; else what was installed last is kept as it was until then. */
   linkFailed(): void {
-    this.#nudge.set(undefined);
+    const { value } = this.#desired;
+    if (this.#options.once || value.kind !== 'unknown' || value.last !== undefined)
+      this.#nudge.set(undefined);
+    else this.#desired.set(this.#memory.desired(this.rules));
   }
 
   /**

@@ -1,5 +1,6 @@
 /** What one run of the agent tells the next of a file, through the state file. */
 import type { FileConfig } from './config.ts';
+import { type Desired, type DesiredRules, parseDesired } from './core/artifact.ts';
 import type { Failure, Outcome, Snapshot } from './core/reconcile.ts';
 import type { Clock } from './io/clock.ts';
 import type { KeptFiles } from './io/kept.ts';
@@ -48,6 +49,12 @@ export class Memory {
       ...(held === undefined ? {} : { held }),
       ...(previous === undefined ? {} : { previous }),
     };
+  }
+
+  /** What is to be assumed of the shadow that does not answer: that it desires what was installed last. */
+  desired(rules: DesiredRules): Desired {
+    const last = parseDesired(this.#options.target.stored.installed?.value, rules);
+    return { kind: 'unknown', ...(last.kind === 'artifact' ? { last } : {}) };
   }
 
   #loadFailure(): Failure | undefined {

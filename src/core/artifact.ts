@@ -15,14 +15,20 @@ export interface Artifact {
   size?: number;
 }
 
-/** What the shadow wants of one file. `value` is the desired value as it stands, which `reported` mirrors. */
+/** An artifact, and the desired value that asks for it as it stands, which `reported` mirrors. */
+export interface Wanted {
+  value: JsonObject;
+  artifact: Artifact;
+}
+
+/** What the shadow wants of one file. */
 export type Desired =
-  /** No answer of the shadow yet. */
-  | { kind: 'unknown' }
+  /** No answer of the shadow yet; `last` is to be kept where that may take long. */
+  | { kind: 'unknown'; last?: Wanted }
   /** Nothing is desired; `noShadow` where the thing has no shadow document at all (404). */
   | { kind: 'absent'; noShadow: boolean }
   | { kind: 'refused'; value: JsonValue; code: ErrorCode; message: string; hint?: string; sha256?: string }
-  | { kind: 'artifact'; value: JsonObject; artifact: Artifact };
+  | ({ kind: 'artifact' } & Wanted);
 
 // S3 user guide, object-keys: at most 1,024 bytes of UTF-8.
 const maxKeyBytes = 1024;
@@ -130,6 +136,11 @@ function refuse(value: JsonValue, problems: string): Desired {
     hint: 'write {"url": "s3://bucket/key", "hash": "<sha256>", "versionId": null, "size": null} to the desired state',
     ...sha256,
   };
+}
+
+/** What a file is to be; undefined where it stays as it is. */
+export function wantedBy(desired: Desired): Wanted | undefined {
+  return desired.kind === 'artifact' ? desired : desired.kind === 'unknown' ? desired.last : undefined;
 }
 
 /** Names what the bytes of an artifact come from: its URL, and the version where that is desired. */

@@ -6,7 +6,7 @@
  * Rules: install only what is desired and not yet there; a failure always ends in a wait; a new desired value ends
  * every wait; "current" is said only of bytes that are on the disk, and whose hook has succeeded.
  */
-import type { Artifact, Desired } from './artifact.ts';
+import { type Desired, type Wanted, wantedBy } from './artifact.ts';
 import { backoffMs, slow, soon } from './backoff.ts';
 import type { ErrorCode, Retry } from './errors.ts';
 import { type JsonObject, type JsonValue, jsonEqual } from './json.ts';
@@ -57,7 +57,7 @@ export interface LastInstall {
 
 export type Action =
   | { do: 'wait'; untilMs?: number }
-  | { do: 'install'; artifact: Artifact; value: JsonObject }
+  | ({ do: 'install' } & Wanted)
   /** Run the hook, of which `runs` counts this run as well. */
   | { do: 'hook'; pending: Pending }
   | { do: 'put-back'; pending: Pending }
@@ -86,8 +86,8 @@ export type Outcome =
 export function decide(snapshot: Snapshot, nowMs: number): Action {
   const { desired, installed, pending } = snapshot;
   if (pending !== undefined) return decidePending(pending, snapshot, nowMs);
-  if (desired.kind !== 'artifact') return { do: 'wait' };
-  if (installed?.sha256 === desired.artifact.sha256) return { do: 'wait' };
+  const wanted = wantedBy(desired);
+  if (wanted === undefined || installed?.sha256 === wanted.artifact.sha256) return { do: 'wait' };
   if (isHeld(snapshot)) return { do: 'wait' };
   const failure = failureOf(snapshot);
   if (failure !== undefined && failure.retryAtMs === undefined) return { do: 'wait' };
@@ -98,24 +98,24 @@ export function decide(snapshot: Snapshot, nowMs: number): Action {
   if (
     lastInstall !== undefined &&
     lastInstall.againAtMs > nowMs &&
-    jsonEqual(lastInstall.value, desired.value)
+    jsonEqual(lastInstall.value, wanted.value)
   ) {
     return { do: 'wait', untilMs: lastInstall.againAtMs };
   }
-  return { do: 'install', artifact: desired.artifact, value: desired.value };
+  return { do: 'install', artifact: wanted.artifact, value: wanted.value };
 }
 
 /** Whether what is desired is what a rollback has refused, and is not there. */
 export function isHeld({ desired, installed, held }: Snapshot): boolean {
-  if (held === undefined || desired.kind !== 'artifact') return false;
-  const { sha256 } = desired.artifact;
-  return held.sha256 === sha256 && installed?.sha256 !== sha256;
+  const sha256 = wantedBy(desired)?.artifact.sha256;
+  return held !== undefined && held.sha256 === sha256 && installed?.sha256 !== sha256;
 }
 
 /** The failure that answers the present desired value; one of an earlier value is history. */
 export function failureOf({ desired, failure }: Snapshot): Failure | undefined {
-  if (failure === undefined || desired.kind !== 'artifact') return undefined;
-  return jsonEqual(failure.value, desired.value) ? failure : undefined;
+  const wanted = wantedBy(desired);
+  if (failure === undefined || wanted === undefined) return undefined;
+  return jsonEqual(failure.value, wanted.value) ? failure : undefined;
 }
 
 /** The snapshot after an action. `random` is from 0 to under 1. */

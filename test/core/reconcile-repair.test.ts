@@ -1,5 +1,6 @@
 import { expect, test } from 'bun:test';
 import { parseDesired } from '../../src/core/artifact.ts';
+import { released } from '../../src/core/pending.ts';
 import { decide, record, type Snapshot } from '../../src/core/reconcile.ts';
 
 const sha256 = 'ab'.repeat(32);
@@ -50,4 +51,23 @@ test('two quiet hours, or another desired value, makes the next repair immediate
   expect(decide(later, 3 * hourMs)).toMatchObject({ do: 'install' });
   const other = parseDesired({ ...value, note: 'again' }, {});
   expect(decide({ ...spoiled, desired: other }, 0)).toMatchObject({ do: 'install' });
+});
+
+test('while the shadow has not answered, what was installed last is repaired, and nothing else is done', () => {
+  if (desired.kind !== 'artifact') throw new Error('no artifact');
+  const unknown = { kind: 'unknown', last: desired } as const;
+  expect(decide({ desired: { kind: 'unknown' } }, 0)).toEqual({ do: 'wait' });
+  expect(decide({ desired: unknown, installed: { sha256, value } }, 0)).toEqual({ do: 'wait' });
+  expect(decide({ desired: unknown }, 0)).toMatchObject({ do: 'install', value });
+  const spoiled = { desired: unknown, installed: { sha256: 'cd'.repeat(32) } };
+  expect(decide(spoiled, 0)).toMatchObject({ do: 'install', value });
+  const error = { code: 'S3', message: 'no answer', retry: 'soon' } as const;
+  const failed = record(spoiled, { kind: 'failed', value, error, gained: false }, 0, 0.5);
+  expect(decide(failed, 0)).toMatchObject({ do: 'wait', untilMs: expect.any(Number) });
+});
+
+test('a rollback that holds another hash is not ended by what was installed last', () => {
+  if (desired.kind !== 'artifact') throw new Error('no artifact');
+  const held = { sha256: 'ef'.repeat(32) };
+  expect(released({ desired: { kind: 'unknown', last: desired }, held }).held).toEqual(held);
 });

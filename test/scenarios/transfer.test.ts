@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { gzipSync } from 'node:zlib';
 import { onEachBroker } from '../support/brokers.ts';
 import { playOddKeys } from '../support/odd-keys.ts';
+import { Relay } from '../support/relay.ts';
 import { halfWay, parts, playStopAndResume } from '../support/resume.ts';
 import { bucketName, noise, sha256, until, type World } from '../support/world.ts';
 
@@ -155,6 +156,29 @@ onEachBroker(
     await until('the repair after a restart', () => world.file() === 'hoge\n');
   },
   { config: { resyncSeconds: 1 } },
+);
+
+onEachBroker(
+  'what was installed is repaired also where the broker cannot be reached, and a newer file comes once it can',
+  async (world) => {
+    await world.put('test.txt', 'hoge\n');
+    const first = await world.start();
+    await world.inSync(hoge);
+    await first.stop();
+    const link = await Relay.to(world.sandbox.broker.port);
+    const offline = ['--config', world.device.configPath, '--endpoint', `127.0.0.1:${link.port}`];
+    await world.put('newer.txt', 'fuga\n');
+    await writeFile(world.path(), 'tampered');
+    const run = await world.run(offline);
+    await until('the repair', () => world.file() === 'hoge\n');
+    expect(link.connections).toBe(0);
+    await rm(world.path());
+    await until('the second repair', () => world.file() === 'hoge\n');
+    await link.up();
+    await world.inSync(sha256('fuga\n'));
+    expect(run.child.exitCode).toBeNull();
+    await link.down();
+  },
 );
 
 onEachBroker(
