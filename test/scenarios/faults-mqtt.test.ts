@@ -9,7 +9,8 @@ function pause(ms: number): Promise<void> {
   return new Promise((resolve) => setTimeout(resolve, ms));
 }
 
-test(
+// Each waits for long and does little: they are played side by side.
+test.concurrent(
   'a broker that ends each session after a second for a minute: at most 12 connects, one warning with both causes, then all is well',
   () =>
     scenario(async (world) => {
@@ -31,7 +32,7 @@ test(
   240_000,
 );
 
-test(
+test.concurrent(
   'two devices with one client id: the newer one stays each time, without a storm, and the warning names it',
   () =>
     scenario(async (world) => {
@@ -48,7 +49,7 @@ test(
   90_000,
 );
 
-test('a policy that does not allow to subscribe: the hint is the statement that is missing', () =>
+test.concurrent('a policy that does not allow to subscribe: the hint is the statement that is missing', () =>
   scenario(async (world) => {
     const args = ['--config', world.device.configPath, '--thing-name', 'other', '--client-id', 'test-thing'];
     const run = await world.run([...args, '--log-format', 'json']);
@@ -64,7 +65,7 @@ test('a policy that does not allow to subscribe: the hint is the statement that 
     });
   }));
 
-test(
+test.concurrent(
   'a link that goes half-open is noticed by the keep-alive, within one and a half of it',
   () =>
     scenario(async (world) => {
@@ -94,7 +95,7 @@ test(
   90_000,
 );
 
-test(
+test.concurrent(
   'a link on which nothing is answered is left at the next resync, with the statement that may be missing',
   () =>
     scenario(
