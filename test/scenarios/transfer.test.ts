@@ -38,7 +38,6 @@ onEachBroker('a newer desired value ends the running download, and its part goes
   await world.put('big', noise(20_000_000));
   const run = await world.start();
   await halfWay(world, 'big', 100_000);
-  world.sandbox.faults.clear();
   await world.put('test.txt', 'hoge\n');
   await world.inSync(hoge);
   expect(run.log).toContain('Update stopped');
