@@ -53,10 +53,11 @@ export const doctorCommand: Command = {
   name: 'doctor',
   usage: ['shadow-agent doctor --config agent.json', 'shadow-agent doctor --config agent.json --json'],
   summary: 'find out what is wrong, and what to do about it',
-  about: `Tries out, one after another, all that the agent depends on, and prints each
-result as soon as it is known: ok, warn, fail, or skip where it cannot be tried.
-A hint says what to do, and where a policy lacks something the statement to add
-follows. It changes nothing, neither on this device nor in the cloud.
+  about: `Tries out, step by step, all that the agent depends on, and prints each result
+as soon as it is known: ok, warn, fail, or skip where it cannot be tried. It
+takes a second or two, and half a minute where no server answers. A hint says
+what to do, and where a policy lacks something the statement to add follows. It
+changes nothing, neither on this device nor in the cloud.
 
   config         every problem of the configuration
   identity       certificate, key and roots

@@ -1,9 +1,9 @@
-/** `shadow-agent doctor`: live probes, one after another. It changes nothing, neither here nor in the cloud. */
+/** `shadow-agent doctor`: live probes, stage by stage. It changes nothing, neither here nor in the cloud. */
 import type { LoadedConfig } from '../config.ts';
 import { hasFailed, type Result, resultText, summaryText } from '../core/doctor.ts';
 import { timeText } from '../core/words.ts';
 import { Findings, runProbe } from '../doctor/probe.ts';
-import { probes } from '../doctor/probes.ts';
+import { stages } from '../doctor/probes.ts';
 import { type Output, standardOutput } from '../io/terminal.ts';
 
 export interface DoctorOptions {
@@ -22,8 +22,9 @@ export async function examine(loaded: LoadedConfig, options: DoctorOptions): Pro
   const { json, version, output = standardOutput() } = options;
   const found = new Findings(loaded);
   const results: Result[] = [];
-  for (const probe of probes) {
-    for (const result of await runProbe(probe, found)) {
+  for (const stage of stages) {
+    const ended = await Promise.all(stage.map((probe) => runProbe(probe, found)));
+    for (const result of ended.flat()) {
       results.push(result);
       if (!json) await output.write(resultText(result, output.paint, output.columns));
     }

@@ -1,4 +1,7 @@
-/** Every probe of `doctor`, in its order: what a later one builds on comes first. */
+/**
+ * Every probe of `doctor`, in its order: what a later one builds on comes first. Those of one stage run at the same
+ * time, so that three servers that do not answer take no longer than one.
+ */
 import { probeAgent } from './agent.ts';
 import { probeCredentials, probeMqtt, probeObjects, probeShadow, probeSubscriptions } from './aws.ts';
 import {
@@ -36,21 +39,25 @@ function tls(name: Endpoint['name']): Probe {
   };
 }
 
-export const probes: readonly Probe[] = [
-  { name: 'config', needs: [], timeoutMs: localMs, run: probeConfig },
-  { name: 'identity', needs: [], timeoutMs: localMs, run: probeIdentity },
-  { name: 'permissions', needs: [], timeoutMs: localMs, run: probePermissions },
-  { name: 'agent', needs: ['config'], timeoutMs: localMs, run: probeAgent },
-  ...endpoints.map(dns),
-  ...endpoints.map(tls),
-  { name: 'clock', needs: ['identity', 'config'], timeoutMs: networkMs, run: probeClock },
-  { name: 'certificate', needs: ['identity'], timeoutMs: localMs, run: probeCertificate },
-  { name: 'mqtt', needs: ['tls data'], timeoutMs: networkMs, run: probeMqtt },
-  { name: 'subscriptions', needs: ['mqtt'], timeoutMs: networkMs, run: probeSubscriptions },
-  { name: 'shadow', needs: ['subscriptions'], timeoutMs: networkMs, run: probeShadow },
-  { name: 'credentials', needs: ['tls credentials'], timeoutMs: networkMs, run: probeCredentials },
-  { name: 's3', needs: ['tls s3', 'credentials', 'shadow'], timeoutMs: 30_000, run: probeObjects },
-  { name: 'targets', needs: ['config'], timeoutMs: localMs, run: probeTargets },
-  { name: 'state', needs: ['config'], timeoutMs: localMs, run: probeStateDir },
-  { name: 'metrics', needs: ['config'], timeoutMs: localMs, run: probeMetrics },
+export const stages: readonly (readonly Probe[])[] = [
+  [
+    { name: 'config', needs: [], timeoutMs: localMs, run: probeConfig },
+    { name: 'identity', needs: [], timeoutMs: localMs, run: probeIdentity },
+    { name: 'permissions', needs: [], timeoutMs: localMs, run: probePermissions },
+  ],
+  [{ name: 'agent', needs: ['config'], timeoutMs: localMs, run: probeAgent }],
+  endpoints.map(dns),
+  endpoints.map(tls),
+  [{ name: 'clock', needs: ['identity', 'config'], timeoutMs: networkMs, run: probeClock }],
+  [{ name: 'certificate', needs: ['identity'], timeoutMs: localMs, run: probeCertificate }],
+  [{ name: 'mqtt', needs: ['tls data'], timeoutMs: networkMs, run: probeMqtt }],
+  [{ name: 'subscriptions', needs: ['mqtt'], timeoutMs: networkMs, run: probeSubscriptions }],
+  [{ name: 'shadow', needs: ['subscriptions'], timeoutMs: networkMs, run: probeShadow }],
+  [{ name: 'credentials', needs: ['tls credentials'], timeoutMs: networkMs, run: probeCredentials }],
+  [{ name: 's3', needs: ['tls s3', 'credentials', 'shadow'], timeoutMs: 30_000, run: probeObjects }],
+  [
+    { name: 'targets', needs: ['config'], timeoutMs: localMs, run: probeTargets },
+    { name: 'state', needs: ['config'], timeoutMs: localMs, run: probeStateDir },
+    { name: 'metrics', needs: ['config'], timeoutMs: localMs, run: probeMetrics },
+  ],
 ];
