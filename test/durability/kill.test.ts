@@ -1,11 +1,12 @@
-import { afterAll, beforeAll } from 'bun:test';
+import { afterAll, beforeAll, expect } from 'bun:test';
 import { readFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
-import { type Bench, linux, newMode } from '../support/durability-bench.ts';
+import { Bench, linux, newMode } from '../support/durability-bench.ts';
 import { type Judge, killAtEachCall } from '../support/durability-kill.ts';
 import { copied, first, half, next, older, update } from '../support/durability-starts.ts';
+import { makeKey, metadataOf } from '../support/signing.ts';
 import { toolTest } from '../support/tools.ts';
-import { World } from '../support/world.ts';
+import { noise, World } from '../support/world.ts';
 
 let world: World;
 beforeAll(async () => {
@@ -80,4 +81,29 @@ toolTest(
     });
   },
   limitMs,
+);
+
+toolTest(
+  [linux],
+  'a signed update that was killed before its rename counts as taken: no older release is installed after it',
+  async () => {
+    const { dir } = world.sandbox;
+    const publicKey = await makeKey(dir, 'release.key');
+    const bench = await Bench.create(world, 'signed', undefined, { verify: { publicKeys: [publicKey] } });
+    const release = async (bytes: Uint8Array, sequence: number) => {
+      const metadata = await metadataOf(dir, bytes, { key: 'release.key', sequence });
+      await bench.desire(bytes, { metadata });
+    };
+    await release(older, 3);
+    await bench.once();
+    await release(next, 10);
+    const killed = await bench.traced({ killBefore: { step: `rename ${bench.partOf(next)}`, nth: 1 } });
+    expect(await killed.run.exit).toBe(137);
+    expect(bench.fault([older, newMode])).toBeUndefined();
+    await release(noise(1_000), 5);
+    const run = await bench.once();
+    expect(run.log).toContain('its sequence 5 is lower than 10');
+    expect(bench.fault([older, newMode])).toBeUndefined();
+    bench.close();
+  },
 );

@@ -6,6 +6,7 @@ import * as v from 'valibot';
 import type { JsonObject } from '../../src/core/json.ts';
 import type { Owner } from '../../src/io/accounts.ts';
 import { fileId } from '../../src/io/part.ts';
+import type { PutOptions } from '../../src/sandbox/s3/store.ts';
 import type { Device } from '../../src/sandbox/sandbox.ts';
 import { own } from './durability-disk.ts';
 import { parseCalls, type TracedCall } from './durability-syscalls.ts';
@@ -83,9 +84,9 @@ export class Bench {
   }
 
   /** Uploads an object and desires it in a shadow that has nothing else. */
-  async desire(bytes: Uint8Array): Promise<void> {
+  async desire(bytes: Uint8Array, options?: PutOptions): Promise<void> {
     const hash = sha256(bytes);
-    await this.world.put(hash, bytes);
+    await this.world.put(hash, bytes, options);
     this.#desired = { [property]: { url: `s3://${bucketName}/${hash}`, hash } };
     this.#resetShadow();
   }
