@@ -228,8 +228,8 @@ export class ShadowLink {
 
   async #nextReason(signal: AbortSignal): Promise<void> {
     const { clock, resyncSeconds, random } = this.#options;
-    // Jitter: a fleet that was started together must not ask together for ever.
-    const resyncMs = resyncSeconds * 1000 * (0.75 + random() / 4);
+    // Jitter about what is configured: a fleet that was started together must not ask together for ever.
+    const resyncMs = resyncSeconds * 1000 * (0.75 + random() / 2);
     await clock.sleep(resyncMs, AbortSignal.any([signal, this.#bell.replaced]));
   }
 }

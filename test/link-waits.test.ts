@@ -287,7 +287,8 @@ describe('the document', () => {
 
   for (const [chance, ms] of [
     [0, 3 * hourMs],
-    [0.8, 3.8 * hourMs],
+    [0.5, 4 * hourMs],
+    [0.8, 4.6 * hourMs],
   ] as const) {
     test(`is read again every ${ms / hourMs} of 4 h of resync where the jitter is ${chance}`, async () => {
       play.chance = chance;

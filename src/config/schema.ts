@@ -234,7 +234,7 @@ export const entries = {
   // Keep-alive of 30 to 1200 s: AWS IoT limits.
   keepAliveSeconds: v.optional(integer('MQTT keep-alive', 1200, 30, 1200), 1200),
   resyncSeconds: v.optional(
-    integer('How often shadow and files are looked at without a cause', 3600, 1, 604_800),
+    integer('How often, on average, shadow and files are looked at without a cause', 3600, 1, 604_800),
     3600,
   ),
   jitterSeconds: v.optional(

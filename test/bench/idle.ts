@@ -1,64 +1,111 @@
 /**
- * What an agent that has nothing to do costs in a month: each kind of exchange is played and counted at a relay before
- * the broker, then multiplied by how often it comes with the default settings.
+ * What an agent that has nothing to do costs in a month. Each kind of exchange is played with the executable and read off
+ * the kernel's counters of its connection (TCP_INFO, as ss(8) shows it), then multiplied by how often it comes:
  *
- *   bytes = TLS bytes both ways + 2 × packets × 52, for TCP and IPv4 headers of each packet and of its acknowledgement
- *   a month has 30 days: 2160 pings (every 1200 s), 823 resyncs (every 3150 s, the mean of 2700 and 3600), and one
- *   new connection a day, which is more often than AWS IoT ends them
+ *   bytes = TLS bytes both ways + 52 for each packet both ways, acknowledgements too (IPv4 20, TCP 20, time stamps 12)
+ *   a month has 30 days, with a resync every `resyncSeconds` on average, between two of them as many pings as whole
+ *   keep-alives fit (what the broker acknowledges puts the next one off), and a new connection each day
  */
+import { spawnSync } from 'node:child_process';
 import type { JsonObject } from '../../src/core/json.ts';
 import { Relay } from '../support/relay.ts';
+import { program } from '../support/tools.ts';
 import { scenario, sha256, until, type World } from '../support/world.ts';
 
 const headerBytes = 52;
 const monthSeconds = 30 * 86_400;
-const pingSeconds = 30;
-const resyncSeconds = 4;
+const keepAliveSeconds = 1_200;
+const connections = 30;
+// What FIN and its acknowledgement take, both ways: counters end with the connection.
+const closingPackets = 4;
+const measuredPingSeconds = 30;
+const measuredResyncSeconds = 4;
 
+/** What goes over the link, both ways. */
 interface Traffic {
   tlsBytes: number;
   packets: number;
 }
 
+/** Of each kind of exchange. */
+export interface IdleCosts {
+  ping: Traffic;
+  resync: Traffic;
+  connection: Traffic;
+}
+
 export async function idle(): Promise<JsonObject[]> {
-  const costs: { connection?: Traffic; resync?: Traffic; ping?: Traffic } = {};
+  const costs = await idleCosts();
+  const rows = Object.entries(costs).map(([what, { tlsBytes, packets }]) => ({
+    what,
+    tlsBytes: Math.round(tlsBytes),
+    packets: Math.round(packets * 10) / 10,
+    bytes: Math.round(bytesOf({ tlsBytes, packets })),
+    MB: '',
+  }));
+  const months = [3_600, 43_200].map((seconds) => ({
+    what: `a month with resyncSeconds ${seconds}`,
+    MB: (monthBytes(costs, seconds) / 1e6).toFixed(2),
+  }));
+  return [...rows, ...months.map((row) => ({ tlsBytes: '', packets: '', bytes: '', ...row }))];
+}
+
+/** Plays each exchange once or more, which takes a minute and a half. */
+export async function idleCosts(): Promise<IdleCosts> {
+  const costs: Partial<IdleCosts> = {};
   await scenario((world) =>
     throughRelay(world, async (relay, args) => {
-      await world.run([...args, '--resync-seconds', '604800', '--keep-alive-seconds', String(pingSeconds)]);
+      const often = ['--resync-seconds', '604800', '--keep-alive-seconds', String(measuredPingSeconds)];
+      await world.run([...args, ...often]);
       await settled(world);
-      costs.connection = await counted(relay, async () => {
-        relay.reset();
-        await until('a new connection', () => relay.connections === 2 && world.published('get').length >= 2);
-        await pause(2_000);
-      });
-      const pings = 2;
-      const before = relay.packets;
-      await until('a ping', () => relay.packets > before);
+      relay.reset();
+      await until('a new connection', () => relay.connections === 2 && world.published('get').length >= 2);
+      await pause(2_000);
+      const made = trafficOf(relay);
+      costs.connection = { ...made, packets: made.packets + closingPackets };
+      await until('a ping', () => trafficOf(relay).packets > made.packets, measuredPingSeconds * 2_000);
       await pause(1_000);
-      costs.ping = divided(await counted(relay, () => pause(pings * pingSeconds * 1_000)), pings);
+      costs.ping = less(trafficOf(relay), made);
     }),
   );
   await scenario((world) =>
     throughRelay(world, async (relay, args) => {
-      await world.run([...args, '--resync-seconds', String(resyncSeconds)]);
+      await world.run([...args, '--resync-seconds', String(measuredResyncSeconds)]);
       await settled(world);
-      const before = world.published('get').length;
-      const all = await counted(relay, () => pause(resyncSeconds * 5_000));
-      costs.resync = divided(all, world.published('get').length - before);
+      const [before, gets] = [trafficOf(relay), world.published('get').length];
+      const times = 5;
+      await until('resyncs', () => world.published('get').length >= gets + times);
+      await pause(1_000);
+      const { tlsBytes, packets } = less(trafficOf(relay), before);
+      costs.resync = { tlsBytes: tlsBytes / times, packets: packets / times };
     }),
   );
-  const { connection, resync, ping } = costs;
+  const { ping, resync, connection } = costs;
   if (connection === undefined || resync === undefined || ping === undefined) throw new Error('not measured');
-  const rows = [
-    row('ping', ping, monthSeconds / 1_200),
-    row('resync', resync, monthSeconds / (3_600 * 0.875)),
-    row('new connection', connection, 30),
-  ];
-  const total = rows.reduce((sum, { kBInMonth }) => sum + Number(kBInMonth), 0);
-  return [
-    ...rows,
-    { what: 'month', times: 1, tlsBytes: '', packets: '', bytes: '', kBInMonth: Math.round(total) },
-  ];
+  return { ping, resync, connection };
+}
+
+/** Bytes that a month takes with a keep-alive of 1200 s. */
+export function monthBytes({ ping, resync, connection }: IdleCosts, resyncSeconds: number): number {
+  const resyncs = monthSeconds / resyncSeconds;
+  return (
+    resyncs * (bytesOf(resync) + pingsBetween(resyncSeconds) * bytesOf(ping)) +
+    connections * bytesOf(connection)
+  );
+}
+
+/** The mean over the jitter of the resync, which is from three to five quarters. */
+function pingsBetween(resyncSeconds: number): number {
+  const steps = 1_000;
+  let pings = 0;
+  for (let step = 0; step < steps; step += 1) {
+    pings += Math.floor((resyncSeconds * (0.75 + (step + 0.5) / steps / 2)) / keepAliveSeconds);
+  }
+  return pings / steps;
+}
+
+function bytesOf({ tlsBytes, packets }: Traffic): number {
+  return tlsBytes + packets * headerBytes;
 }
 
 /** Plays with a device whose broker is behind a relay, and with one file installed. */
@@ -81,28 +128,20 @@ async function settled(world: World): Promise<void> {
   await pause(2_000);
 }
 
-async function counted(relay: Relay, play: () => Promise<void>): Promise<Traffic> {
-  const total = () => ({ tlsBytes: relay.bytesUp + relay.bytesDown, packets: relay.packets });
-  const before = total();
-  await play();
-  const after = total();
-  return { tlsBytes: after.tlsBytes - before.tlsBytes, packets: after.packets - before.packets };
-}
-
-function divided({ tlsBytes, packets }: Traffic, by: number): Traffic {
-  return { tlsBytes: tlsBytes / by, packets: packets / by };
-}
-
-function row(what: string, { tlsBytes, packets }: Traffic, times: number): JsonObject {
-  const bytes = tlsBytes + 2 * packets * headerBytes;
+/** All that has gone over the agent's connection to the relay. */
+function trafficOf({ port }: Relay): Traffic {
+  const { path } = program('ss', 'iproute2');
+  const args = ['-tinH', 'state', 'established', 'dst', `127.0.0.1:${port}`];
+  const { stdout } = spawnSync(path, args, { encoding: 'utf8' });
+  const counter = (name: string) => Number(new RegExp(`\\b${name}:(\\d+)`).exec(stdout)?.[1] ?? 0);
   return {
-    what,
-    times: Math.round(times),
-    tlsBytes: Math.round(tlsBytes),
-    packets: Math.round(packets * 10) / 10,
-    bytes: Math.round(bytes),
-    kBInMonth: Math.round((bytes * times) / 1_000),
+    tlsBytes: counter('bytes_sent') + counter('bytes_received'),
+    packets: counter('segs_out') + counter('segs_in'),
   };
+}
+
+function less(all: Traffic, before: Traffic): Traffic {
+  return { tlsBytes: all.tlsBytes - before.tlsBytes, packets: all.packets - before.packets };
 }
 
 function pause(ms: number): Promise<void> {

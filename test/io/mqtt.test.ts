@@ -28,6 +28,8 @@ interface Seen {
   alpnProtocol: string | false | null;
   /** The whole CONNECT packet. */
   connect: Buffer;
+  /** When each PINGREQ has come, by the clock of `performance`. */
+  pingsMs: number[];
 }
 
 interface Broker {
@@ -66,10 +68,17 @@ async function startBroker({
     socket.on('error', () => undefined);
     socket.once('data', (connect: Buffer) => {
       const { servername, alpnProtocol } = socket;
-      seen.push({ servername, alpnProtocol, connect });
+      const pingsMs: number[] = [];
+      seen.push({ servername, alpnProtocol, connect, pingsMs });
       if (returnCode === undefined) socket.end();
       else socket.write(Buffer.from([0x20, 2, 0, returnCode]));
       socket.on('data', (packet: Buffer) => {
+        if (packet[0] === 0xc0) {
+          pingsMs.push(performance.now());
+          socket.write(Buffer.from([0xd0, 0]));
+        }
+        // PUBLISH of QoS 1: its packet identifier is behind a topic of one letter.
+        if (packet[0] === 0x32) socket.write(Buffer.from([0x40, 2, ...packet.subarray(5, 7)]));
         // SUBSCRIBE: its packet identifier is behind a length of one byte.
         if (packet[0] !== 0x82) return;
         socket.write(Buffer.from([0x90, 2 + granted.length, ...packet.subarray(2, 4), ...granted]));
@@ -193,6 +202,20 @@ describe('a connection to the broker', () => {
     const broker = await startBroker({ returnCode: 0, granted: [1, 0x80, 0] });
     const link = await connectTo(broker.port);
     expect(await link.subscribe(['a', 'b', 'c'])).toEqual(['b']);
+  });
+
+  test('is pinged only where nothing was acknowledged for as long as the keep-alive', async () => {
+    const broker = await startBroker({ returnCode: 0 });
+    const link = await connectTo(broker.port, 'localhost', 1);
+    const pings = broker.seen[0]?.pingsMs ?? [];
+    let publishedMs = 0;
+    for (let times = 0; times < 4; times += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 500));
+      await link.publish('t', '{}');
+      if (pings.length === 0) publishedMs = performance.now();
+    }
+    while (pings.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
+    expect((pings[0] ?? 0) - publishedMs).toBeGreaterThan(900);
   });
 
   test('that is closed before its CONNACK hints at certificate and policy', async () => {

@@ -1,15 +1,9 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
 
-/** A link on loopback to a server: what goes over it is counted, and it can be down, slow, half-open or cut short. */
+/** A link on loopback to a server: it can be down, slow, half-open or cut short. */
 export class Relay {
   readonly port: number;
-  /** Bytes that went to the client. */
-  bytesDown = 0;
-  /** Bytes that went to the server. */
-  bytesUp = 0;
-  /** Pieces that went over it either way; alone on the link, each is a packet. */
-  packets = 0;
   /** Connections that were taken. */
   connections = 0;
   /** A connection ends after so many bytes to the client. */
@@ -90,8 +84,6 @@ export class Relay {
     server.on('data', (chunk: Buffer) => {
       const rest = chunk.subarray(0, Math.max(0, this.cutAfterBytes - sent));
       sent += chunk.length;
-      this.bytesDown += rest.length;
-      this.packets += 1;
       const pass = () => {
         if (!client.destroyed) client.write(rest);
         if (sent >= this.cutAfterBytes) client.end();
@@ -100,10 +92,6 @@ export class Relay {
       else pass();
     });
     server.once('end', () => client.end());
-    client.on('data', (chunk) => {
-      this.bytesUp += chunk.length;
-      this.packets += 1;
-    });
     client.pipe(server);
   }
 }
