@@ -40,9 +40,17 @@ export async function probeMqtt(found: Findings, signal: AbortSignal): Promise<F
     const isRefusal = error.code === 'MQTT' || error.cause === undefined;
     const hint =
       'the certificate must be active, and its policy must allow the statement below; the policy must be attached to it';
+    if (isOutOfDate(found)) return fail({ message: error.message, hint: outOfDate });
     if (!isRefusal) return fail(error);
     return fail({ message: error.message, hint }, iotPolicy(found.config, 'Connect', [clientId]));
   }
+}
+
+// With such a certificate no handshake ends well, which TLS 1.3 shows only as a connection that is closed.
+const outOfDate = 'mend the "certificate" above first: AWS takes none outside of its dates';
+
+function isOutOfDate(found: Findings): boolean {
+  return found.firstFailed(['certificate']) !== undefined;
 }
 
 function linkOf({ link, pid }: AgentStatus, wallMs: number): Finding {
@@ -203,6 +211,7 @@ export async function probeCredentials(found: Findings, signal: AbortSignal): Pr
     );
   } catch (error) {
     if (!(error instanceof AgentError)) throw error;
+    if (isOutOfDate(found)) return fail({ message: error.message, hint: outOfDate });
     return fail(error, assumeRolePolicy(config, error.message));
   }
 }

@@ -53,21 +53,43 @@ export function probeIdentity({ loaded }: Findings): Finding[] {
 }
 
 /** The dates are judged by the clock of the network, where one could be asked. */
-export function probeCertificate({ identity, clock, clockAheadMs }: Findings): Finding {
+export function probeCertificate({
+  identity,
+  config: { thingName },
+  clock,
+  clockAheadMs,
+}: Findings): Finding {
   const wallMs = clock.wallMs() - (clockAheadMs ?? 0);
   const { notBeforeMs, notAfterMs } = identity;
-  const renew =
-    'make a new one: aws iot create-keys-and-certificate, attach policy and thing to it, and put it in the place of "cert" and "key"';
-  if (wallMs > notAfterMs) return fail({ message: `expired at ${timeText(notAfterMs)}`, hint: renew });
+  const renew = renewal(thingName);
+  if (wallMs > notAfterMs) {
+    return fail({
+      message: `expired at ${timeText(notAfterMs)}, and now is ${timeText(wallMs)}`,
+      hint: renew,
+    });
+  }
   if (wallMs < notBeforeMs) {
     return fail({
       message: `not valid before ${timeText(notBeforeMs)}, and now is ${timeText(wallMs)}`,
-      hint: 'set the clock of this device (NTP), or take another certificate',
+      hint:
+        clockAheadMs === undefined
+          ? `set the clock of this device if it is wrong (timedatectl); else ${renew}`
+          : `the clock of AWS says so, too: ${renew}`,
     });
   }
   const days = daysLeft(timeText(notAfterMs), wallMs);
   const text = `valid until ${timeText(notAfterMs)} (${grouped(days)} days left)`;
   return days < expiresSoonDays ? warn(text, renew) : ok(text);
+}
+
+/** What to type, in one line; each command gives what the next one needs. */
+function renewal(thingName: string): string {
+  return [
+    'make a new one with "aws iot create-keys-and-certificate --set-as-active --certificate-pem-outfile certificate.pem --private-key-outfile private.key"',
+    'attach to its ARN "aws iot attach-policy --policy-name POLICY --target ARN"',
+    `and "aws iot attach-thing-principal --thing-name ${thingName} --principal ARN"`,
+    'then put both files in the place of "cert" and "key"',
+  ].join(', ');
 }
 
 export async function probeTargets(found: Findings): Promise<Finding[]> {

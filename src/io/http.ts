@@ -60,7 +60,7 @@ function hintFor(text: string): string | undefined {
 }
 
 // Bun's advice is for who writes the program.
-const advice = /\.?\s*For more information, pass `verbose: true`[^)]*/g;
+const advice = /\.?\s*For more information, pass `verbose: true`[^()]*(\(\))?/g;
 
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error).slice(0, 200);

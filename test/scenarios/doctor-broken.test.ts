@@ -1,21 +1,16 @@
 /** `shadow-agent doctor` on what is broken in the cloud or on the way to it, with the compiled executable. */
 import { expect, test } from 'bun:test';
 import { once } from 'node:events';
-import { chmodSync, writeFileSync } from 'node:fs';
-import { chmod, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { writeFileSync } from 'node:fs';
 import { createServer as createTcp, type Server } from 'node:net';
-import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createServer as createTls } from 'node:tls';
 import { createPki } from '../../src/sandbox/pki.ts';
 import { roleAlias } from '../../src/sandbox/sandbox.ts';
 import { examine, failures, finding } from '../support/doctor.ts';
-import { libfaketime, withClockOf } from '../support/fake-time.ts';
 import { ScriptedProxy } from '../support/proxy.ts';
-import { program, toolTest } from '../support/tools.ts';
-import { bucketName, type Command, executable, Run, scenario, until, type World } from '../support/world.ts';
+import { bucketName, scenario, type World } from '../support/world.ts';
 
-const setpriv = program('setpriv', 'util-linux');
 const topics = '$aws/things/test-thing/shadow';
 const arn = (kind: string, name: string) => `arn:aws:iot:us-east-1:ACCOUNT:${kind}/${name}`;
 const statement = (Action: string, Resource: string | string[]) => ({ Effect: 'Allow', Action, Resource });
@@ -191,128 +186,6 @@ test('a host without an address is told', () =>
     expect(finding(found, 'mqtt').verdict).toBe('skip');
     expect(finding(found, 'credentials').verdict).toBe('ok');
   }));
-
-test('an expired certificate is told, and one that is about to expire is a warning', () =>
-  scenario(async (world) => {
-    const { pki, things } = world.sandbox;
-    const use = async (notAfterMs: number) => {
-      const pair = await pki.issueDevice('test-thing', { notBeforeMs: Date.now() - 9e9, notAfterMs });
-      things.register(pair.cert, { things: ['test-thing'] });
-      writeFileSync(join(world.device.dir, 'certificate.pem'), pair.cert);
-      writeFileSync(join(world.device.dir, 'private.key'), pair.key);
-      return examine(world);
-    };
-    const soon = finding(await use(Date.now() + 5.5 * 86_400_000), 'certificate');
-    expect(soon).toMatchObject({ verdict: 'warn', message: expect.stringContaining('(5 days left)') });
-    const expired = finding(await use(Date.now() - 60_000), 'certificate');
-    expect(expired.message).toMatch(/^expired at /);
-    expect(expired.hint).toContain('aws iot create-keys-and-certificate');
-  }));
-
-test('a file system without room is told', () =>
-  scenario(
-    async (world) => {
-      const found = await examine(world);
-      expect(failures(found)).toEqual(['targets']);
-      // What /proc says of itself: it has no block at all.
-      expect(finding(found, 'targets').message).toMatch(
-        /^s3: room for 0 B in \/proc, where 16 MiB or 5 % stay/,
-      );
-    },
-    { files: [{ property: 's3', path: '/proc/tmpfile' }] },
-  ));
-
-/** The executable as a user who owns nothing; root is every directory's. */
-async function asNobody(play: (run: Command) => Promise<void>): Promise<void> {
-  if (process.geteuid?.() !== 0) return play([await executable()]);
-  const dir = await mkdtemp(join(tmpdir(), 'shadow-agent-nobody-'));
-  try {
-    const copy = join(dir, 'shadow-agent');
-    await copyFile(await executable(), copy);
-    await chmod(dir, 0o755);
-    await play(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', copy]);
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
-}
-
-toolTest([setpriv], 'a user who may write neither target nor state is told', () =>
-  asNobody((command) =>
-    scenario(
-      async (world) => {
-        const { dir } = world.sandbox;
-        const dirs = [dir, join(dir, 'things'), world.device.dir];
-        for (const each of dirs) chmodSync(each, 0o555);
-        chmodSync(join(world.device.dir, 'private.key'), 0o444);
-        const found = await examine(world, '--no-strict');
-        for (const each of dirs) chmodSync(each, 0o755);
-        expect(failures(found)).toEqual(['targets', 'state']);
-        expect(finding(found, 'targets').message).toMatch(/^s3: \S+ is not writable for this user: EACCES/);
-        expect(finding(found, 'permissions').verdict).toBe('warn');
-      },
-      { command },
-    ),
-  ),
-);
-
-toolTest([setpriv], 'an agent of another user cannot be asked, and keeps its client id', () =>
-  asNobody((command) =>
-    scenario(
-      async (world) => {
-        const { dir } = world.sandbox;
-        const agent = new Run(await executable(), ['--config', world.device.configPath], dir);
-        try {
-          await until('the connection', () => world.sandbox.broker.connects === 1);
-          for (const each of [dir, join(dir, 'things'), world.device.dir]) chmodSync(each, 0o755);
-          chmodSync(join(world.device.dir, 'state'), 0o755);
-          chmodSync(join(world.device.dir, 'private.key'), 0o444);
-          const found = await examine(world, '--no-strict');
-          // Where the tests are not run by root, there is no other user.
-          const isOther = process.geteuid?.() === 0;
-          expect(finding(found, 'mqtt').verdict).toBe(isOther ? 'skip' : 'ok');
-          if (isOther) {
-            expect(finding(found, 'agent')).toMatchObject({
-              verdict: 'warn',
-              message: expect.stringMatching(/^Cannot ask the agent on \S+: EACCES$/),
-              hint: expect.stringContaining('sudo -u root shadow-agent'),
-            });
-          }
-          expect(world.sandbox.broker.connects).toBe(1);
-        } finally {
-          await agent.stop('SIGKILL');
-        }
-      },
-      { command },
-    ),
-  ),
-);
-
-toolTest([libfaketime], 'a clock that is an hour off is a warning with the figure', () =>
-  withClock('+3610s', async (world) => {
-    const found = finding(await examine(world), 'clock');
-    expect(found).toMatchObject({ verdict: 'warn', message: expect.stringMatching(/^1 h ahead of 127/) });
-    expect(found.hint).toContain('NTP');
-  }),
-);
-
-toolTest([libfaketime], 'a clock that is years off is told where certificates are refused for it', () =>
-  withClock('-400d', async (world) => {
-    const found = await examine(world);
-    expect(failures(found)).toContain('tls data');
-    expect(finding(found, 'tls data').hint).toMatch(/the clock of this device says 202\d-.*NTP/);
-  }),
-);
-
-async function withClock(clock: string, play: (world: World) => Promise<void>): Promise<void> {
-  const dir = await mkdtemp(join(tmpdir(), 'shadow-agent-clock-'));
-  try {
-    const file = join(dir, 'clock');
-    await writeFile(file, `${clock}\n`);
-    await scenario(play, { command: await withClockOf(file) });
-  } finally {
-    await rm(dir, { recursive: true, force: true });
-  }
-}
 
 test('through a proxy all is well; one that wants a password is told at each endpoint', () =>
   scenario(async (world) => {

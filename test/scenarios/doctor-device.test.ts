@@ -1,0 +1,223 @@
+/** `shadow-agent doctor` on what is wrong with the device itself. With the compiled executable. */
+import { expect, test } from 'bun:test';
+import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmod, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { examine, failures, finding } from '../support/doctor.ts';
+import { libfaketime, withClockOf } from '../support/fake-time.ts';
+import { mounts, onSmallDisk } from '../support/small-disk.ts';
+import { program, toolTest } from '../support/tools.ts';
+import { type Command, executable, noise, Run, scenario, until, type World } from '../support/world.ts';
+
+const setpriv = program('setpriv', 'util-linux');
+const dayMs = 86_400_000;
+const text = (ms: number) => new Date(ms).toISOString().slice(0, 10);
+
+/** Gives the device a certificate of its thing with these dates. */
+async function useCertificate(world: World, dates: { notBeforeMs: number; notAfterMs: number }) {
+  const { pki, things } = world.sandbox;
+  const pair = await pki.issueDevice('test-thing', dates);
+  things.register(pair.cert, { things: ['test-thing'] });
+  writeFileSync(join(world.device.dir, 'certificate.pem'), pair.cert);
+  writeFileSync(join(world.device.dir, 'private.key'), pair.key);
+}
+
+test('an expired certificate is told with its date and what to type; the broker that refuses it blames no policy', () =>
+  scenario(async (world) => {
+    const notAfterMs = Date.now() - 2 * dayMs;
+    await useCertificate(world, { notBeforeMs: Date.now() - 9 * dayMs, notAfterMs });
+    const found = await examine(world);
+    const { verdict, message, hint } = finding(found, 'certificate');
+    expect(verdict).toBe('fail');
+    expect(message).toContain(`expired at ${text(notAfterMs)}`);
+    expect(message).toContain(`now is ${text(Date.now())}`);
+    expect(hint).toContain('aws iot create-keys-and-certificate --set-as-active');
+    expect(hint).toContain('attach-thing-principal --thing-name test-thing');
+    expect(failures(found)).toEqual(['certificate', 'mqtt', 'credentials']);
+    for (const name of ['mqtt', 'credentials']) {
+      expect(finding(found, name)).toMatchObject({
+        hint: expect.stringContaining('mend the "certificate" above first'),
+        policy: null,
+      });
+    }
+    expect(finding(found, 'credentials').message).toMatch(/closed unexpectedly$/);
+  }));
+
+test('a certificate that is about to expire is a warning with the days that are left', () =>
+  scenario(async (world) => {
+    await useCertificate(world, { notBeforeMs: Date.now() - dayMs, notAfterMs: Date.now() + 5.5 * dayMs });
+    const found = await examine(world);
+    expect(finding(found, 'certificate')).toMatchObject({
+      verdict: 'warn',
+      message: expect.stringContaining('(5 days left)'),
+      hint: expect.stringContaining('aws iot create-keys-and-certificate'),
+    });
+  }));
+
+test('a certificate that is not valid yet is told with its date, the present one, and the clock to look at', () =>
+  scenario(async (world) => {
+    const notBeforeMs = Date.now() + 3 * dayMs;
+    await useCertificate(world, { notBeforeMs, notAfterMs: notBeforeMs + 9 * dayMs });
+    const found = await examine(world);
+    const { verdict, message, hint } = finding(found, 'certificate');
+    expect(verdict).toBe('fail');
+    expect(message).toContain(`not valid before ${text(notBeforeMs)}`);
+    expect(message).toContain(`now is ${text(Date.now())}`);
+    expect(hint).toContain('the clock of AWS says so, too: make a new one with "aws iot create-keys');
+  }));
+
+test('a state file that is rubbish is a warning that nothing has to be done', () =>
+  scenario(async (world) => {
+    mkdirSync(join(world.device.dir, 'state'), { mode: 0o700 });
+    writeFileSync(join(world.device.dir, 'state', 'state.json'), '{"version":1,"files":[{}]}');
+    const found = await examine(world);
+    expect(failures(found)).toEqual([]);
+    expect(finding(found, 'state')).toMatchObject({
+      verdict: 'warn',
+      message: expect.stringMatching(/state\.json is not readable as the agent's$/),
+      hint: expect.stringContaining('nothing is to be done'),
+    });
+  }));
+
+toolTest([mounts], 'an object that is larger than the room for it is told with both sizes', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'shadow-agent-room-'));
+  try {
+    await onSmallDisk(dir, '2m', (mounted) =>
+      scenario(
+        async (world) => {
+          await world.put('fits', noise(1_500_000));
+          const fits = await examine(world);
+          expect(failures(fits)).toEqual([]);
+          expect(finding(fits, 'targets').message).toMatch(/has room for 2\.0 MB; the object takes 1\.5 MB$/);
+          await world.put('big', noise(2_050_000));
+          const found = await examine(world);
+          expect(failures(found)).toEqual(['targets']);
+          expect(finding(found, 'targets')).toMatchObject({
+            message: expect.stringMatching(/^s3: room for 2\.0 MB in \S+, .*; the object takes 2\.0 MB$/),
+            hint: expect.stringContaining('free some room'),
+          });
+        },
+        { files: [{ property: 's3', path: join(mounted, 'tmpfile') }] },
+      ),
+    );
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+});
+
+toolTest(
+  [libfaketime],
+  'where no server tells the time, a certificate that is not valid yet blames the clock first',
+  () =>
+    withClock('-400d', async (world) => {
+      const { verdict, hint } = finding(await examine(world), 'certificate');
+      expect(verdict).toBe('fail');
+      expect(hint).toContain('set the clock of this device if it is wrong (timedatectl)');
+    }),
+);
+
+test('a file system without room is told', () =>
+  scenario(
+    async (world) => {
+      const found = await examine(world);
+      expect(failures(found)).toEqual(['targets']);
+      // What /proc says of itself: it has no block at all.
+      expect(finding(found, 'targets').message).toMatch(
+        /^s3: room for 0 B in \/proc, where 16 MiB or 5 % stay/,
+      );
+    },
+    { files: [{ property: 's3', path: '/proc/tmpfile' }] },
+  ));
+
+/** The executable as a user who owns nothing; root is every directory's. */
+async function asNobody(play: (run: Command) => Promise<void>): Promise<void> {
+  if (process.geteuid?.() !== 0) return play([await executable()]);
+  const dir = await mkdtemp(join(tmpdir(), 'shadow-agent-nobody-'));
+  try {
+    const copy = join(dir, 'shadow-agent');
+    await copyFile(await executable(), copy);
+    await chmod(dir, 0o755);
+    await play(['setpriv', '--reuid=65534', '--regid=65534', '--clear-groups', copy]);
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+toolTest([setpriv], 'a user who may write neither target nor state is told', () =>
+  asNobody((command) =>
+    scenario(
+      async (world) => {
+        const { dir } = world.sandbox;
+        const dirs = [dir, join(dir, 'things'), world.device.dir];
+        for (const each of dirs) chmodSync(each, 0o555);
+        chmodSync(join(world.device.dir, 'private.key'), 0o444);
+        const found = await examine(world, '--no-strict');
+        for (const each of dirs) chmodSync(each, 0o755);
+        expect(failures(found)).toEqual(['targets', 'state']);
+        expect(finding(found, 'targets').message).toMatch(/^s3: \S+ is not writable for this user: EACCES/);
+        expect(finding(found, 'permissions').verdict).toBe('warn');
+      },
+      { command },
+    ),
+  ),
+);
+
+toolTest([setpriv], 'an agent of another user cannot be asked, and keeps its client id', () =>
+  asNobody((command) =>
+    scenario(
+      async (world) => {
+        const { dir } = world.sandbox;
+        const agent = new Run(await executable(), ['--config', world.device.configPath], dir);
+        try {
+          await until('the connection', () => world.sandbox.broker.connects === 1);
+          for (const each of [dir, join(dir, 'things'), world.device.dir]) chmodSync(each, 0o755);
+          chmodSync(join(world.device.dir, 'state'), 0o755);
+          chmodSync(join(world.device.dir, 'private.key'), 0o444);
+          const found = await examine(world, '--no-strict');
+          // Where the tests are not run by root, there is no other user.
+          const isOther = process.geteuid?.() === 0;
+          expect(finding(found, 'mqtt').verdict).toBe(isOther ? 'skip' : 'ok');
+          if (isOther) {
+            expect(finding(found, 'agent')).toMatchObject({
+              verdict: 'warn',
+              message: expect.stringMatching(/^Cannot ask the agent on \S+: EACCES$/),
+              hint: expect.stringContaining('sudo -u root shadow-agent'),
+            });
+          }
+          expect(world.sandbox.broker.connects).toBe(1);
+        } finally {
+          await agent.stop('SIGKILL');
+        }
+      },
+      { command },
+    ),
+  ),
+);
+
+toolTest([libfaketime], 'a clock that is an hour off is a warning with the figure', () =>
+  withClock('+3610s', async (world) => {
+    const found = finding(await examine(world), 'clock');
+    expect(found).toMatchObject({ verdict: 'warn', message: expect.stringMatching(/^1 h ahead of 127/) });
+    expect(found.hint).toContain('NTP');
+  }),
+);
+
+toolTest([libfaketime], 'a clock that is years off is told where certificates are refused for it', () =>
+  withClock('-400d', async (world) => {
+    const found = await examine(world);
+    expect(failures(found)).toContain('tls data');
+    expect(finding(found, 'tls data').hint).toMatch(/the clock of this device says 202\d-.*NTP/);
+  }),
+);
+
+async function withClock(clock: string, play: (world: World) => Promise<void>): Promise<void> {
+  const dir = await mkdtemp(join(tmpdir(), 'shadow-agent-clock-'));
+  try {
+    const file = join(dir, 'clock');
+    await writeFile(file, `${clock}\n`);
+    await scenario(play, { command: await withClockOf(file) });
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
