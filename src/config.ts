@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import { type Resolved, type ResolvedFile, resolveAcross } from './config/checks.ts';
 import { type Flags, fileFlagProblems, mergeFlags, sourceOf } from './config/flags.ts';
 import { structureProblems } from './config/keys.ts';
-import { permissionProblems, userAskedAbout } from './config/permissions.ts';
+import { type AgentUser, permissionProblems, userAskedAbout } from './config/permissions.ts';
 import { issueProblem } from './config/problems.ts';
 import { type ConfigValues, configSchema } from './config/schema.ts';
 import type { Problem } from './core/errors.ts';
@@ -84,7 +84,7 @@ export interface HookConfig {
 
 export type LoadedConfig =
   /** `warnings` are problems that do not keep the agent from running. */
-  { ok: true; config: AgentConfig; identity: Identity; warnings: Problem[] } | BrokenConfig;
+  { ok: true; config: AgentConfig; identity: Identity; user: AgentUser; warnings: Problem[] } | BrokenConfig;
 
 export interface BrokenConfig {
   ok: false;
@@ -99,6 +99,8 @@ export interface BrokenConfig {
   /** What is sound in spite of the problems. */
   config?: AgentConfig;
   identity?: Identity;
+  /** Of the agent. */
+  user?: AgentUser;
 }
 
 export interface LoadOptions {
@@ -132,9 +134,10 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const across = await resolveAcross(raw, { baseDir, configPath: path, env, accounts });
   const identity = await readIdentity(across.paths);
   const agentUid = asks ? await userAskedAbout(across, uid) : uid;
+  const user = { uid: agentUid, accounts };
   const { strict = agentUid === 0 } = raw;
   const wrongIdentity = identity.ok ? [] : identity.problems;
-  const open = (await permissionProblems(across, path, { uid: agentUid, accounts })).filter(
+  const open = (await permissionProblems(across, path, user)).filter(
     (problem) => !wrongIdentity.some((other) => other.path === problem.path),
   );
   const told = (list: Problem[]) =>
@@ -154,11 +157,12 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
       problems,
       identityProblems,
       permissionProblems: strict ? refused : open,
+      user,
       ...(identity.ok ? { identity: identity.identity } : {}),
       ...(config === undefined ? {} : { config }),
     };
   }
-  return { ok: true, config, identity: identity.identity, warnings: open };
+  return { ok: true, config, identity: identity.identity, user, warnings: open };
 }
 
 function asRefusal({ hint, ...problem }: Problem): Problem {

@@ -78,7 +78,7 @@ async function printUnit({ configPath, user }: Extract<Invocation, { kind: 'unit
 async function doctor({ json, ...configured }: DiagnosisInvocation): Promise<number> {
   const loaded = await load(configured);
   if (!loaded.ok && loaded.usage) return refuse(loaded);
-  return examine(loaded, { json, version });
+  return examine(loaded, { json, version, configPath: configured.configPath });
 }
 
 /** By default for a command that asks about an agent, which may be of another user than root. */

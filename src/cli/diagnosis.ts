@@ -78,8 +78,9 @@ changes nothing, neither on this device nor in the cloud.
 
 AWS IoT ends the older of two connections with one client id. So where an agent
 runs on the state directory, that one is asked how its link stands; only where
-none runs does doctor connect itself. Run it as the user of the agent, or rights
-are judged wrongly.
+none runs does doctor connect itself. Run it as the user of the agent, or as
+root: what that user may read and write is then judged by owners and modes (the
+user is whoever owns the state directory or, before the first start, the key).
 
 Exit codes:
   0   nothing failed; there may be warnings

@@ -9,6 +9,8 @@ import { type Output, standardOutput } from '../io/terminal.ts';
 export interface DoctorOptions {
   json: boolean;
   version: string;
+  /** The file of the configuration, as it was written. */
+  configPath?: string | undefined;
   /** By default stdout. */
   output?: Output;
 }
@@ -19,8 +21,8 @@ export interface DoctorOptions {
  * @returns 0 where none has failed (a warning is no failure), else 1
  */
 export async function examine(loaded: LoadedConfig, options: DoctorOptions): Promise<number> {
-  const { json, version, output = standardOutput() } = options;
-  const found = new Findings(loaded);
+  const { json, version, configPath, output = standardOutput() } = options;
+  const found = new Findings(loaded, configPath);
   const results: Result[] = [];
   for (const stage of stages) {
     const ended = await Promise.all(stage.map((probe) => runProbe(probe, found)));

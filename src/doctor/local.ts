@@ -1,15 +1,15 @@
 /** Probes of what lies on this device. They look, and change nothing. */
-import { access, constants } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import type { AgentConfig } from '../config.ts';
+import type { AgentConfig, LoadedConfig } from '../config.ts';
 import type { Finding } from '../core/doctor.ts';
-import { AgentError, type Problem } from '../core/errors.ts';
+import type { Problem } from '../core/errors.ts';
 import { daysLeft } from '../core/status.ts';
 import { bytesText, grouped, timeText } from '../core/words.ts';
-import { diskError, roomIn } from '../io/disk.ts';
+import { roomIn } from '../io/disk.ts';
 import { readState } from '../io/state.ts';
 import { fileKind } from '../io/text-file.ts';
 import { type Findings, fail, ok, skip, warn } from './probe.ts';
+import { readRefusal, writeRefusal } from './rights.ts';
 
 const expiresSoonDays = 30;
 
@@ -27,7 +27,13 @@ export function probeConfig({ loaded }: Findings): Finding[] {
 }
 
 /** What others on this device could read or replace; where the configuration is strict, the agent does not start. */
-export function probePermissions({ loaded }: Findings): Finding[] {
+export async function probePermissions(found: Findings): Promise<Finding[]> {
+  const open = openToOthers(found.loaded);
+  const closed = await closedToAgent(found);
+  return closed.length === 0 ? open : [...open.filter(({ verdict }) => verdict !== 'ok'), ...closed];
+}
+
+function openToOthers(loaded: LoadedConfig): Finding[] {
   if (loaded.ok) {
     const found = loaded.warnings.map(({ path, message, hint }) => warn(`${path}: ${message}`, hint));
     return found.length > 0 ? found : [ok('nobody else can read the key, or replace what the agent trusts')];
@@ -39,6 +45,15 @@ export function probePermissions({ loaded }: Findings): Finding[] {
     refused.has(problem) ? failed(problem) : warn(`${problem.path}: ${problem.message}`, problem.hint),
   );
   return found.length > 0 ? found : [ok('nobody else can read the key, or replace what the agent trusts')];
+}
+
+/** What root can read, but not the agent that root asks about. */
+async function closedToAgent({ loaded: { config }, configPath, otherUser }: Findings): Promise<Finding[]> {
+  if (otherUser === undefined || config === undefined) return [];
+  const { cert, key, ca, s3 } = config;
+  const paths = [configPath, cert, key, ca, s3.ca].flatMap((path) => path ?? []);
+  const refusals = await Promise.all(paths.map((path) => readRefusal(path, otherUser)));
+  return refusals.flatMap((refusal) => (refusal === undefined ? [] : [fail(refusal)]));
 }
 
 function failed({ path, message, hint }: Problem): Finding {
@@ -98,18 +113,18 @@ export async function probeTargets(found: Findings): Promise<Finding[]> {
 
 /** Whether a file could be put there: a part beside it, and a rename. */
 async function probeTarget(
-  { desired, sizes }: Findings,
+  { desired, sizes, otherUser }: Findings,
   { property, path, owner }: AgentConfig['files'][number],
 ): Promise<Finding> {
   const directory = await nearestDirectory(dirname(path));
-  const refusal = await writeRefusal(directory);
+  const refusal = await writeRefusal(directory, otherUser);
   if (refusal !== undefined) return fail({ ...refusal, message: `${property}: ${refusal.message}` });
-  const euid = process.geteuid?.();
-  if (owner !== undefined && euid !== 0 && owner.uid !== euid) {
-    return fail({
-      message: `${property}: only root can give ${path} to user ${owner.uid}`,
-      hint: 'run the agent as root, or take "owner" out',
-    });
+  const uid = otherUser?.uid ?? process.geteuid?.();
+  if (owner !== undefined && uid !== 0 && owner.uid !== uid) {
+    return warn(
+      `${property}: only root, or a service with the right to, can give ${path} to user ${owner.uid}`,
+      'the unit that "shadow-agent unit" prints has that right (CAP_CHOWN); else run the agent as root, or take "owner" out',
+    );
   }
   const room = await roomIn(directory);
   const wanted = desired.get(property);
@@ -123,9 +138,9 @@ async function probeTarget(
   });
 }
 
-export async function probeStateDir({ config: { stateDir } }: Findings): Promise<Finding> {
+export async function probeStateDir({ config: { stateDir }, otherUser }: Findings): Promise<Finding> {
   const isThere = (await fileKind(stateDir)) === 'directory';
-  const refusal = await writeRefusal(isThere ? stateDir : await nearestDirectory(stateDir));
+  const refusal = await writeRefusal(isThere ? stateDir : await nearestDirectory(stateDir), otherUser);
   if (refusal !== undefined) return fail(refusal);
   try {
     await readState(stateDir);
@@ -138,9 +153,9 @@ export async function probeStateDir({ config: { stateDir } }: Findings): Promise
   return isThere ? ok(`${stateDir} is writable`) : ok(`${stateDir} is made when the agent starts`);
 }
 
-export async function probeMetrics({ config: { metricsFile } }: Findings): Promise<Finding[]> {
+export async function probeMetrics({ config: { metricsFile }, otherUser }: Findings): Promise<Finding[]> {
   if (metricsFile === undefined) return [];
-  const refusal = await writeRefusal(dirname(metricsFile));
+  const refusal = await writeRefusal(dirname(metricsFile), otherUser);
   if (refusal !== undefined) return [fail(refusal)];
   return [
     metricsFile.endsWith('.prom')
@@ -155,14 +170,4 @@ export async function probeMetrics({ config: { metricsFile } }: Findings): Promi
 async function nearestDirectory(path: string): Promise<string> {
   const above = dirname(path);
   return (await fileKind(path)) === 'missing' && above !== path ? nearestDirectory(above) : path;
-}
-
-async function writeRefusal(directory: string): Promise<AgentError | undefined> {
-  try {
-    await access(directory, constants.W_OK | constants.X_OK);
-    return undefined;
-  } catch (error) {
-    const failure = diskError(error, `${directory} is not writable for this user`);
-    return failure instanceof AgentError ? failure : new AgentError('INSTALL', String(error));
-  }
 }

@@ -1,4 +1,6 @@
 /** What the probes of `doctor` have in common: what they find out for one another, and how one of them is run. */
+
+import type { AgentUser } from '../config/permissions.ts';
 import type { AgentConfig, LoadedConfig } from '../config.ts';
 import type { Desired } from '../core/artifact.ts';
 import type { Finding, Policy, Result } from '../core/doctor.ts';
@@ -26,6 +28,8 @@ export interface Endpoint {
 /** What has been found out so far; later probes build on it. */
 export class Findings {
   readonly loaded: LoadedConfig;
+  /** The file of the configuration, as it was written. */
+  readonly configPath: string | undefined;
   readonly clock: Clock = systemClock;
   readonly serverTime = new ServerTime(systemClock);
   /** The agent that runs on the state directory: undefined where none does, an error where it cannot be asked. */
@@ -44,8 +48,9 @@ export class Findings {
   readonly sizes = new Map<string, number>();
   readonly #failed = new Set<string>();
 
-  constructor(loaded: LoadedConfig) {
+  constructor(loaded: LoadedConfig, configPath?: string) {
     this.loaded = loaded;
+    this.configPath = configPath;
     this.dataPort = loaded.config?.endpoint.port ?? mqttPort;
     this.route = loaded.config === undefined ? () => undefined : routeBy(loaded.config.proxy);
   }
@@ -60,6 +65,12 @@ export class Findings {
     if (this.loaded.identity === undefined)
       throw new AgentError('IDENTITY_INVALID', 'There is no certificate');
     return this.loaded.identity;
+  }
+
+  /** The user of the agent, where that is another one than who asks: root may ask about anybody's. */
+  get otherUser(): AgentUser | undefined {
+    const { user } = this.loaded;
+    return user?.uid === process.geteuid?.() ? undefined : user;
   }
 
   /** The running agent, where it could be asked. */

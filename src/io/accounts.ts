@@ -52,6 +52,16 @@ export function nameOfUser(uid: number, { passwd }: Accounts): string | undefine
   return lines(passwd).find(([, , id]) => id === String(uid))?.[0];
 }
 
+/** Every group of a user: that of its account, and those that list it. */
+export function groupsOf(uid: number, accounts: Accounts): number[] {
+  const account = lines(accounts.passwd).find(([, , id]) => id === String(uid));
+  const name = account?.[0];
+  const listed = lines(accounts.group).filter(([, , , members = '']) =>
+    members.split(',').some((one) => one === name),
+  );
+  return [account?.[3], ...listed.map(([, , gid]) => gid)].flatMap((gid) => idOf(gid) ?? []);
+}
+
 function groupId(group: string, accounts: Accounts): number | undefined {
   return idOf(group) ?? idOf(lines(accounts.group).find(([name]) => name === group)?.[2]);
 }

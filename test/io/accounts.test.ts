@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test';
-import { resolveOwner } from '../../src/io/accounts.ts';
+import { groupsOf, resolveOwner } from '../../src/io/accounts.ts';
 
 const accounts = {
   passwd: 'root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/:/bin/false\nbroken\nodd:x:many:1:::\n',
@@ -28,4 +28,10 @@ describe('resolveOwner()', () => {
   ])('refuses %s', (owner, message) => {
     expect(resolveOwner(owner, accounts)).toMatchObject({ ok: false, message });
   });
+});
+
+test('the groups of a user are that of its account and those that list it', () => {
+  const more = { ...accounts, group: `${accounts.group}adm:x:4:other,app\napple:x:5:apple\n` };
+  expect(groupsOf(1000, more)).toEqual([1001, 50, 4]);
+  expect(groupsOf(7, more)).toEqual([]);
 });

@@ -1,13 +1,13 @@
 /** `shadow-agent doctor` on what is wrong with the device itself. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { chmodSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
 import { chmod, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { examine, failures, finding } from '../support/doctor.ts';
 import { libfaketime, withClockOf } from '../support/fake-time.ts';
 import { mounts, onSmallDisk } from '../support/small-disk.ts';
-import { program, toolTest } from '../support/tools.ts';
+import { program, root, toolTest } from '../support/tools.ts';
 import { type Command, executable, noise, Run, scenario, until, type World } from '../support/world.ts';
 
 const setpriv = program('setpriv', 'util-linux');
@@ -193,6 +193,62 @@ toolTest([setpriv], 'an agent of another user cannot be asked, and keeps its cli
       { command },
     ),
   ),
+);
+
+toolTest([root], 'where root asks about the agent of another user, rights are judged for that user', () =>
+  scenario(
+    async (world) => {
+      const { dir } = world.sandbox;
+      const target = world.path('files');
+      const state = join(world.device.dir, 'state');
+      const key = join(world.device.dir, 'private.key');
+      for (const each of [dir, join(dir, 'things'), world.device.dir]) chmodSync(each, 0o755);
+      for (const each of [target, state]) mkdirSync(each, { mode: 0o755 });
+      chownSync(state, 12345, 12345);
+      chmodSync(world.device.configPath, 0o600);
+      const found = await examine(world);
+      expect(failures(found)).toEqual(['permissions', 'permissions', 'targets']);
+      const told = found.probes.filter(({ verdict }) => verdict === 'fail');
+      const user = 'user 12345, the user of the agent, may not';
+      expect(told.map(({ message }) => message)).toEqual([
+        `${user} read ${world.device.configPath}`,
+        `${user} read ${key}`,
+        `s3: ${user} write to ${target}`,
+      ]);
+      for (const { hint } of told)
+        expect(hint).toMatch(/^let it in: "ls -ld \S+" .*sudo -u '#12345' shadow-agent doctor/);
+      for (const each of [target, key, world.device.configPath]) chownSync(each, 12345, 12345);
+      expect(failures(await examine(world))).toEqual([]);
+      chmodSync(dir, 0o700);
+      expect(finding(await examine(world), 'targets').message).toBe(
+        `s3: ${user} write to ${target}: it may not enter ${dir}`,
+      );
+    },
+    { files: [{ property: 's3', path: 'files/tmpfile' }] },
+  ),
+);
+
+toolTest(
+  [setpriv],
+  'that only root may give a file away is a warning to others: the service may have the right',
+  () =>
+    asNobody((command) =>
+      scenario(
+        async (world) => {
+          const { dir } = world.sandbox;
+          for (const each of [dir, join(dir, 'things'), world.device.dir]) chmodSync(each, 0o777);
+          chmodSync(join(world.device.dir, 'private.key'), 0o444);
+          const found = await examine(world, '--no-strict');
+          expect(failures(found)).toEqual([]);
+          expect(finding(found, 'targets')).toMatchObject({
+            verdict: 'warn',
+            message: expect.stringMatching(/can give \S+ to user 23456$/),
+            hint: expect.stringContaining('CAP_CHOWN'),
+          });
+        },
+        { command, files: [{ property: 's3', path: 'tmpfile', owner: '23456:23456' }] },
+      ),
+    ),
 );
 
 toolTest([libfaketime], 'a clock that is an hour off is a warning with the figure', () =>

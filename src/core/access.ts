@@ -1,0 +1,28 @@
+/** What owner and mode let a user do. Access control lists and capabilities are not seen. */
+
+/** A user with all groups that it is in. */
+export interface Member {
+  uid: number;
+  gids: readonly number[];
+}
+
+/** Of a file or directory, as stat tells it. */
+export interface Owned {
+  mode: number;
+  uid: number;
+  gid: number;
+}
+
+export const right = { read: 4, write: 2, enter: 1 } as const;
+
+/**
+ * Whether a user has these rights. The first class that fits decides, also where a later one would give more.
+ * Source: path_resolution(7), "Permissions".
+ *
+ * @param rights sum of members of `right`
+ */
+export function mayUse({ mode, uid, gid }: Owned, user: Member, rights: number): boolean {
+  if (user.uid === 0) return true;
+  const shift = uid === user.uid ? 6 : user.gids.includes(gid) ? 3 : 0;
+  return ((mode >> shift) & rights) === rights;
+}
