@@ -21,9 +21,9 @@ export const statusCommand: Command = {
   about: `Asks the running agent: its version and uptime, the link to AWS IoT with its
 last error, how long the certificate is valid, and of each file what is
 installed and wanted, how far a download is, the last error with a hint, and
-when it is tried again. Where no agent runs it says so, and shows what the state
-file and the disk tell. It changes nothing. Run it as the user of the agent, or
-as root.
+when it is tried again. Where no agent runs, or the one that runs does not
+answer within 5 s, it says so, and shows what the state file and the disk tell.
+It changes nothing. Run it as the user of the agent, or as root.
 
 Exit codes:
   0   an agent runs, is connected, and no file has an error (a download may be
@@ -31,9 +31,11 @@ Exit codes:
   1   anything else
 
 --json prints one object. What is not known is null; of an agent that does not
-run that is version, pid, startedAt, uptimeSeconds and link.
+run, or answer, that is version, pid, startedAt, uptimeSeconds and link. error
+says why an agent that runs does not answer.
 
-  {ok, running, startedAt, uptimeSeconds, version, pid, thing, shadow,
+  {ok, running, error: {code, message, hint},
+   startedAt, uptimeSeconds, version, pid, thing, shadow,
    link: {connected, since, lastAnswerAt, error: {code, message, hint}},
    certificate: {notAfter, daysLeft},
    files: {PROPERTY: {path, status, installed,

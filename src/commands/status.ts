@@ -1,4 +1,4 @@
-/** `shadow-agent status`: asks the running agent; where none runs, the state file and the disk. It changes nothing. */
+/** `shadow-agent status`: asks the running agent; where none answers, the state file and the disk. It changes nothing. */
 import { stat } from 'node:fs/promises';
 import type { AgentConfig, FileConfig } from '../config.ts';
 import { parseDesired } from '../core/artifact.ts';
@@ -35,31 +35,50 @@ export interface StatusOptions {
  * Prints how the agent and its files stand.
  *
  * @returns 0 where an agent runs, is connected and no file has an error; else 1
- * @throws AgentError where an agent runs but cannot be asked, or the state file cannot be read
+ * @throws AgentError where neither the agent nor the state file tells anything
  */
 export async function showStatus(
   config: AgentConfig,
   identity: Identity,
   { json, output = standardOutput() }: StatusOptions,
 ): Promise<number> {
-  const running = await askForStatus(config.stateDir);
-  const status = running ?? (await statusFromDisk(config, identity));
-  const ok = isWell(status);
+  const asked = await askForStatus(config.stateDir).catch(asAgentError);
+  const silent = asked instanceof AgentError ? asked : undefined;
+  const status =
+    asked instanceof AgentError || asked === undefined
+      ? await statusFromDisk(config, identity).catch((error: unknown) => {
+          // Who may not ask the agent may not read its state either: the first says more.
+          throw silent ?? error;
+        })
+      : asked;
   const wallMs = systemClock.wallMs();
+  const { paint, columns } = output;
   const text = json
-    ? `${JSON.stringify(document(status, running !== undefined, wallMs), null, 2)}\n`
-    : statusText(status, { wallMs, paint: output.paint, columns: output.columns });
+    ? `${JSON.stringify(document(status, { running: asked !== undefined, silent, wallMs }), null, 2)}\n`
+    : statusText(status, { wallMs, paint, columns }, silent && statusOfError(silent));
   await output.write(text);
-  return ok ? 0 : 1;
+  return isWell(status) ? 0 : 1;
 }
 
-/** The shape of `--json`, which the README documents. */
-function document(status: AgentStatus, running: boolean, wallMs: number) {
+function asAgentError(error: unknown): AgentError {
+  return toAgentError(error, 'INSTALL', 'Cannot ask the running agent');
+}
+
+interface Asked {
+  running: boolean;
+  /** Why the running agent says nothing. */
+  silent: AgentError | undefined;
+  wallMs: number;
+}
+
+/** The shape of `--json`, which the help documents. */
+function document(status: AgentStatus, { running, silent, wallMs }: Asked) {
   const { startedAt, certificate, ...rest } = status;
   const uptimeSeconds = startedAt === null ? null : Math.round((wallMs - Date.parse(startedAt)) / 1000);
   return {
     ok: isWell(status),
     running,
+    error: silent === undefined ? null : statusOfError(silent),
     startedAt,
     uptimeSeconds,
     ...rest,

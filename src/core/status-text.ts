@@ -14,28 +14,42 @@ type Row = readonly [label: string, text: string];
 
 const labelWidth = 13;
 
-/** The whole text: the agent, its link and certificate, then each file. */
-export function statusText(status: AgentStatus, canvas: Canvas): string {
-  const isRunning = status.version !== null;
+/**
+ * The whole text: the agent, its link and certificate, then each file.
+ *
+ * @param silent why an agent that runs says nothing of itself
+ */
+export function statusText(
+  status: AgentStatus,
+  canvas: Canvas,
+  silent: StatusOfFile['error'] = null,
+): string {
+  const isTold = status.version !== null;
   const files = Object.entries(status.files).map(([property, file]) =>
-    fileBlock(property, file, isRunning, canvas),
+    fileBlock(property, file, isTold, canvas),
   );
-  return [table(agentRows(status, canvas), canvas), ...files].join('\n');
+  return [table(agentRows(status, silent, canvas), canvas), ...files].join('\n');
 }
 
-function agentRows(status: AgentStatus, canvas: Canvas): Row[] {
+function agentRows(status: AgentStatus, silent: StatusOfFile['error'], canvas: Canvas): Row[] {
   const { thing, shadow, certificate } = status;
   return [
-    ['agent', agentText(status, canvas)],
+    ['agent', agentText(status, silent !== null, canvas)],
+    ...errorRows(silent, canvas.paint),
     ['thing', shadow === null ? thing : `${thing}, shadow ${shadow}`],
     ...linkRows(status, canvas),
     ['certificate', certificateText(certificate.notAfter, canvas)],
   ];
 }
 
-function agentText({ version, pid, startedAt }: AgentStatus, { paint, wallMs }: Canvas): string {
+function agentText(
+  { version, pid, startedAt }: AgentStatus,
+  isSilent: boolean,
+  { paint, wallMs }: Canvas,
+): string {
   if (version === null || startedAt === null) {
-    return paint('red', 'does not run; what follows is what the disk and the state file tell');
+    const state = isSilent ? 'runs, but cannot be asked' : 'does not run';
+    return paint('red', `${state}; what follows is what the disk and the state file tell`);
   }
   const forMs = wallMs - Date.parse(startedAt);
   return `version ${version}, ${paint('green', 'running')} for ${durationText(forMs)} (since ${startedAt}, pid ${pid})`;
@@ -79,7 +93,7 @@ const colours = {
   failed: 'red',
 } as const;
 
-const onceStarted = 'unknown as long as no agent runs';
+const untold = 'unknown as long as no agent answers';
 
 const meanings: Record<StatusOfFile['status'], string> = {
   unknown: 'unknown: the shadow has not answered yet',
@@ -91,8 +105,8 @@ const meanings: Record<StatusOfFile['status'], string> = {
   failed: 'failed: somebody has to mend it',
 };
 
-function verdictText({ status, error }: StatusOfFile, isRunning: boolean): string {
-  if (status === 'unknown' && !isRunning) return onceStarted;
+function verdictText({ status, error }: StatusOfFile, isTold: boolean): string {
+  if (status === 'unknown' && !isTold) return untold;
   if (status !== 'waiting') return meanings[status];
   if (error === null) return 'waiting: for its hook';
   return error.code === 'HELD'
@@ -100,11 +114,11 @@ function verdictText({ status, error }: StatusOfFile, isRunning: boolean): strin
     : 'waiting: an error that is likely to pass';
 }
 
-function fileBlock(property: string, file: StatusOfFile, isRunning: boolean, canvas: Canvas): string {
+function fileBlock(property: string, file: StatusOfFile, isTold: boolean, canvas: Canvas): string {
   const { paint, wallMs } = canvas;
   const { path, status, installed, desired, progress, error, attempt, retryAt } = file;
   const rows: Row[] = [
-    ['status', paint(colours[status], verdictText(file, isRunning))],
+    ['status', paint(colours[status], verdictText(file, isTold))],
     ['path', oneLine(path)],
     ['installed', installed ?? 'nothing'],
   ];

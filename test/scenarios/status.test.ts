@@ -120,6 +120,36 @@ test('while the agent is down, status says so, exits 1, and shows what disk and 
     expect((await status(world)).text).toContain('\n  installed    nothing\n');
   }));
 
+test('while the agent hangs, status says so within seconds, exits 1, and shows what disk and state file tell', () =>
+  scenario(async (world) => {
+    await world.put('test.txt', 'hoge\n');
+    const agent = await world.start();
+    await world.inSync(hoge);
+    world.desire({ s3: { hash: 'ab'.repeat(32) } });
+    await world.hasStatus({ code: 'HASH_MISMATCH' });
+    agent.child.kill('SIGSTOP');
+    const startedMs = Date.now();
+    const { code, text, log } = await status(world);
+    expect(Date.now() - startedMs).toBeLessThan(10_000);
+    expect([code, log]).toEqual([1, '']);
+    expect(text).toMatch(
+      /^agent {8}runs, but cannot be asked; what follows .*\nerror {8}TIMEOUT: The agent holds \S+agent\.sock, but does not answer\nhint {9}it hangs, .*systemctl restart/,
+    );
+    expect(text).toContain(`\n  installed    ${hoge}\n  wanted       abab`);
+    expect(text).toMatch(/\n {2}error {8}HASH_MISMATCH: /);
+    expect(await statusJson(world)).toMatchObject({
+      code: 1,
+      ok: false,
+      running: true,
+      error: { code: 'TIMEOUT' },
+      version: null,
+      link: null,
+      files: { s3: { status: 'failed', installed: hoge, error: { code: 'HASH_MISMATCH' } } },
+    });
+    agent.child.kill('SIGCONT');
+    expect((await status(world)).text).toContain('running for');
+  }));
+
 test('while the agent is down, status shows how far a download had come', () =>
   scenario(async (world) => {
     world.sandbox.faults.set('s3-slow', 400_000);
