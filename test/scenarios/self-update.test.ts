@@ -10,21 +10,27 @@ const newer = '9.9.9';
 function recipe(configPath: string): string {
   const readme = readFileSync('README.md', 'utf8');
   const block = readme.split('```').find((text) => text.startsWith('sh\n#!/bin/sh\n# /usr/local/lib/'));
-  const script = block?.slice('sh\n'.length).replace('/etc/shadow-agent/agent.json', configPath);
-  if (script?.includes(configPath) !== true) throw new Error('the README has no recipe');
+  const script = block
+    ?.slice('sh\n'.length)
+    .replace('/etc/shadow-agent/agent.json', configPath)
+    .replace('in 30 60 end', 'in 1 1 end');
+  if (script?.includes(configPath) !== true || !script.includes('1 1 end')) {
+    throw new Error('the README has no recipe');
+  }
   return script;
+}
+
+/** The executable with another text of the same length in the place of one. */
+function patched(bytes: Buffer, text: string, other: string): Buffer {
+  const copy = Buffer.from(bytes);
+  if (!copy.includes(text) || text.length !== other.length) throw new Error(`no such text: ${text}`);
+  for (let at = copy.indexOf(text); at >= 0; at = copy.indexOf(text, at + 1)) copy.write(other, at);
+  return copy;
 }
 
 /** An executable that calls itself by another version, as one of the next release would. */
 function release(bytes: Buffer): Buffer {
-  const copy = Buffer.from(bytes);
-  let found = 0;
-  for (let at = copy.indexOf(`"${version}"`); at >= 0; at = copy.indexOf(`"${version}"`, at + 1)) {
-    copy.write(`"${newer}"`, at);
-    found += 1;
-  }
-  if (found === 0) throw new Error('the executable does not name its version');
-  return copy;
+  return patched(bytes, `"${version}"`, `"${newer}"`);
 }
 
 /** Plays with a device that runs its own file, and is started again whenever it ends. */
@@ -98,11 +104,30 @@ test(
       const broken = '#!/bin/sh\necho "wrong architecture" >&2\nexit 1\n';
       await desire(world, broken);
       await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(broken) }, 'agent');
-      expect(world.status('agent')['message']).toBe('The hook exited with 1: wrong architecture');
+      expect(world.status('agent')['message']).toStartWith('The hook exited with 1: wrong architecture');
       expect(sha256(readFileSync(world.path('agent')))).toBe(sha256(first));
       expect(starts.length).toBe(1);
       expect(starts[0]?.child.exitCode).toBeNull();
       expect(reportedVersion(world)).toBe(version);
+    }),
+  120_000,
+);
+
+test(
+  'one whose doctor finds a fault each time is put back; one that finds it once, as networks fail, is not',
+  () =>
+    selfUpdating(async (world, starts, first) => {
+      const broken = patched(release(first), 'AWS4-HMAC-SHA256', 'AWS4-HMAC-SHA255');
+      await desire(world, broken);
+      await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(broken) }, 'agent');
+      expect(starts[0]?.log.match(/fail +s3/g)?.length).toBe(3);
+      expect(sha256(readFileSync(world.path('agent')))).toBe(sha256(first));
+      expect(starts.length).toBe(1);
+      const next = release(first);
+      world.sandbox.faults.set('credentials-503', 1, 1);
+      await desire(world, next);
+      await world.inSync(sha256(next), 'agent');
+      expect(reportedVersion(world)).toBe(newer);
     }),
   120_000,
 );
