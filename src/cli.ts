@@ -37,26 +37,36 @@ for (const [alias, flag] of [
 }
 
 class UsageError extends Error {
-  readonly hint: string;
+  readonly hint: string | undefined;
 
-  constructor(message: string, hint: string) {
+  /** @param hint undefined where nothing can be proposed: the help is named in any case */
+  constructor(message: string, hint: string | undefined) {
     super(message);
     this.hint = hint;
   }
 }
 
-const seeHelp = 'shadow-agent --help lists the commands and options';
-
 /** Reads the arguments behind the program's name. Never throws: what cannot be understood is a usage error. */
 export function parseCli(argv: readonly string[]): Invocation {
+  const named = commands.find(({ name }) => name !== '' && argv.includes(name));
   try {
     const parser = commandLine();
-    parser.parse(['', 'shadow-agent', ...protect(argv)], { run: false });
-    return toInvocation(parser);
+    parser.parse(['', 'shadow-agent', ...protect(argv, named)], { run: false });
+    const invocation = toInvocation(parser);
+    if (invocation.kind !== 'usage-error') return invocation;
+    return { ...invocation, hint: withHelp(invocation.hint, named) };
   } catch (error) {
-    if (error instanceof UsageError) return { kind: 'usage-error', message: error.message, hint: error.hint };
-    throw error;
+    if (!(error instanceof UsageError)) throw error;
+    return { kind: 'usage-error', message: error.message, hint: withHelp(error.hint, named) };
   }
+}
+
+/** A hint, and where the rest is told. */
+function withHelp(hint: string | undefined, named: Command | undefined): string {
+  const help = `${['shadow-agent', named?.name ?? []].flat().join(' ')} --help`;
+  if (hint === undefined)
+    return `${help} lists ${named === undefined ? 'commands and options' : 'its options'}`;
+  return hint.endsWith('?') ? `${hint} See ${help}` : `${hint}; see ${help}`;
 }
 
 function commandLine(): CAC {
@@ -73,7 +83,7 @@ function commandLine(): CAC {
  * (`00123` into 123), so the second `=` stays in the value, which is no number then; `textOf` takes it off.
  * Unknown options and missing values are told here, where they are still as they were written.
  */
-function protect(argv: readonly string[]): string[] {
+function protect(argv: readonly string[], named: Command | undefined): string[] {
   const result: string[] = [];
   for (let index = 0; index < argv.length; index += 1) {
     const argument = argv[index] ?? '';
@@ -82,7 +92,7 @@ function protect(argv: readonly string[]): string[] {
       result.push(argument);
       continue;
     }
-    const { option, negated, value } = parseOption(argument);
+    const { option, negated, value } = parseOption(argument, named);
     if (option.type === 'boolean') {
       result.push(`--${option.flag}==${!negated}`);
       continue;
@@ -101,7 +111,10 @@ function protect(argv: readonly string[]): string[] {
 }
 
 /** `--name`, `--name=value`, `--no-name`, `-h`; `_` in a name is `-`, as the sample writes it. */
-function parseOption(argument: string): { option: Option; negated: boolean; value?: string } {
+function parseOption(
+  argument: string,
+  named: Command | undefined,
+): { option: Option; negated: boolean; value?: string } {
   const [written = '', ...values] = argument.split('=');
   const dashes = written.startsWith('--') ? 2 : 1;
   const name = written.slice(dashes).replaceAll('_', '-');
@@ -111,9 +124,11 @@ function parseOption(argument: string): { option: Option; negated: boolean; valu
   const found =
     option ?? (positive?.type === 'boolean' && positive.path !== undefined ? positive : undefined);
   if (found === undefined) {
-    const near = nearest(name, names.keys());
-    const hint = near === undefined || near.length === 1 ? seeHelp : `did you mean --${near}?`;
-    throw new UsageError(`unknown option ${written}`, hint);
+    const near = nearest(
+      name,
+      [...names.keys()].filter((one) => one.length > 1 && fits(one, named)),
+    );
+    throw new UsageError(`unknown option ${written}`, near && `did you mean --${near}?`);
   }
   if (found.type === 'boolean' && values.length > 0) {
     const hint =
@@ -121,6 +136,12 @@ function parseOption(argument: string): { option: Option; negated: boolean; valu
     throw new UsageError(`${written} takes no value`, hint);
   }
   return { option: found, negated: option === undefined, ...value };
+}
+
+/** Whether a command takes an option of this name; where none is named, whether any does. */
+function fits(name: string, named: Command | undefined): boolean {
+  const flag = names.get(name)?.flag ?? name;
+  return named === undefined || takes(named, flag) || general.some((option) => option.flag === flag);
 }
 
 function toInvocation(parser: CAC): Invocation {
@@ -131,16 +152,24 @@ function toInvocation(parser: CAC): Invocation {
     ]),
   );
   const command = commandOf(parser.matchedCommandName ?? '');
-  if (command === undefined) throw new UsageError('no command', seeHelp);
+  if (command === undefined) throw new UsageError('no command', undefined);
   if (given.has('help')) return { kind: 'help', text: helpText(command, version) };
   if (given.has('version')) return { kind: 'version', text: `shadow-agent ${version}` };
   const [argument, ...stray] = takeArguments(command, positionals(parser));
   refuseStray(command, stray);
   const stranger = options.find(({ flag }) => given.has(flag) && !takes(command, flag));
   if (stranger !== undefined) {
-    throw new UsageError(`${command.name} takes no option --${stranger.flag}`, write(command));
+    throw new UsageError(`${titleOf(command)} takes no option --${stranger.flag}`, write(command));
   }
-  return command.invocation({ argument, ...valuesOf(command, given) });
+  const values = valuesOf(command, given);
+  if (command.isConfigured && values.configPath === undefined && Object.keys(values.flags).length === 0) {
+    throw new UsageError(`${titleOf(command)} needs a configuration`, write(command));
+  }
+  return command.invocation({ argument, ...values });
+}
+
+function titleOf({ name }: Command): string {
+  return name === '' ? 'shadow-agent' : name;
 }
 
 function takes(command: Command, flag: string): boolean {
@@ -188,15 +217,18 @@ function write({ usage }: Command): string {
 function refuseStray(command: Command, [first]: string[]): void {
   if (first === undefined) return;
   if (command.name !== '') throw new UsageError(`unexpected argument "${first}"`, write(command));
+  throw new UsageError(`unknown command "${first}"`, meantBy(first));
+}
+
+/** What a word that is no command may have been meant to be. */
+function meantBy(word: string): string | undefined {
+  if (word.endsWith('.json')) return `did you mean --config ${word}?`;
+  if (word.length > 1 && names.has(word)) return `did you mean --${word}?`;
   const near = nearest(
-    first,
+    word,
     commands.flatMap(({ name }) => (name === '' ? [] : [name])),
   );
-  const hint = near === undefined ? seeHelp : `did you mean shadow-agent ${near}?`;
-  throw new UsageError(
-    `unknown command "${first}"`,
-    first.endsWith('.json') ? `did you mean --config ${first}?` : hint,
-  );
+  return near && `did you mean shadow-agent ${near}?`;
 }
 
 function flagValue(option: Option, value: unknown): FlagValue {

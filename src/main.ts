@@ -2,6 +2,7 @@ import { runAgent } from './agent.ts';
 import type { Configured } from './cli/commands.ts';
 import type { DiagnosisInvocation } from './cli/diagnosis.ts';
 import { describeError, errorLines } from './cli/errors.ts';
+import { exit } from './cli/exits.ts';
 import { type Invocation, parseCli, version } from './cli.ts';
 import { examine } from './commands/doctor.ts';
 import { findFile, rollBack } from './commands/rollback.ts';
@@ -9,8 +10,6 @@ import { keygen, sign } from './commands/signing.ts';
 import { showStatus } from './commands/status.ts';
 import { unit } from './commands/unit.ts';
 import { configJsonSchema, type LoadedConfig, loadConfig } from './config.ts';
-
-const exit = { done: 0, failed: 1, usage: 64, config: 78, interrupted: 130, terminated: 143 };
 
 let debug = false;
 

@@ -17,7 +17,11 @@ function flagsOf(...argv: string[]) {
 
 describe('a command line', () => {
   test('without a command runs the agent', () => {
-    expect(parseCli([])).toEqual({ kind: 'run', once: false, flags: {} });
+    expect(parseCli(['--thing-name', 'x'])).toEqual({
+      kind: 'run',
+      once: false,
+      flags: { thingName: 'x' },
+    });
     expect(parseCli(['--config', 'agent.json', '--once'])).toEqual({
       kind: 'run',
       configPath: 'agent.json',
@@ -154,6 +158,7 @@ test.each(commands.filter(({ name }) => name !== ''))(
     for (const part of [...command.usage, command.about, ...command.options.map(({ flag }) => `--${flag}`)]) {
       expect(own.text).toContain(part);
     }
+    expect(own.text).toMatch(/\nExit codes:\n {2}0 {3}.*\n[\s\S]* {2}64 {2}the command line is wrong\n/);
     for (const line of own.text.split('\n')) expect(line.length).toBeLessThanOrEqual(110);
     expect(general.text).toContain(`\n  ${command.name} `);
   },
@@ -164,6 +169,28 @@ describe('a usage error', () => {
     [['--thing-nme', 'x'], 'unknown option --thing-nme', 'did you mean --thing-name?'],
     [['--s3_endpont=x'], 'unknown option --s3_endpont', 'did you mean --s3-endpoint?'],
     [['-config', 'x'], 'unknown option -config', 'did you mean --config?'],
+    [
+      [],
+      'shadow-agent needs a configuration',
+      'write: shadow-agent --config agent.json; see shadow-agent --help',
+    ],
+    [['--once'], 'shadow-agent needs a configuration', '--config'],
+    [['status'], 'status needs a configuration', 'write: shadow-agent status --config agent.json; see'],
+    [['rollback', 's3'], 'rollback needs a configuration', 'rollback PROPERTY --config agent.json'],
+    [['doctor', '--frob'], 'unknown option --frob', 'shadow-agent doctor --help lists its options'],
+    [['doctor', '--jsn'], 'unknown option --jsn', 'did you mean --json? See shadow-agent doctor --help'],
+    [['rollback', 's3', '--jsn'], 'unknown option --jsn', 'shadow-agent rollback --help lists its options'],
+    [['keygen', '--foo'], 'unknown option --foo', 'shadow-agent keygen --help lists its options'],
+    [['doctor', '--config'], '--config needs a value', 'see shadow-agent doctor --help'],
+    [['--json', '--config', 'x'], 'shadow-agent takes no option --json', 'write: shadow-agent --config'],
+    [
+      ['rolback', 's3'],
+      'unknown command "rolback"',
+      'did you mean shadow-agent rollback? See shadow-agent --help',
+    ],
+    [['help'], 'unknown command "help"', 'did you mean --help?'],
+    [['version'], 'unknown command "version"', 'did you mean --version?'],
+    [['status', 's3', '--config', 'x'], 'unexpected argument "s3"', 'see shadow-agent status --help'],
     [['-x'], 'unknown option -x', '--help'],
     [['--h'], 'unknown option --h', '--help'],
     [['--__proto__=x'], 'unknown option --__proto__', '--proxy'],
@@ -252,7 +279,7 @@ describe('the program', () => {
     expect(await run(['--thing-nme', 'x'])).toEqual({
       code: 64,
       stdout: '',
-      stderr: 'error: unknown option --thing-nme\nhint: did you mean --thing-name?\n',
+      stderr: 'error: unknown option --thing-nme\nhint: did you mean --thing-name? See shadow-agent --help\n',
     });
   });
 

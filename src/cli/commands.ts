@@ -3,6 +3,7 @@
 import type { Flags, FlagValue } from '../config/flags.ts';
 import { configKeys } from '../config/keys.ts';
 import { type DiagnosisInvocation, doctorCommand, statusCommand } from './diagnosis.ts';
+import { type Exit, wrongConfiguration } from './exits.ts';
 import { type RollbackInvocation, rollbackCommand } from './rollback.ts';
 import { keygenCommand, type SigningInvocation, signCommand } from './signing.ts';
 
@@ -57,6 +58,8 @@ export interface Command {
   /** What stands behind its name, where it takes one thing: `PROPERTY`. */
   argument?: string;
   options: readonly CommandOption[];
+  /** What its exit codes mean, but for that of a wrong command line. */
+  exits: readonly Exit[];
   /** Takes --config and every key of the configuration as an option. */
   isConfigured: boolean;
   invocation(given: Given): Invocation;
@@ -82,6 +85,11 @@ export const commands: readonly Command[] = [
         description: 'Bring every file up to date once; exits 1 with the reason where it cannot',
       },
     ],
+    exits: [
+      [0, 'done, or stopped by SIGTERM or SIGINT'],
+      [1, 'failed; the reason is on stderr'],
+      wrongConfiguration,
+    ],
     isConfigured: true,
     invocation: ({ options, argument: _, ...configured }) => ({
       kind: 'run',
@@ -99,6 +107,7 @@ export const commands: readonly Command[] = [
     about:
       'For editors and other checkers. The schema is draft 2020-12; every key has its meaning and an example.',
     options: [],
+    exits: [[0, 'it is printed']],
     isConfigured: false,
     invocation: () => ({ kind: 'schema' }),
   },
@@ -121,6 +130,7 @@ configuration. Its first lines say what to type before. Make the unit anew when 
         description: 'User of the agent; by default shadow-agent',
       },
     ],
+    exits: [[0, 'it is printed'], wrongConfiguration],
     isConfigured: false,
     invocation: unitInvocation,
   },

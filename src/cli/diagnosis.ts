@@ -1,5 +1,6 @@
 /** The commands that tell how things stand. */
 import type { Command, CommandOption, Configured, Given } from './commands.ts';
+import { wrongConfiguration } from './exits.ts';
 
 export type DiagnosisInvocation = { kind: 'status' | 'doctor'; json: boolean } & Configured;
 
@@ -25,11 +26,6 @@ when it is tried again. Where no agent runs, or the one that runs does not
 answer within 5 s, it says so, and shows what the state file and the disk tell.
 It changes nothing. Run it as the user of the agent, or as root.
 
-Exit codes:
-  0   an agent runs, is connected, and no file has an error (a download may be
-      under way)
-  1   anything else
-
 --json prints one object. What is not known is null; of an agent that does not
 run, or answer, that is version, pid, startedAt, uptimeSeconds and link. error
 says why an agent that runs does not answer.
@@ -47,6 +43,11 @@ status is one of: unknown (the shadow has not answered), none (it desires
 nothing), current, pending, downloading, waiting (an error that is likely to
 pass) and failed (one that somebody has to mend).`,
   options: [jsonOption],
+  exits: [
+    [0, 'an agent runs, is connected, and no file has an error (a download may be under way)'],
+    [1, 'anything else'],
+    wrongConfiguration,
+  ],
   isConfigured: true,
   invocation: (given) => invocationOf('status', given),
 };
@@ -84,16 +85,16 @@ none runs does doctor connect itself. Run it as the user of the agent, or as
 root: what that user may read and write is then judged by owners and modes (the
 user is whoever owns the state directory or, before the first start, the key).
 
-Exit codes:
-  0   nothing failed; there may be warnings
-  1   something failed
-
 --json prints one object; a probe that finds several things has an entry for
 each. verdict is ok, warn, fail or skip.
 
   {ok, version, at, probes: [{probe, verdict, message, hint,
    policy: {of, statement}, milliseconds}]}`,
   options: [jsonOption],
+  exits: [
+    [0, 'nothing failed; there may be warnings'],
+    [1, 'something failed; problems of the configuration are among it'],
+  ],
   isConfigured: true,
   invocation: (given) => invocationOf('doctor', given),
 };

@@ -1,5 +1,6 @@
 import { type ConfigKey, configKeys } from '../config/keys.ts';
 import { type Command, commands, configOption } from './commands.ts';
+import { wrongUsage } from './exits.ts';
 
 const lineWidth = 100;
 const column = 32;
@@ -62,12 +63,13 @@ The smallest agent.json:
     "cert": "certificate.pem", "key": "private.key", "ca": "AmazonRootCA1.pem",
     "files": [{ "property": "s3", "path": "/var/lib/app/model.bin" }] }
 
-Exit codes:
-  0   done, or stopped by SIGTERM or SIGINT
-  1   failed; the reason is on stderr
-  64  the command line is wrong
-  78  the configuration is wrong; every problem is listed
+${exitCodes(command)}
 `;
+}
+
+function exitCodes({ exits }: Command): string {
+  const all = [...exits, wrongUsage].sort(([a], [b]) => a - b);
+  return `Exit codes:\n${all.map(([code, meaning]) => `  ${String(code).padEnd(4)}${meaning}`).join('\n')}`;
 }
 
 function commandLine({ name, argument, summary }: Command): string {
@@ -87,7 +89,9 @@ ${about}
 
 Options:
 ${ownOptions(command)}
-${isConfigured ? `\n${keys}\n` : ''}`;
+${isConfigured ? `\n${keys}\n` : ''}
+${exitCodes(command)}
+`;
 }
 
 function ownOptions({ options, isConfigured }: Command): string {

@@ -1,4 +1,5 @@
 import type { Command, Configured } from './commands.ts';
+import { wrongConfiguration } from './exits.ts';
 
 export type RollbackInvocation = { kind: 'rollback'; property: string } & Configured;
 
@@ -12,14 +13,14 @@ ended. The hash that is desired now is refused until another one is desired, ove
 status "waiting" with code HELD, and the value of what is installed as reported.
 
 Where an agent runs, it does it; where none runs, this program, as the user of the agent. There is one way
-back: a second rollback in a row has nothing older. A held file that is changed by hand is left as it is.
-
-Exit codes:
-  0   the previous file is in place
-  1   no previous file is kept, or it cannot be put back
-  64  there is no such PROPERTY`,
+back: a second rollback in a row has nothing older. A held file that is changed by hand is left as it is.`,
   argument: 'PROPERTY',
   options: [],
+  exits: [
+    [0, 'the previous file is in place'],
+    [1, 'no previous file is kept, it cannot be put back, or its hook failed'],
+    wrongConfiguration,
+  ],
   isConfigured: true,
   invocation: ({ argument = '', options: _, ...configured }) => ({
     kind: 'rollback',

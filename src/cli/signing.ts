@@ -19,6 +19,10 @@ devices and out of the cloud account: whoever has it decides what the devices in
 To change keys: list the new public key beside the old one on all devices, sign with the new key, and
 then take the old one out.`,
   options: [],
+  exits: [
+    [0, 'the key is made'],
+    [1, 'FILE is there already, or cannot be written'],
+  ],
   isConfigured: false,
   invocation: ({ argument = '' }) => ({ kind: 'keygen', path: argument }),
 };
@@ -58,6 +62,10 @@ that is lower than one that it took before: to go back to an older file, sign th
       value: '<n>',
       description: 'Number that grows from release to release; by default the seconds since 1970',
     },
+  ],
+  exits: [
+    [0, 'the command is printed'],
+    [1, 'FILE or the key cannot be read'],
   ],
   isConfigured: false,
   invocation: signInvocation,
