@@ -6,7 +6,7 @@ import { type Desired, type DesiredRules, sameDesired } from './core/artifact.ts
 import type { Counters } from './core/counters.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
-import { released } from './core/pending.ts';
+import { failedReapply, released } from './core/pending.ts';
 import {
   type Action,
   decide,
@@ -172,19 +172,20 @@ export class FileKeeper {
   async #record(outcome: Outcome): Promise<void> {
     const { clock, random, counters } = this.#options;
     counters.count(this.property, this.#snapshot, outcome);
+    const refused = failedReapply(this.#snapshot, outcome);
     this.#snapshot = record(this.#snapshot, outcome, clock.nowMs(), random());
     await this.#memory.remember(outcome, this.#snapshot);
     if (this.#asker?.isBegun !== true) return;
     const { pending, failure } = this.#snapshot;
     if (outcome.kind === 'failed' && failure !== undefined) this.#answer(this.#reason(failure));
-    if (pending === undefined) this.#answer(this.#snapshot);
+    if (pending === undefined) this.#answer(refused === undefined ? this.#snapshot : this.#reason(refused));
   }
 
   /**
    * Puts the previous file back, and holds it until another hash is desired.
    *
    * @returns what is known of the file then
-   * @throws AgentError HELD or INSTALL where there is no way back, or it cannot be gone
+   * @throws AgentError HELD or INSTALL where there is no way back, or it cannot be gone; HOOK_FAILED where its hook failed
    */
   rollback(): Promise<Snapshot> {
     return new Promise((resolve, reject) => {

@@ -2,6 +2,7 @@
 import { Applier } from './apply.ts';
 import type { AgentConfig, FileConfig } from './config.ts';
 import { AgentError } from './core/errors.ts';
+import { failedReapply } from './core/pending.ts';
 import { decide, record, type Snapshot } from './core/reconcile.ts';
 import { systemClock } from './io/clock.ts';
 import { takeControl } from './io/control.ts';
@@ -16,7 +17,7 @@ import { Memory } from './memory.ts';
  * Puts the previous file back and runs its hook, holding the state directory meanwhile. What is stored has the next
  * start of the agent hold the hash that was refused.
  *
- * @throws AgentError HELD or INSTALL where there is no way back; CONFIG_INVALID when an agent holds the directory
+ * @throws AgentError HELD or INSTALL where there is no way back; HOOK_FAILED where it is gone, but its hook failed; CONFIG_INVALID when an agent holds the directory
  */
 export async function rollBackFile(
   config: AgentConfig,
@@ -63,10 +64,12 @@ async function goBack(
     if (action.do === 'wait' || action.do === 'install') throw unended(property);
     const outcome = await applier.perform(action, signal);
     if (outcome.kind === 'superseded') throw unended(property);
+    const refused = failedReapply(snapshot, outcome);
     snapshot = record(snapshot, outcome, clock.nowMs(), 0);
     await memory.remember(outcome, snapshot);
-    if (outcome.kind === 'failed') {
-      const { code, message, hint } = outcome.error;
+    const failed = outcome.kind === 'failed' ? outcome.error : refused;
+    if (failed !== undefined) {
+      const { code, message, hint } = failed;
       throw new AgentError(code, `${property}: ${message}`, hint === undefined ? {} : { hint });
     }
   }

@@ -130,6 +130,17 @@ function ended(rest: Snapshot, { failed, value }: Pending): Snapshot {
   return { ...rest, failure: { value, code: 'HOOK_FAILED', ...failed, retry: 'never', attempt: 1 } };
 }
 
+/** What whoever asked for a rollback is told where the hook failed for the file that went back; it stays all the same. */
+export function failedReapply({ pending }: Snapshot, outcome: Outcome): Reason | undefined {
+  if (pending?.step !== 'reapply' || outcome.kind !== 'hooked' || outcome.failed === undefined)
+    return undefined;
+  return {
+    code: 'HOOK_FAILED',
+    message: `The previous file is back and held, but its hook failed: ${outcome.failed.message}`,
+    hint: 'the output of the hook is in the log: do by hand what it should have done',
+  };
+}
+
 /**
  * A rollback that somebody asks for: the file before goes back, and what is desired now is held until another hash is.
  *

@@ -160,6 +160,29 @@ test('the hook runs for what is put back, with the agent running or not', () =>
     expect(last?.url).toMatch(/^s3:\/\/.*\/1$/);
   }));
 
+test('a hook that fails for what is put back is told and exits 1, with the agent running or not; the file is back', () =>
+  hooked('[ -z "$SHADOW_AGENT_ROLLBACK" ] || { echo broken; exit 9; }', async (world) => {
+    const agent = await updated(world);
+    for (const isRunning of [true, false]) {
+      if (!isRunning) {
+        await world.put('2', three);
+        await world.inSync(sha256(three));
+        await agent.stop();
+      }
+      const run = await rollback(world);
+      expect([run.child.exitCode, run.output]).toEqual([1, '']);
+      expect(run.log).toMatch(
+        /^error: HOOK_FAILED: s3: The previous file is back and held, but its hook failed: The hook exited with 9: broken\nhint: the output/m,
+      );
+      expect(world.file()).toBe(one);
+      if (isRunning) await isHeld(world);
+    }
+    await world.run();
+    await isHeld(world, three);
+    expect(world.file()).toBe(one);
+    expect(hookRuns(world).at(-1)?.rollback).toBe('1');
+  }));
+
 test('a hook that runs is ended, and the file that it was for does not stay', () =>
   hooked(
     '[ -n "$SHADOW_AGENT_ROLLBACK" ] || ! grep -q two "$SHADOW_AGENT_PATH" || sleep 300',
