@@ -45,7 +45,7 @@ export class CurrentIdentity {
   async #read(): Promise<Identity> {
     const { stamp, changedAtMs } = await stampOf(this.#paths);
     if (stamp !== this.#stamp) await this.#judge(stamp, changedAtMs);
-    this.#warnOfExpiry();
+    this.#warnOfDates();
     return this.#identity;
   }
 
@@ -92,13 +92,22 @@ export class CurrentIdentity {
   }
 
   /** Once a day; a clock that is wrong says nothing worse than that. */
-  #warnOfExpiry(): void {
+  #warnOfDates(): void {
     const nowMs = this.#clock.nowMs();
-    const leftMs = this.#identity.notAfterMs - this.#clock.wallMs();
-    if (leftMs > warnDays * dayMs) return;
+    const wallMs = this.#clock.wallMs();
+    const { notBeforeMs, notAfterMs } = this.#identity;
+    const leftMs = notAfterMs - wallMs;
+    const isEarly = wallMs < notBeforeMs;
+    if (!isEarly && leftMs > warnDays * dayMs) return;
     if (this.#warnedAtMs !== undefined && nowMs - this.#warnedAtMs < dayMs) return;
     this.#warnedAtMs = nowMs;
-    const notAfter = dateOf(this.#identity.notAfterMs);
+    if (isEarly) {
+      const hint = 'set the clock of this device (NTP), or take another certificate';
+      const fields = { notBefore: dateOf(notBeforeMs), hint };
+      this.#log.warning('The certificate of this device is not valid yet', fields);
+      return;
+    }
+    const notAfter = dateOf(notAfterMs);
     const hint = `make another one (aws iot create-keys-and-certificate), attach policy and thing to it, and replace ${this.#paths.cert} and ${this.#paths.key}: no restart is needed`;
     if (leftMs <= 0) this.#log.warning('The certificate of this device has expired', { notAfter, hint });
     else {

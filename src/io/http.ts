@@ -1,5 +1,6 @@
 import { isIP } from 'node:net';
 import { AgentError, type ErrorCode } from '../core/errors.ts';
+import { tlsHint } from '../core/tls-hint.ts';
 import { Unreachable } from './proxy.ts';
 
 /** Host and port as a URL has them: IPv6 addresses in brackets. */
@@ -31,10 +32,6 @@ export async function readText(response: Response, maxBytes: number): Promise<st
   return text;
 }
 
-// OpenSSL's and rustls's words for a chain that does not lead to the configured roots, and for a wrong name.
-const distrust = /certificate|self.signed|issuer|UnknownIssuer|altname|hostname/i;
-const outOfDate = /expired|not yet valid|CERT_NOT_YET_VALID|CERT_HAS_EXPIRED/i;
-
 /**
  * Turns what a runtime throws for a failed connection into NETWORK (or the code of the service), with a hint where the cause is known. An abort by
  * the given signal is handed on as it is.
@@ -47,16 +44,9 @@ export function networkError(
 ): unknown {
   if (signal.aborted || error instanceof AgentError) return error;
   const text = describe(error);
-  const hint = error instanceof Unreachable ? error.hint : hintFor(text);
+  const hint = error instanceof Unreachable ? error.hint : tlsHint(text, 'the endpoint and the CA file');
   const options = hint === undefined ? { cause: error } : { cause: error, hint };
   return new AgentError(code, `${what}: ${text}`, options);
-}
-
-function hintFor(text: string): string | undefined {
-  if (outOfDate.test(text)) return 'check the clock of this device, then the dates of the certificate';
-  return distrust.test(text)
-    ? 'the server is not the one that "ca" vouches for: check the endpoint and the CA file'
-    : undefined;
 }
 
 // Bun's advice is for who writes the program.

@@ -3,6 +3,7 @@ import { AgentError, type AgentErrorOptions } from '../core/errors.ts';
 import { policyStatement } from '../core/iot-policy.ts';
 import { type FramePosition, nextPosition } from '../core/mqtt-frames.ts';
 import { alpnPort } from '../core/ports.ts';
+import { tlsHint } from '../core/tls-hint.ts';
 import { type ForwardProxy, through, Unreachable } from './proxy.ts';
 import { openSecure } from './socket.ts';
 
@@ -249,12 +250,8 @@ function reasonOf(error: Error): string {
 }
 
 function hintFor(why: string): string | undefined {
-  if (/expired|not.yet.valid/i.test(why)) {
-    return 'check the clock of this device, then the dates of the certificate';
-  }
-  if (/certificate|self.signed|issuer|altname|hostname/i.test(why)) {
-    return 'the server is not the one that "ca" vouches for: check "endpoint" and "ca"';
-  }
+  const hint = tlsHint(why, '"endpoint" and "ca"');
+  if (hint !== undefined) return hint;
   if (/ENOTFOUND|EAI_AGAIN/.test(why))
     return 'check the name in "endpoint", and the name service of this device';
   return undefined;

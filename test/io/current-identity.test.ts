@@ -103,8 +103,8 @@ describe('the identity for the next connection', () => {
   });
 });
 
-describe('the end of the certificate', () => {
-  test('is told from 30 days before, once a day', async () => {
+describe('the dates of the certificate', () => {
+  test('are told from 30 days before the end, once a day', async () => {
     await start(await pki.issueDevice('thing', { notAfterMs: Date.now() + 31 * dayMs }));
     await current.look();
     expect(log.entries).toEqual([]);
@@ -119,12 +119,21 @@ describe('the end of the certificate', () => {
     expect(log.of('warning')[0]?.fields['hint']).toContain('no restart is needed');
   });
 
-  test('that is over is said to be over', async () => {
+  test('that are over are said to be', async () => {
     await start(await pki.issueDevice('thing', { notAfterMs: Date.now() + 10 * dayMs }));
     clock.stepWall(11 * dayMs);
     await current.look();
     expect(log.of('warning').map(({ message }) => message)).toEqual([
       'The certificate of this device has expired',
     ]);
+  });
+
+  test('that have not begun are told, with the clock as the likely cause', async () => {
+    await start(await pki.issueDevice('thing', { notBeforeMs: Date.now() + dayMs }));
+    for (let times = 0; times < 3; times += 1) await current.look();
+    expect(log.of('warning').map(({ message }) => message)).toEqual([
+      'The certificate of this device is not valid yet',
+    ]);
+    expect(log.of('warning')[0]?.fields['hint']).toContain('clock of this device');
   });
 });
