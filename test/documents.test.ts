@@ -185,8 +185,8 @@ describe('a reader of the README', () => {
         const [install, look] = split(blockOf('On a board'), 'ssh board shadow-agent status');
         const output = await desk.type(install);
         expect(output).toMatch(/^ok {4}s3 .*\/test\.txt is there/m);
-        // The service has just been started.
-        const tries = `for try in $(seq 60); do ${look.trim()} >status && break; sleep 0.5; done; cat status`;
+        // The service has just been started, and may be connected before the shadow has answered.
+        const tries = `for try in $(seq 60); do ${look.trim()} >status && grep -q current status && break; sleep 0.5; done; cat status`;
         const status = await desk.type(tries);
         expect(status).toContain('/var/lib/app/model.bin');
         expect(status).toContain('current');
