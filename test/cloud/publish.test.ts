@@ -251,6 +251,14 @@ describe('one thing', () => {
     expect(world.log).toContain('a record of the event: failed: Error: The event has no s3.bucket.name');
   });
 
+  test('an event of which several records fail comes again too, and is a dead letter in the end', async () => {
+    const record = { eventSource: 'aws:s3', eventName: 'ObjectCreated:Put' };
+    const event = { Records: [record, record] };
+    await world.deliver([event]);
+    expect(world.sandbox.lambdas.deadLetters).toEqual([event]);
+    expect(world.log).toContain('the publisher gives up an event: AggregateError: 2 uploads failed');
+  });
+
   test('a key that is desired by hand over an upload of another one takes its own next upload', async () => {
     await world.deliver(await world.eventsOf([['a', '1']]));
     world.sandbox.desire('test-thing', { s3: { url: `s3://${bucketName}/b`, hash: 'by hand' } });
