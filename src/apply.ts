@@ -3,6 +3,7 @@
  * is decided in core/pending.ts; here it is performed.
  */
 import { open } from 'node:fs/promises';
+import { join } from 'node:path';
 import type { FileConfig } from './config.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
 import { hookFailure } from './core/hook.ts';
@@ -13,13 +14,14 @@ import { hashFile } from './io/disk.ts';
 import { runHook } from './io/hook.ts';
 import { type KeptFiles, putBack } from './io/kept.ts';
 import type { Logger } from './io/log.ts';
-import { cleanParts } from './io/part.ts';
+import { cleanParts, fileId } from './io/part.ts';
 import type { Target } from './io/target.ts';
 
 export interface ApplyOptions {
   file: FileConfig;
   target: Target;
   kept: KeptFiles;
+  stateDir: string;
   digest: DigestEngine;
   log: Logger;
 }
@@ -49,8 +51,8 @@ export class Applier {
   }
 
   async #hook(pending: Pending, signal: AbortSignal): Promise<Outcome> {
-    const { file, target, log } = this.#options;
-    const { property, onInstall } = file;
+    const { file, target, stateDir, log } = this.#options;
+    const { property, path, onInstall } = file;
     if (onInstall === undefined) return { kind: 'hooked' };
     await target.announce({ pending });
     const { command, timeoutSeconds } = onInstall;
@@ -60,6 +62,7 @@ export class Applier {
       command,
       timeoutSeconds,
       env: this.#environment(pending),
+      notePath: join(stateDir, `hook.${fileId(property, path)}`),
       onLine: (line) => log.info('The hook says', { file: property, line }),
       signal,
     });

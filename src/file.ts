@@ -104,7 +104,7 @@ export class FileKeeper {
     const parts = { file, target: this.#target, kept: new KeptFiles(stateDir, property, path) };
     const onProgress = (progress: Activity) => this.#report(progress);
     this.#attempts = new Attempts({ ...options, ...parts, onProgress });
-    this.#applier = new Applier({ ...parts, digest, log });
+    this.#applier = new Applier({ ...parts, stateDir, digest, log });
     this.#memory = new Memory({ ...parts, clock, log });
     this.rules = file.allow === undefined ? {} : { allow: file.allow };
   }

@@ -49,7 +49,7 @@ async function goBack(
   const { property, path } = file;
   const target = new Target({ property, path, digest, state, log });
   const parts = { file, target, kept: new KeptFiles(stateDir, property, path), log };
-  const applier = new Applier({ ...parts, digest });
+  const applier = new Applier({ ...parts, stateDir, digest });
   const memory = new Memory({ ...parts, clock });
   const desired = { kind: 'unknown' } as const;
   const installed = await target.look(desired, signal);

@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import type { HookEnd } from '../core/hook.ts';
+import { HookNote, killGroup } from './hook-note.ts';
 import { HookOutput } from './hook-output.ts';
 
 export interface HookJob {
@@ -11,6 +12,8 @@ export interface HookJob {
   env: Readonly<Record<string, string>>;
   /** Takes a line of what the hook prints. */
   onLine: (line: string) => void;
+  /** Where its process is noted while it runs. */
+  notePath: string;
   signal: AbortSignal;
 }
 
@@ -28,15 +31,20 @@ const shutdownGraceMs = 500;
 const drainMs = 200;
 
 /**
- * Runs a hook to its end. Its process group goes with it, unless it exits with 0.
+ * Runs a hook to its end. Its process group goes with it, unless it exits with 0. One that an agent that was killed has
+ * left running is ended before.
  *
  * @returns how it ended, with the last lines that it printed; undefined when the signal was aborted
  */
 export async function runHook(job: HookJob): Promise<{ end: HookEnd; output: string[] } | undefined> {
-  const { timeoutSeconds, onLine, signal } = job;
+  const { timeoutSeconds, onLine, notePath, signal } = job;
   if (signal.aborted) return undefined;
   const output = new HookOutput(onLine);
+  const note = await HookNote.at(notePath);
+  if (await note.endSurvivor(timeoutGraceMs))
+    onLine('[an earlier run, which had outlived the agent, was ended]');
   const child = start(job);
+  if (child.pid !== undefined) note.write(child.pid);
   const ended = endOf(child);
   const closed = Promise.all([drain(child.stdout, output), drain(child.stderr, output)]);
   let isLate = false;
@@ -47,9 +55,10 @@ export async function runHook(job: HookJob): Promise<{ end: HookEnd; output: str
   const abort = () => stop(child, shutdownGraceMs, ended);
   signal.addEventListener('abort', abort);
   const end = await ended;
+  await note.clear();
   clearTimeout(timer);
   signal.removeEventListener('abort', abort);
-  if (end.kind !== 'exit' || end.code !== 0 || isLate) killGroup(child, 'SIGKILL');
+  if (end.kind !== 'exit' || end.code !== 0 || isLate) killGroup(child.pid, 'SIGKILL');
   await Promise.race([closed, new Promise((resolve) => setTimeout(resolve, drainMs))]);
   for (const stream of [child.stdout, child.stderr]) stream?.destroy();
   const last = output.end();
@@ -97,16 +106,7 @@ function drain(stream: Readable | null, output: HookOutput): Promise<void> {
 }
 
 function stop(child: ChildProcess, graceMs: number, ended: Promise<HookEnd>): void {
-  killGroup(child, 'SIGTERM');
-  const timer = setTimeout(() => killGroup(child, 'SIGKILL'), graceMs);
+  killGroup(child.pid, 'SIGTERM');
+  const timer = setTimeout(() => killGroup(child.pid, 'SIGKILL'), graceMs);
   void ended.then(() => clearTimeout(timer));
-}
-
-function killGroup({ pid }: ChildProcess, signal: NodeJS.Signals): void {
-  if (pid === undefined) return;
-  try {
-    process.kill(-pid, signal);
-  } catch {
-    // Nobody of the group is left.
-  }
 }

@@ -6,7 +6,7 @@ import { AgentError } from '../core/errors.ts';
 import { createDigest, type Digest, type DigestEngine } from './digest.ts';
 import { diskError, errnoOf, makeDirectory, readThrough, remove, syncDirectory } from './disk.ts';
 
-/** 16 hex digits that name a file's parts and its previous version. */
+/** 16 hex digits that name a file's parts, its previous version and its hook. */
 export function fileId(property: string, target: string): string {
   return createHash('sha256').update(`${property}\0${target}`).digest('hex').slice(0, 16);
 }

@@ -301,6 +301,28 @@ test('SIGTERM ends a running hook within 5 s, and the next start runs it before 
     expect(world.gets().length).toBe(1);
   }));
 
+test('a hook that outlives an agent that was killed is ended before the next start runs it again', () =>
+  hooked(
+    'trap "" TERM; echo "start $$" >>order; [ -e again ] || { : >again; sleep 300 & echo $! >child; wait; }; echo "end $$" >>order',
+    async (world) => {
+      await world.put('a', good);
+      const run = await world.start();
+      await until('the hook', () => world.file('child')?.endsWith('\n') === true);
+      await run.stop('SIGKILL');
+      const [, first = ''] = /^start (\d+)$/m.exec(world.file('order') ?? '') ?? [];
+      expect(isRunning(Number(first))).toBe(true);
+      const second = await world.start();
+      await world.inSync(sha256(good));
+      expect(second.log).toContain('[an earlier run, which had outlived the agent, was ended]');
+      expect(world.file('order')).toMatch(new RegExp(`^start ${first}\nstart (\\d+)\nend \\1\n$`));
+      expect(isRunning(Number(first))).toBe(false);
+      await until('the end of its child', () => !isRunning(Number(world.file('child'))));
+      expect(readdirSync(join(world.device.dir, 'state')).filter((name) => name.startsWith('hook.'))).toEqual(
+        [],
+      );
+    },
+  ));
+
 test('a hook that kills the agent is tried three times, then what it is for is put back', () =>
   hooked(
     'grep -q bad "$SHADOW_AGENT_PATH" && { kill -9 $PPID; sleep 5; }; exit 0',
