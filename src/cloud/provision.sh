@@ -4,7 +4,7 @@
 #
 #   src/cloud/provision.sh STACK THING DIR [GROUP]
 #
-# STACK is the stack of template.yaml; with GROUP the thing joins a thing group, which is made where it is not there.
+# STACK is the stack of dist/template.yaml; with GROUP the thing joins a thing group, which is made where it is not there.
 # FILE in the environment says where the device keeps the file, /tmp/tmpfile unless told. Needs the AWS CLI and curl.
 set -eu
 umask 077
@@ -41,7 +41,7 @@ shadow=$(output ShadowName)
 data=$(endpoint iot:Data-ATS)
 credentials=$(endpoint iot:CredentialProvider)
 # The AWS CLI says None where a stack has no outputs at all.
-[ -n "$bucket" ] && [ "$bucket" != None ] && [ -n "$policy" ] && [ -n "$alias" ] || fail "the stack $stack has no outputs" "deploy src/cloud/template.yaml"
+[ -n "$bucket" ] && [ "$bucket" != None ] && [ -n "$policy" ] && [ -n "$alias" ] || fail "the stack $stack has no outputs" "deploy dist/template.yaml, which bun run build makes"
 
 mkdir -p "$dir"
 curl -fsS https://www.amazontrust.com/repository/AmazonRootCA1.pem -o "$dir/AmazonRootCA1.pem"

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { publish, write } from '../../src/cloud/lambda.ts';
+import { parseProperty } from '../../src/config/grammar.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import { outputsOf, readTemplate, resourcesOf, statementsOf } from '../support/cloudformation.ts';
 import { program, toolTest } from '../support/tools.ts';
@@ -76,6 +77,28 @@ describe('the resources', () => {
   function variablesOf(resource: JsonObject | undefined): JsonObject {
     return JSON.parse(JSON.stringify(resource))?.Properties.Environment.Variables;
   }
+
+  test('the property is one that the agent takes: a reserved name is refused with the reason', () => {
+    const { AllowedPattern, ConstraintDescription, Default } = JSON.parse(JSON.stringify(template)).Parameters
+      .Property;
+    const allowed = new RegExp(AllowedPattern);
+    const reserved = ['shadowAgent', '__proto__'];
+    for (const name of reserved) {
+      expect([name, parseProperty(name)]).toEqual([name, { problem: expect.any(String) }]);
+      expect([name, allowed.test(name)]).toEqual([name, false]);
+      expect(ConstraintDescription).toContain(name);
+    }
+    for (const name of ['', 'a b', 'a.b', 'a'.repeat(65)])
+      expect([name, allowed.test(name)]).toEqual([name, false]);
+    for (const name of [
+      Default,
+      'a',
+      'a'.repeat(64),
+      ...reserved.flatMap((word) => [`${word}1`, `a${word}`]),
+    ]) {
+      expect([name, allowed.test(name), parseProperty(name)]).toEqual([name, true, { value: name }]);
+    }
+  });
 
   test('one thing needs no queue and no writer', () => {
     const names = Object.keys(stack('thing'));
