@@ -8,9 +8,9 @@ export function mismatch(artifact: Artifact, actual: string): AgentError {
   });
 }
 
-/** It cannot be the one that is desired: their sizes differ, in bytes. */
-export function wrongSize(bytes: number, desired: number): AgentError {
-  return new AgentError('HASH_MISMATCH', `The object has ${bytes} bytes, desired says ${desired}`, {
+/** It cannot be the one that is desired: their sizes differ. */
+export function wrongSize(found: string, desired: number): AgentError {
+  return new AgentError('HASH_MISMATCH', `The object has ${found}, desired says ${desired}`, {
     hint: 'upload the right object, or correct "size" in the desired state',
   });
 }
@@ -29,14 +29,18 @@ export interface SizeRules {
 }
 
 /** Why an object of this length will not do; it may be longer. */
-export function lengthFault(bytes: number, { maxBytes = bytes }: SizeRules): AgentError | undefined {
-  return bytes > maxBytes ? tooLarge(bytes, maxBytes) : undefined;
+export function lengthFault(
+  bytes: number,
+  { maxBytes = bytes, size = bytes }: SizeRules,
+): AgentError | undefined {
+  if (bytes > maxBytes) return tooLarge(bytes, maxBytes);
+  return bytes > size ? wrongSize(`${bytes} bytes or more`, size) : undefined;
 }
 
 /** Why an object of exactly this size will not do. */
 export function sizeFault(bytes: number, rules: SizeRules): AgentError | undefined {
   const { size = bytes } = rules;
-  return bytes === size ? lengthFault(bytes, rules) : wrongSize(bytes, size);
+  return bytes === size ? lengthFault(bytes, rules) : wrongSize(`${bytes} bytes`, size);
 }
 
 /** Nothing is kept of such a download. Where others only hold the room, the part waits for it. */

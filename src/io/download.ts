@@ -8,6 +8,7 @@ import { dirname } from 'node:path';
 import { type Artifact, sourceOf } from '../core/artifact.ts';
 import { AgentError } from '../core/errors.ts';
 import { isUseless, lengthFault, mismatch, sizeFault, wrongSize } from '../core/object-faults.ts';
+import { type Finding, judge, unfit, type Verdict } from '../core/verdict.ts';
 import type { DigestEngine } from './digest.ts';
 import { Intake } from './intake.ts';
 import { Part } from './part.ts';
@@ -86,6 +87,8 @@ class Transfer {
   readonly #source: string;
   /** What is known of the object that the part's bytes came from. */
   #record: PartRecord | undefined;
+  /** What was found wrong of the object, by this attempt or an earlier one. */
+  #wrong: Verdict | undefined;
   /** A mismatch is no longer the part's fault: every byte of it came after one. */
   #anew: boolean;
   /** The sync that is under way, or that has failed with what it resolves to. */
@@ -101,13 +104,13 @@ class Transfer {
     this.#source = sourceOf(job.artifact);
     this.#record = adopted(job.record, job.artifact.sha256, this.#source);
     this.#anew = this.#record?.anew === true;
+    this.#wrong = this.#record?.wrong;
   }
 
   async run(): Promise<void> {
     const { sha256 } = this.#job.artifact;
-    const { wrongSha256 } = this.#record ?? {};
     // An attempt that found it wrong was killed before it could remove it; what it found spares another.
-    if (this.#part.length > 0 && wrongSha256 === this.#part.hex()) await this.#part.restart();
+    if (this.#part.length > 0 && this.#wrong?.sha256 === this.#part.hex()) await this.#part.restart();
     let resumed = this.#part.length > 0 && !this.#anew;
     while (this.#part.hex() !== sha256) {
       const body = await this.#ask();
@@ -144,8 +147,9 @@ class Transfer {
   }
 
   /** What can be refused before the first byte is. */
-  async #admit(size: number | undefined): Promise<void> {
+  async #admit(size: number | undefined, isFound = false): Promise<void> {
     const fault = size === undefined ? undefined : sizeFault(size, this.#rules);
+    if (fault !== undefined && size !== undefined && isFound) await this.#refuse(fault, { size });
     if (fault !== undefined) throw fault;
     await this.#room.take(size === undefined ? undefined : size - this.#part.length);
   }
@@ -165,17 +169,16 @@ class Transfer {
       const { size: desired = offset } = artifact;
       // The very object of the part has no more than this.
       if (answer.kind === 'past-end' && this.#record?.etag !== undefined && offset < desired) {
-        await this.#refuse(wrongSize(offset, desired), { size: offset });
+        await this.#refuse(wrongSize(`${offset} bytes`, desired), { size: offset });
       }
       await this.#restart();
       if (answer.kind === 'full') return { ...answer, stall };
       if (answer.kind === 'rest') answer.body.cancel().catch(() => undefined);
     }
-    const unfit = this.#unfit();
-    const ifNoneMatch = unfit && this.#record?.etag;
-    const answer = await get({ offset: 0, ifNoneMatch });
+    const reason = unfit(this.#wrong, artifact, this.#rules);
+    const answer = await get({ offset: 0, ifNoneMatch: reason && this.#wrong?.etag });
     if (answer.kind === 'full') return { ...answer, stall };
-    if (answer.kind === 'unchanged' && unfit !== undefined) throw unfit;
+    if (answer.kind === 'unchanged' && reason !== undefined) throw reason;
     if (answer.kind === 'rest') answer.body.cancel().catch(() => undefined);
     throw new AgentError('S3', `S3 answered "${answer.kind}" to a request for the whole object`);
   }
@@ -196,7 +199,7 @@ class Transfer {
         syncedBytes: Math.min(this.#record?.syncedBytes ?? 0, part.length),
       });
       this.#safeBytes = this.#record?.syncedBytes ?? 0;
-      await this.#admit(size);
+      await this.#admit(size, true);
       for (;;) {
         const piece = await intake.take();
         if (piece === undefined) break;
@@ -254,24 +257,17 @@ class Transfer {
     }
   }
 
-  /** Why the object that was last met here will not do: it is taken only once it is another one. */
-  #unfit(): AgentError | undefined {
-    const { etag, size, leastSize, wrongSha256 } = this.#record ?? {};
-    if (etag === undefined) return undefined;
-    if (wrongSha256 !== undefined) return mismatch(this.#job.artifact, wrongSha256);
-    return size === undefined ? lengthFault(leastSize ?? 0, this.#rules) : sizeFault(size, this.#rules);
-  }
-
   async #mismatch(): Promise<never> {
     const actual = this.#part.hex();
     // The next object under this name is another one.
     this.#anew = false;
-    return await this.#refuse(mismatch(this.#job.artifact, actual), { wrongSha256: actual });
+    return await this.#refuse(mismatch(this.#job.artifact, actual), { sha256: actual });
   }
 
-  /** What was found of the object is kept, so that it is not fetched again to find the same. */
-  async #refuse(error: AgentError, found: Partial<PartRecord>): Promise<never> {
-    await this.#remember({ ...this.#record, ...found });
+  /** What was found of the object is kept, so that it is not fetched for ever to find the same. */
+  async #refuse(error: AgentError, finding: Finding): Promise<never> {
+    this.#wrong = judge(this.#wrong, this.#record?.etag, finding);
+    await this.#remember({ ...this.#record });
     throw error;
   }
 
@@ -280,13 +276,12 @@ class Transfer {
     this.#record = undefined;
   }
 
-  async #remember(
-    facts: Partial<Record<keyof PartRecord, string | number | boolean | undefined>>,
-  ): Promise<void> {
+  async #remember(facts: { [K in keyof PartRecord]?: PartRecord[K] | undefined }): Promise<void> {
     const { artifact, bootId, saveRecord } = this.#job;
     const record = partRecord({
       ...facts,
       anew: this.#anew || undefined,
+      wrong: this.#wrong,
       bootId,
       sha256: artifact.sha256,
       source: this.#source,

@@ -5,6 +5,7 @@ import type { JsonObject, JsonValue } from '../core/json.ts';
 import type { Pending } from '../core/pending.ts';
 import type { Failure, Installed } from '../core/reconcile.ts';
 import { isSequence } from '../core/signature.ts';
+import type { Verdict } from '../core/verdict.ts';
 import { errnoOf, writeFileAtomic } from './disk.ts';
 import type { Logger } from './log.ts';
 
@@ -24,6 +25,14 @@ const stampSchema = v.object({
   ctimeNs: v.string(),
 });
 
+const verdictSchema = v.object({
+  etag: v.string(),
+  times: v.number(),
+  sha256: v.optional(sha256),
+  size: v.optional(v.number()),
+  leastSize: v.optional(v.number()),
+}) satisfies v.GenericSchema<unknown, Verdict>;
+
 const partSchema = v.object({
   /** What the part is to become. */
   sha256,
@@ -32,15 +41,12 @@ const partSchema = v.object({
   etag: v.optional(v.string()),
   /** Bytes of the whole object. */
   size: v.optional(v.number()),
-  /** So many bytes of it came before it was too large, where S3 did not tell its size. */
-  leastSize: v.optional(v.number()),
   /** Bytes that are known to outlast a power cut, and the boot that wrote more. */
   syncedBytes: v.optional(v.number()),
   bootId: v.optional(v.string()),
   /** The part was begun anew because its first bytes did not hash to what is desired. */
   anew: v.optional(v.boolean()),
-  /** The object of this ETag hashed to this, which is not what is desired. */
-  wrongSha256: v.optional(sha256),
+  wrong: v.optional(verdictSchema),
 });
 
 const failureSchema = v.object({

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test';
-import { readdir, writeFile } from 'node:fs/promises';
+import { readdir, readFile, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import type { Artifact } from '../../src/core/artifact.ts';
 import type { ErrorCode } from '../../src/core/errors.ts';
@@ -8,6 +8,16 @@ import { bytesOf, caught, sha256Of } from '../support/io-helpers.ts';
 import { brokenOff, chunked, head, s3Answer, type WireRequest } from '../support/io-object-server.ts';
 
 const fixture = useDownloads();
+
+/** Answers without telling a length, and never ends. */
+function endless(socket: Socket): void {
+  socket.write(head(200, { 'transfer-encoding': 'chunked' }));
+  const more = (): void => {
+    if (socket.destroyed) return;
+    socket.write(`2710\r\n${'x'.repeat(10_000)}\r\n`, () => setImmediate(more));
+  };
+  more();
+}
 
 describe('an object that is not the one that is desired', () => {
   const wrong = { bytes: bytesOf(200_000, 8), etag: '"wrong"' };
@@ -23,25 +33,58 @@ describe('an object that is not the one that is desired', () => {
     expect(at.server.requests.length).toBe(1);
   });
 
-  test('is not fetched again while it has the same ETag', async () => {
+  test('is not fetched a third time while it has the same ETag', async () => {
     const at = fixture();
     at.server.otherwise = s3Answer(wrong);
     const first = await caught(at.attempt());
-    for (let attempt = 2; attempt < 4; attempt += 1) {
+    for (let attempt = 2; attempt < 5; attempt += 1) {
       const again = await caught(at.attempt());
       expect([again.code, again.message]).toEqual(['HASH_MISMATCH', first.message]);
       expect(await readdir(at.dir)).toEqual([]);
     }
-    expect(at.asked()).toEqual([{}, { 'if-none-match': '"wrong"' }, { 'if-none-match': '"wrong"' }]);
+    expect(at.asked()).toEqual([{}, {}, { 'if-none-match': '"wrong"' }, { 'if-none-match': '"wrong"' }]);
+  });
+
+  test('is not blamed for one bad answer: the same ETag with the right bytes is taken', async () => {
+    const at = fixture();
+    const { bytes, etag } = at.object;
+    const flipped = Uint8Array.from(bytes, (byte, index) => (index === 7 ? byte ^ 1 : byte));
+    at.server.script = [s3Answer({ bytes: flipped, etag }), s3Answer(at.object)];
+    expect((await caught(at.attempt())).code).toBe('HASH_MISMATCH');
+    expect(await at.attempt()).toEqual(bytes);
+    expect(at.asked()).toEqual([{}, {}]);
+  });
+
+  test('is not blamed for two bad answers that differ', async () => {
+    const at = fixture();
+    const { bytes, etag } = at.object;
+    const flipped = (at: number) => Uint8Array.from(bytes, (byte, index) => (index === at ? byte ^ 1 : byte));
+    at.server.script = [7, 8].map((place) => s3Answer({ bytes: flipped(place), etag }));
+    at.server.otherwise = s3Answer(at.object);
+    for (let nth = 0; nth < 2; nth += 1) expect((await caught(at.attempt())).code).toBe('HASH_MISMATCH');
+    expect(await at.attempt()).toEqual(bytes);
+  });
+
+  test('is not blamed for a part that was spoilt on the disk twice', async () => {
+    const at = fixture();
+    const cut = brokenOff(at.object, 200_000, (socket) => void socket.end());
+    at.server.script = [cut, s3Answer(at.object), cut];
+    at.server.otherwise = s3Answer(at.object);
+    const codes: ErrorCode[] = ['NETWORK', 'NETWORK', 'HASH_MISMATCH'];
+    for (const code of codes) {
+      expect((await caught(at.attempt())).code).toBe(code);
+      const part = await readFile(at.partOf()).catch(() => undefined);
+      if (part !== undefined) await writeFile(at.partOf(), part.fill(0, 0, 1));
+    }
+    expect(await at.attempt()).toEqual(at.object.bytes);
   });
 
   test('is fetched as soon as it was replaced by the right one', async () => {
     const at = fixture();
-    at.server.script = [s3Answer(wrong), s3Answer(at.object)];
-    await caught(at.attempt());
+    at.server.script = [s3Answer(wrong), s3Answer(wrong), s3Answer(at.object)];
+    for (let nth = 0; nth < 2; nth += 1) await caught(at.attempt());
     expect(await at.attempt()).toEqual(at.object.bytes);
-    expect(at.asked()).toEqual([{}, { 'if-none-match': '"wrong"' }]);
-    expect(at.record?.wrongSha256).toBeUndefined();
+    expect(at.asked()).toEqual([{}, {}, { 'if-none-match': '"wrong"' }]);
   });
 
   test('is fetched again under another desired hash', async () => {
@@ -60,17 +103,17 @@ describe('an object that is not the one that is desired', () => {
     at.server.otherwise = s3Answer(wrong);
     expect((await caught(at.attempt())).code).toBe('HASH_MISMATCH');
     expect(at.asked()).toEqual([{ range: 'bytes=1000-' }, {}]);
-    await caught(at.attempt());
-    expect(at.asked()[2]).toEqual({ 'if-none-match': '"wrong"' });
+    for (let nth = 0; nth < 2; nth += 1) await caught(at.attempt());
+    expect(at.asked().slice(2)).toEqual([{}, { 'if-none-match': '"wrong"' }]);
   });
 
   test('costs a 304, where the attempt that found it was killed before it removed the part', async () => {
     const at = fixture();
     at.server.otherwise = s3Answer(wrong);
-    await caught(at.attempt());
+    for (let nth = 0; nth < 2; nth += 1) await caught(at.attempt());
     await writeFile(at.partOf(), wrong.bytes);
     expect((await caught(at.attempt())).code).toBe('HASH_MISMATCH');
-    expect(at.asked()).toEqual([{}, { 'if-none-match': '"wrong"' }]);
+    expect(at.asked()).toEqual([{}, {}, { 'if-none-match': '"wrong"' }]);
     expect(await readdir(at.dir)).toEqual([]);
   });
 
@@ -119,7 +162,7 @@ describe('a body of untold length that ends cleanly before the size that is desi
     const artifact = at.artifact({ size });
     const error = await caught(at.attempt({ artifact }));
     expect([error.code, error.retry]).toEqual(['NETWORK', 'soon']);
-    expect(at.record?.wrongSha256).toBeUndefined();
+    expect(at.record?.wrong).toBeUndefined();
     expect(await at.attempt({ artifact })).toEqual(bytes);
     expect(at.asked()[1]).toEqual({ range: 'bytes=100000-', 'if-match': etag });
   });
@@ -131,14 +174,28 @@ describe('a body of untold length that ends cleanly before the size that is desi
     at.server.otherwise = s3Answer(short);
     const artifact = at.artifact({ size });
     const codes: string[] = [];
-    for (let nth = 0; nth < 3; nth += 1) codes.push((await caught(at.attempt({ artifact }))).code);
-    expect(codes).toEqual(['NETWORK', 'HASH_MISMATCH', 'HASH_MISMATCH']);
+    for (let nth = 0; nth < 4; nth += 1) codes.push((await caught(at.attempt({ artifact }))).code);
+    expect(codes).toEqual(['NETWORK', 'HASH_MISMATCH', 'HASH_MISMATCH', 'HASH_MISMATCH']);
     expect(at.asked()).toEqual([
       {},
       { range: 'bytes=100000-', 'if-match': '"short"' },
+      {},
       { 'if-none-match': '"short"' },
     ]);
   });
+});
+
+test('a body of untold length is ended where it is longer than the size that is desired', async () => {
+  const at = fixture();
+  const written: number[] = [];
+  const onProgress = (bytes: number) => void written.push(bytes);
+  at.server.script = [endless];
+  const error = await caught(at.attempt({ artifact: at.artifact({ size: 100_000 }), onProgress }));
+  expect([error.code, error.retry]).toEqual(['HASH_MISMATCH', 'slow']);
+  expect(error.message).toMatch(/has \d+ bytes or more, desired says 100000/);
+  expect(Math.max(...written)).toBeLessThanOrEqual(100_000);
+  expect(await readdir(at.dir)).toEqual([]);
+  await at.server.requests[0]?.closed;
 });
 
 describe('maxBytes', () => {
@@ -162,16 +219,7 @@ describe('maxBytes', () => {
   test('ends a body without a length as soon as it is over the limit', async () => {
     const at = fixture();
     const written: number[] = [];
-    at.server.script = [
-      (socket) => {
-        socket.write(head(200, { 'transfer-encoding': 'chunked' }));
-        const more = (): void => {
-          if (socket.destroyed) return;
-          socket.write(`2710\r\n${'x'.repeat(10_000)}\r\n`, () => setImmediate(more));
-        };
-        more();
-      },
-    ];
+    at.server.script = [endless];
     const onProgress = (bytes: number) => void written.push(bytes);
     const error = await caught(at.attempt({ maxBytes: 100_000, onProgress }));
     expect(error.code).toBe('TOO_LARGE');
@@ -212,18 +260,19 @@ describe('an object of the wrong size', () => {
     ['found out', untold],
   ] as const) {
     for (const { what, bad, good, code } of limits) {
-      test(`(${what}, ${how}) is not asked for again while it has the same ETag and the limit stays`, async () => {
+      test(`(${what}, ${how}) is not fetched a third time while it has the same ETag and the limit stays`, async () => {
         const at = fixture();
         at.server.otherwise = answer(at);
         const messages: string[] = [];
-        for (let nth = 0; nth < 3; nth += 1) {
+        for (let nth = 0; nth < 4; nth += 1) {
           const error = await caught(attempt(at, bad));
           expect([error.code, error.retry]).toEqual([code, 'slow']);
           expect(await readdir(at.dir)).toEqual([]);
           messages.push(error.message);
         }
-        expect(at.asked()).toEqual([{}, { 'if-none-match': '"etag-1"' }, { 'if-none-match': '"etag-1"' }]);
-        expect(messages[2]).toBe(messages[1] ?? '');
+        const unchanged = { 'if-none-match': '"etag-1"' };
+        expect(at.asked()).toEqual([{}, {}, unchanged, unchanged]);
+        expect(messages[3]).toBe(messages[2] ?? '');
       });
 
       test(`(${what}, ${how}) is fetched as soon as the limit is another`, async () => {

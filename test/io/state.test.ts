@@ -19,7 +19,13 @@ const full: FileState = {
   path: target,
   installed: { sha256: sha, value: { url: 's3://b/k', hash: sha, extra: { deep: [1, null, 'é'] } }, stamp },
   previous: { sha256: 'cd'.repeat(32) },
-  part: { sha256: sha, source: 's3://b/k', etag: '"e"', size: 300, wrongSha256: 'ef'.repeat(32) },
+  part: {
+    sha256: sha,
+    source: 's3://b/k',
+    etag: '"e"',
+    size: 300,
+    wrong: { etag: '"e"', times: 1, sha256: 'ef'.repeat(32) },
+  },
   failure: {
     value: { hash: sha },
     code: 'S3_DENIED',
