@@ -8,6 +8,10 @@ export class Relay {
   connections = 0;
   /** A connection ends after so many bytes to the client. */
   cutAfterBytes = Number.POSITIVE_INFINITY;
+  /** A connection carries nothing more after so many bytes to the client, and does not end. */
+  freezeAfterBytes = Number.POSITIVE_INFINITY;
+  /** Connections that have come to that. */
+  halfOpen = 0;
   /** What a chunk takes on its way to the client. */
   delayMs = 0;
   readonly #target: number;
@@ -43,7 +47,11 @@ export class Relay {
 
   /** Carries nothing more, and ends nothing: a half-open link. */
   freeze(): void {
-    for (const socket of this.#open) {
+    this.#freeze(this.#open);
+  }
+
+  #freeze(sockets: Iterable<Socket>): void {
+    for (const socket of sockets) {
       socket.pause();
       this.#frozen.add(socket);
     }
@@ -82,6 +90,11 @@ export class Relay {
     }
     let sent = 0;
     server.on('data', (chunk: Buffer) => {
+      if (sent + chunk.length > this.freezeAfterBytes) {
+        this.halfOpen += 1;
+        this.#freeze(both);
+        return;
+      }
       const rest = chunk.subarray(0, Math.max(0, this.cutAfterBytes - sent));
       sent += chunk.length;
       const pass = () => {
