@@ -4,8 +4,8 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 /** A link on loopback to a server: it can be down, slow, half-open or cut short. */
 export class Relay {
   readonly port: number;
-  /** Connections that were taken. */
-  connections = 0;
+  /** When each connection was taken, by the clock of `performance`. */
+  readonly takenMs: number[] = [];
   /** A connection ends after so many bytes to the client. */
   cutAfterBytes = Number.POSITIVE_INFINITY;
   /** A connection carries nothing more after so many bytes to the client, and does not end. */
@@ -35,6 +35,11 @@ export class Relay {
   /** A link at a port of its own, and at another address of loopback where that is wanted. */
   static at(port: number, target: number, host = '127.0.0.1'): Relay {
     return new Relay(port, target, host);
+  }
+
+  /** Connections that were taken. */
+  get connections(): number {
+    return this.takenMs.length;
   }
 
   /** From now on connections are taken. */
@@ -77,7 +82,7 @@ export class Relay {
   }
 
   #carry(client: Socket): void {
-    this.connections += 1;
+    this.takenMs.push(performance.now());
     const server = connect(this.#target, '127.0.0.1');
     const both = [client, server] as const;
     for (const socket of both) {
