@@ -58,7 +58,11 @@ export async function startBroker(options: BrokerOptions): Promise<Broker> {
     }
   };
   const alpnProtocols = ['x-amzn-mqtt-ca', 'mqtt'];
-  const listener = await listenTls({ pki, port, mutual: true, alpnProtocols }, accept);
+  const listener = await listenTls({ pki, port, mutual: true, alpnProtocols }, accept).catch((error) => {
+    // Its timers would keep the program running.
+    aedes.close();
+    throw error;
+  });
   return {
     port: listener.port,
     get connects() {

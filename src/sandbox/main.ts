@@ -1,5 +1,6 @@
 /** `bun run sandbox [command]` */
 import { rm } from 'node:fs/promises';
+import { createServer } from 'node:net';
 import { join, relative, resolve } from 'node:path';
 import { hostTarget } from '../../build.ts';
 import { openToClients, orderFault, putFile, readShadow, writeDesired } from './client.ts';
@@ -71,7 +72,27 @@ function numberOf(word: string | undefined): number | undefined {
   return number;
 }
 
+/** What of the sandbox's ports others listen on. */
+async function takenPorts(): Promise<string[]> {
+  const taken = Object.entries(ports).map(async ([name, port]) => {
+    const server = createServer();
+    const isFree = await new Promise<boolean>((resolve) => {
+      server.once('error', () => resolve(false));
+      server.listen(port, '127.0.0.1', () => resolve(true));
+    });
+    if (isFree) await new Promise((resolve) => server.close(resolve));
+    return isFree ? [] : [`${port} (${name})`];
+  });
+  return (await Promise.all(taken)).flat();
+}
+
 async function serve(): Promise<void> {
+  const taken = await takenPorts();
+  if (taken.length > 0) {
+    throw new Error(
+      `on 127.0.0.1 others listen on ${taken.join(', ')}: is a sandbox running already? "ss -ltnp" shows who it is`,
+    );
+  }
   const sandbox = await Sandbox.start({ dir, ports, log: print });
   await rm(join(dir, 'control.sock'), { force: true });
   const control = await openToClients(sandbox);
