@@ -40,9 +40,19 @@ export function diskError(error: unknown, what: string): unknown {
   });
 }
 
+/** Makes a file and its name outlast a power cut, whoever has written it. */
+export async function syncNamed(path: string): Promise<void> {
+  await sync(path);
+  await sync(dirname(path));
+}
+
 /** Makes a rename, link or removal in a directory outlast a power cut. */
-export async function syncDirectory(directory: string): Promise<void> {
-  const handle = await open(directory, 'r');
+export function syncDirectory(directory: string): Promise<void> {
+  return sync(directory);
+}
+
+async function sync(path: string): Promise<void> {
+  const handle = await open(path, 'r');
   try {
     await handle.sync();
   } finally {

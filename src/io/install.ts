@@ -6,7 +6,7 @@
  */
 import type { BigIntStats, Stats } from 'node:fs';
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, rename } from 'node:fs/promises';
+import { type FileHandle, lstat, open, rename, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import type { Owner } from './accounts.ts';
@@ -37,17 +37,20 @@ export interface InstallJob {
  *
  * @returns the stamp of the installed file, and whether the file that it replaced is kept: it is not where there is no
  * room for it
- * @throws AgentError INSTALL, and the part is still there unless its sync failed, or DISK_FULL, and it is not; the target
- * is what it was, or new where only its directory could not be synced
+ * @throws AgentError INSTALL, and the part is still there unless its sync failed, or DISK_FULL, and it is not, unless the
+ * full disk is another one; the target is what it was, or new where only its directory could not be synced
  */
 export async function install(job: InstallJob): Promise<{ stamp: FileStamp; kept: boolean }> {
   const { part, target, mode, owner, previousPath, mustKeep = false, announce } = job;
+  let isInState = false;
   try {
     const old = await lookAt(target);
     if (old?.isDirectory()) throw isDirectory(target);
     await part.flush();
+    isInState = true;
     const kept = previousPath !== undefined && (await keep(target, old, previousPath, mustKeep));
     await announce?.(kept);
+    isInState = false;
     await dress(part.handle, old, mode, owner);
     await part.seal();
     const before = stampOf(await part.handle.stat({ bigint: true }));
@@ -62,11 +65,19 @@ export async function install(job: InstallJob): Promise<{ stamp: FileStamp; kept
     const reason = diskError(error, `Cannot install ${target}`);
     const isFull = reason instanceof AgentError && reason.code === 'DISK_FULL';
     // What cannot be installed for want of room is not to take more of it.
-    if (isFull) await remove(part.path).catch(() => undefined);
+    const isSpared = isInState && (await isOnOtherDisk(part, previousPath));
+    if (isFull && !isSpared) await remove(part.path).catch(() => undefined);
     throw reason;
   } finally {
     await part.close();
   }
+}
+
+/** Whether the state, where previous files are kept in a directory, is on another file system than the part. */
+async function isOnOtherDisk({ handle }: Part, previousPath: string | undefined): Promise<boolean> {
+  if (previousPath === undefined) return false;
+  const [state, own] = await Promise.all([stat(dirname(dirname(previousPath))), handle.stat()]);
+  return state.dev !== own.dev;
 }
 
 /** The name must still be that of the file that was verified, not of another that was put in its place. */

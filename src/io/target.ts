@@ -1,10 +1,9 @@
-import { dirname } from 'node:path';
 import type { Desired } from '../core/artifact.ts';
 import { jsonEqual } from '../core/json.ts';
 import type { Before } from '../core/pending.ts';
 import type { Installed } from '../core/reconcile.ts';
 import type { DigestEngine } from './digest.ts';
-import { diskError, syncDirectory } from './disk.ts';
+import { diskError, syncNamed } from './disk.ts';
 import { type Inspected, inspect, sameStamp } from './install.ts';
 import type { Logger } from './log.ts';
 import { cleanParts } from './part.ts';
@@ -98,8 +97,8 @@ export class Target {
     const value = asDesired ? desired.value : asStored ? stored.value : undefined;
     const installed: Installed = { sha256, ...(value === undefined ? {} : { value }) };
     const isKnown = asStored && sameStamp(stored.stamp, stamp) && jsonEqual(stored.value, value);
-    // The run that renamed it may have ended before the name was safe.
-    if (!isKnown && asDesired) await syncDirectory(dirname(path));
+    // Somebody else may have put it there, and the run that renamed it may have ended before the name was safe.
+    if (!isKnown && asDesired) await syncNamed(path);
     if (!isKnown && (asDesired || asStored)) await this.store({ installed: { ...installed, stamp } });
     return installed;
   }

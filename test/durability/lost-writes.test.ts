@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect } from 'bun:test';
+import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { type Bench, linux } from '../support/durability-bench.ts';
 import { type Loss, losses, type Recording, record, reportIn } from '../support/durability-power.ts';
@@ -104,6 +105,19 @@ toolTest(
     expect(broken('reported', losses({ ...recording, calls: both, report }))).toEqual([]);
   },
 );
+
+toolTest([linux], 'a file that somebody else put there is synced before it is reported', async () => {
+  const bench = await benchAt(first, world, 'thing-there');
+  mkdirSync(bench.dataDir);
+  writeFileSync(bench.target, next);
+  const { calls } = await bench.traced();
+  const report = calls.indexOf(reportIn(bench, calls, next));
+  const places = [bench.target, bench.dataDir].map((path) =>
+    calls.findIndex((call) => syncs.includes(call.call) && call.path === path),
+  );
+  for (const place of places) expect(place).toBeGreaterThanOrEqual(0);
+  for (const place of places) expect(place).toBeLessThan(report);
+});
 
 interface Spoilt {
   what: string;

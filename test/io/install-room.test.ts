@@ -10,7 +10,10 @@ import { toolTest } from '../support/tools.ts';
 const dir = useTempDir();
 
 /** Installs over a 2 MB file whose copy does not fit on the 1 MB file system of the state directory. */
-async function installWithoutRoom(look: (small: string) => Promise<void>): Promise<void> {
+async function installWithoutRoom(
+  look: (small: string, error: unknown) => Promise<void>,
+  mustKeep = false,
+): Promise<void> {
   await onSmallDisk(dir(), '1m', async (small) => {
     const target = join(dir(), 'app.bin');
     await writeFile(target, 'old'.repeat(700_000));
@@ -18,8 +21,8 @@ async function installWithoutRoom(look: (small: string) => Promise<void>): Promi
     const part = await Part.open(path, 'native', new AbortController().signal);
     await part.append(Buffer.from('new'));
     const previousPath = join(small, 'previous', 'x');
-    await install({ part, target, mode: undefined, owner: undefined, previousPath }).catch(() => undefined);
-    await look(small);
+    const job = { part, target, mode: undefined, owner: undefined, previousPath, mustKeep };
+    await look(small, await install(job).catch((error: unknown) => error));
   });
 }
 
@@ -40,4 +43,13 @@ toolTest(
       const left = await readdir(join(small, 'previous')).catch(() => []);
       expect(left).toEqual([]);
     }),
+);
+
+toolTest([mounts], 'a part on a disk with room stays where it is the state directory that has none', () =>
+  installWithoutRoom(async (_, error) => {
+    expect(error).toMatchObject({ code: 'DISK_FULL' });
+    expect((await readFile(join(dir(), 'app.bin'), 'utf8')).slice(0, 6)).toBe('oldold');
+    const path = partPath('s3', join(dir(), 'app.bin'), sha256Of('new'));
+    expect(await readFile(path, 'utf8')).toBe('new');
+  }, true),
 );
