@@ -8,10 +8,12 @@ import { text } from 'node:stream/consumers';
 import { crc32 } from 'node:zlib';
 import { buildPublisher } from '../../build.ts';
 import { withCode } from '../../src/cloud/package.ts';
+import { formatPage } from '../../src/cloud/release.ts';
 import { zip } from '../../src/cloud/zip.ts';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import { bucketName, Sandbox } from '../../src/sandbox/sandbox.ts';
 import { readTemplate, resourcesOf } from '../support/cloudformation.ts';
+import { publication } from '../support/played-shadows.ts';
 import { program, toolTest } from '../support/tools.ts';
 import { sha256 } from '../support/world.ts';
 
@@ -141,7 +143,7 @@ toolTest([unzip], 'unzip takes an archive of ours, with names and bytes of every
   }
 });
 
-/** Calls a handler in a process of its own; what it returns is the last line. */
+/** Calls a handler once, in a process of its own: what it returned, and how long it took. */
 async function invoke(
   module: string,
   handler: 'publish' | 'write',
@@ -152,7 +154,9 @@ async function invoke(
   const load = module.endsWith('.mjs') ? 'await import' : '(await import("node:module")).createRequire("/")';
   const script = `
     const { ${handler} } = ${load}(${JSON.stringify(join(work, module))});
+    const startMs = performance.now();
     const answer = await ${handler}(JSON.parse(process.env.EVENT));
+    console.log(performance.now() - startMs);
     console.log(JSON.stringify(answer ?? null));`;
   const { endpoints, operator, dir } = sandbox;
   const env = {
@@ -171,7 +175,8 @@ async function invoke(
     text(child.stderr),
     new Promise((resolve) => child.once('close', resolve)),
   ]);
-  return { exitCode, err, answer: out.trim().split('\n').at(-1) };
+  const [elapsedMs, answer] = out.trim().split('\n').slice(-2);
+  return { exitCode, err, answer, elapsedMs: Number(elapsedMs) };
 }
 
 function eventFor(key: string): JsonValue {
@@ -214,4 +219,57 @@ describe.each(['index.mjs', 'inline/index.js'])('on Node %s', (module) => {
     expect(exitCode).not.toBe(0);
     expect(err).toContain('The environment variable PROPERTY is not set');
   });
+});
+
+describe('as deployed', () => {
+  const module = 'inline/index.js';
+  const toThing = { TARGET: 'things/board', PROPERTY: 's3' };
+
+  /** Puts an object, and waits until the sandbox's own publisher is done with it. */
+  async function put(key: string): Promise<void> {
+    await sandbox.s3.store.put(bucketName, key, 'hoge\n');
+    await sandbox.lambdas.idle();
+  }
+
+  toolTest(
+    [node],
+    'the writer sends as many requests a second as the environment says, and no more',
+    async () => {
+      const things = ['paced-1', 'paced-2', 'paced-3'];
+      for (const thing of things) sandbox.desire(thing, {});
+      const body = formatPage({ ...publication, things });
+      const event = { Records: [{ messageId: 'm1', body, eventSource: 'aws:sqs' }] };
+      const settings = { QUEUE_URL: 'https://sqs.invalid/q', REQUESTS_PER_SECOND: '4' };
+      const { answer, elapsedMs } = await invoke(module, 'write', event, settings);
+      expect(answer).toBe('{"batchItemFailures":[]}');
+      // A read and a write of each: five waits of a quarter second, of which a timer may fall short by a little.
+      expect(elapsedMs).toBeGreaterThan(1240);
+    },
+  );
+
+  toolTest([node], 'the publisher outlasts a burst of throttling within one call', async () => {
+    await put('burst.txt');
+    sandbox.faults.set('data-plane-429', 1, 3);
+    const published = await invoke(module, 'publish', eventFor('burst.txt'), toThing);
+    expect(published).toMatchObject({ exitCode: 0 });
+    expect(sandbox.faults.peek('data-plane-429')).toBeUndefined();
+    expect(sandbox.shadow('board')?.['state']).toMatchObject({
+      desired: { s3: { url: `s3://${bucketName}/burst.txt`, hash: sha256('hoge\n') } },
+    });
+  });
+
+  toolTest(
+    [node],
+    'an object is asked for without the checksum that its body would be checked with again',
+    async () => {
+      await put('read.txt');
+      const { length } = sandbox.s3.requests;
+      const { exitCode } = await invoke(module, 'publish', eventFor('read.txt'), toThing);
+      expect(exitCode).toBe(0);
+      expect(sandbox.s3.requests.slice(length)).toMatchObject([
+        { method: 'HEAD', checksumMode: 'ENABLED' },
+        { method: 'GET', checksumMode: undefined },
+      ]);
+    },
+  );
 });

@@ -24,6 +24,7 @@ export interface RequestRecord {
   range: string | undefined;
   ifMatch: string | undefined;
   ifNoneMatch: string | undefined;
+  checksumMode: string | undefined;
   accessKeyId: string | undefined;
   status: number;
   bytesSent: number;
@@ -246,6 +247,7 @@ export class Handler {
       range: headers.range,
       ifMatch: headers['if-match'],
       ifNoneMatch: headers['if-none-match'],
+      checksumMode: headers['x-amz-checksum-mode']?.toString(),
       accessKeyId: undefined,
       status: 0,
       bytesSent: 0,
