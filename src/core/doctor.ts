@@ -31,14 +31,18 @@ export interface Result extends Finding {
 const colours = { ok: 'green', skip: 'dim', warn: 'yellow', fail: 'red' } as const;
 const verdictWidth = 6;
 const probeWidth = 18;
+/** Where less than this is left of a line, the text stands beneath the name of its probe. */
+const leastTextWidth = 40;
 
 /** The lines of one result. Where `columns` is undefined they are not folded. */
 export function resultText(result: Result, paint: Paint, columns?: number): string {
   const { verdict, probe, message, hint, policy } = result;
-  const indent = ' '.repeat(verdictWidth + probeWidth);
+  const isNarrow = columns !== undefined && columns - verdictWidth - probeWidth < leastTextWidth;
+  const indent = ' '.repeat(isNarrow ? verdictWidth : verdictWidth + probeWidth);
   const fold = (text: string) =>
-    columns === undefined ? [text] : folded(text, Math.max(columns - indent.length, 30));
-  const head = `${paint(colours[verdict], verdict.padEnd(verdictWidth))}${probe.padEnd(probeWidth - 1)} `;
+    columns === undefined ? [text] : folded(text, Math.max(columns - indent.length, 20));
+  const name = isNarrow ? `${paint('bold', probe)}\n${indent}` : `${probe.padEnd(probeWidth - 1)} `;
+  const head = `${paint(colours[verdict], verdict.padEnd(verdictWidth))}${name}`;
   const lines = [
     ...fold(oneLine(message)),
     ...(hint === undefined ? [] : fold(`${paint('bold', 'hint:')} ${oneLine(hint)}`)),

@@ -105,9 +105,10 @@ const meanings: Record<StatusOfFile['status'], string> = {
   failed: 'failed: somebody has to mend it',
 };
 
-function verdictText({ status, error }: StatusOfFile, isTold: boolean): string {
+function verdictText({ status, error, progress }: StatusOfFile, isTold: boolean): string {
   if (status === 'unknown' && !isTold) return untold;
   if (status !== 'waiting') return meanings[status];
+  if (error === null && progress !== null) return 'waiting: half downloaded; the agent goes on from there';
   if (error === null) return 'waiting: for its hook';
   return error.code === 'HELD'
     ? 'waiting: rolled back here, held until another hash is desired'
@@ -155,6 +156,14 @@ export function progressText({ bytes, size, bytesPerSecond }: NonNullable<Status
     parts.push(`${durationText(((size - bytes) * 1000) / bytesPerSecond)} left`);
   }
   return parts.join(', ');
+}
+
+/** What of `progressText` counts most: `12 %, 1 min 11 s left`. */
+export function shortProgressText(progress: NonNullable<StatusOfFile['progress']>): string {
+  const { bytes, size } = progress;
+  if (size === null || size === 0) return bytesText(bytes);
+  const left = progressText(progress).split(', ').at(-1) ?? '';
+  return [`${Math.floor((bytes * 100) / size)} %`, ...(left.endsWith(' left') ? [left] : [])].join(', ');
 }
 
 /** Labels in a column of their own; what is folded goes on beneath its text. */

@@ -42,10 +42,13 @@ export function oneLine(text: string): string {
 // Colours take no place in a line.
 const colour = /\p{Cc}\[\d+m/gu;
 
+// Where a line may end: at a blank, but not between a figure and its unit.
+const breakable = / (?!(?:ms|s|min|h|days|[kMGT]?B|%)(?!\w))|(?<!\d) /u;
+
 /** Folds a text at its blanks into lines of at most `width` characters; a longer word stays whole. */
 export function folded(text: string, width: number): string[] {
   const lines: string[] = [];
-  for (const word of text.split(' ')) {
+  for (const word of text.split(breakable)) {
     const longer = [...lines.slice(-1), word].join(' ');
     if (lines.length === 0 || longer.replace(colour, '').length > width) lines.push(word);
     else lines[lines.length - 1] = longer;

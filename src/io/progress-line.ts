@@ -1,8 +1,8 @@
 import type { StatusOfFile } from '../core/status.ts';
-import { progressText } from '../core/status-text.ts';
+import { progressText, shortProgressText } from '../core/status-text.ts';
 import { oneLine } from '../core/words.ts';
 import type { Clock } from './clock.ts';
-import { isTerminal, showLive } from './stderr.ts';
+import { isTerminal, liveWidth, showLive } from './stderr.ts';
 
 const everyMs = 250;
 
@@ -14,19 +14,22 @@ export async function keepProgressLine(
 ): Promise<void> {
   if (!isTerminal()) return;
   while (!signal.aborted) {
-    showLive(progressLine(files()));
+    showLive(progressLine(files(), liveWidth()));
     await clock.sleep(everyMs, signal);
   }
   showLive('');
 }
 
-/** The downloads that run for more than a second: what is gone sooner would only flicker. */
-export function progressLine(files: Readonly<Record<string, StatusOfFile>>): string {
-  return Object.entries(files)
-    .flatMap(([property, { progress }]) =>
-      progress === null || progress.bytesPerSecond === null
-        ? []
-        : [`${oneLine(property)}: ${progressText(progress)}`],
-    )
-    .join(' | ');
+/** The downloads that run for more than a second: what is gone sooner would only flicker. Shorter where it must be. */
+export function progressLine(files: Readonly<Record<string, StatusOfFile>>, width: number): string {
+  const line = (text: typeof progressText) =>
+    Object.entries(files)
+      .flatMap(([property, { progress }]) =>
+        progress === null || progress.bytesPerSecond === null
+          ? []
+          : [`${oneLine(property)}: ${text(progress)}`],
+      )
+      .join(' | ');
+  const whole = line(progressText);
+  return whole.length <= width ? whole : line(shortProgressText);
 }

@@ -15,10 +15,14 @@ export function writeLine(text: string): void {
   process.stderr.write(`${live === '' ? '' : erase}${text}\n${live}`);
 }
 
+/** Characters that the line beneath the log has room for: one that is wrapped could not be rewritten. */
+export function liveWidth(): number {
+  return Math.max((process.stderr.columns || 80) - 1, 0);
+}
+
 /** Shows a text beneath all lines, in the place of the last such one; an empty one takes it away. */
 export function showLive(text: string): void {
-  // A line that is wrapped could not be rewritten.
-  const fitting = text.slice(0, Math.max((process.stderr.columns || 80) - 1, 0));
+  const fitting = text.slice(0, liveWidth());
   if (fitting === live) return;
   live = fitting;
   process.stderr.write(`${erase}${live}`);

@@ -40,6 +40,12 @@ test('a text of others stays one line and steers no terminal', () => {
   expect(oneLine(' a\r\n\u001b[31mb\u0007 ')).toBe('a [31mb');
 });
 
+test('a figure is not parted from its unit, and a word that begins like one is no unit', () => {
+  expect(folded('good for 1 h', 10)).toEqual(['good for', '1 h']);
+  expect(folded('53 %, 364 days left', 8)).toEqual(['53 %,', '364 days', 'left']);
+  expect(folded('one of 2 Beds', 8)).toEqual(['one of 2', 'Beds']);
+});
+
 test('a text is folded at its blanks, and a long word stays whole', () => {
   expect(folded('one two three-and-more four', 8)).toEqual(['one two', 'three-and-more', 'four']);
 });

@@ -157,7 +157,9 @@ test('while the agent is down, status shows how far a download had come', () =>
     const agent = await world.start();
     await until('some bytes', () => world.gets().some(({ bytesSent }) => bytesSent > 500_000));
     await agent.stop('SIGKILL');
-    expect((await status(world)).text).toMatch(/\n {2}progress {5}[\d.]+ [kM]B of 4\.0 MB \(\d+ %\)\n/);
+    const { text } = await status(world);
+    expect(text).toMatch(/\n {2}progress {5}[\d.]+ [kM]B of 4\.0 MB \(\d+ %\)\n/);
+    expect(text).toContain('\n  status       waiting: half downloaded; the agent goes on from there\n');
   }));
 
 test('a state file that cannot be read is told, and stays as it is', () =>

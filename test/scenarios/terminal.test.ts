@@ -4,10 +4,14 @@ import { Terminal, tmux } from '../support/terminal.ts';
 import { toolTest } from '../support/tools.ts';
 import { executable, noise, scenario, until, type World } from '../support/world.ts';
 
-function terminalTest(name: string, play: (world: World, terminal: Terminal) => Promise<void>): void {
+function terminalTest(
+  name: string,
+  play: (world: World, terminal: Terminal) => Promise<void>,
+  size?: readonly [width: number, height: number],
+): void {
   toolTest([tmux], name, () =>
     scenario(async (world) => {
-      const terminal = new Terminal(world.device.dir, { A: await executable() });
+      const terminal = new Terminal(world.device.dir, { A: await executable() }, size);
       try {
         await play(world, terminal);
       } finally {
@@ -64,4 +68,30 @@ terminalTest(
       expect(terminal.coloured()).not.toContain('\u001b[');
     }
   },
+);
+
+terminalTest(
+  'on 40 columns doctor and status are folded at their words, and the progress line keeps to what counts',
+  async (world, terminal) => {
+    world.sandbox.faults.set('s3-slow', 500_000);
+    await world.put('big.bin', noise(5_000_000));
+    terminal.type('$A --config agent.json');
+    const line = /^s3: \d+ %, \d+ s left$/m;
+    expect((await terminal.shows(line)).split('\n').at(-1)).toMatch(line);
+    await until('the file', () => world.status()['status'] === 'current');
+    terminal.press('C-c');
+    await terminal.shows(/agent ends\n\$$/);
+    terminal.type('clear; $A doctor --config agent.json; echo code $?');
+    const doctor = await terminal.shows(/^code 0$/m);
+    expect(doctor).toContain(
+      '\nok    identity\n      the key is that of the\n      certificate, whose id is\n',
+    );
+    expect(doctor).toContain('\nok    clock\n      within 2 s of 127.0.0.1\n');
+    terminal.type('clear; $A status --config agent.json; echo code $?');
+    const status = await terminal.shows(/^code 1$/m);
+    expect(status).toStartWith(
+      'agent        does not run; what follows\n             is what the disk and the\n             state file tell\n',
+    );
+  },
+  [40, 90],
 );

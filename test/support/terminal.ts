@@ -4,14 +4,18 @@ import { program } from './tools.ts';
 import { until } from './world.ts';
 
 export const tmux = program('tmux');
-const [width, height] = [100, 50] as const;
 
 export class Terminal {
-  readonly width = width;
+  readonly width: number;
   readonly #server = `shadow-agent-${process.pid}-${Math.random().toString(36).slice(2)}`;
 
   /** Opens a session with a plain shell in a directory. */
-  constructor(dir: string, env: Readonly<Record<string, string>> = {}) {
+  constructor(
+    dir: string,
+    env: Readonly<Record<string, string>> = {},
+    [width, height]: readonly [width: number, height: number] = [100, 50],
+  ) {
+    this.width = width;
     const variables = Object.entries({ PS1: '$ ', HOME: dir, ...env }).map(
       ([name, value]) => `${name}=${value}`,
     );
