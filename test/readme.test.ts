@@ -53,7 +53,17 @@ test('every key of the configuration stands in the table of keys', () => {
   expect(paths.filter((path) => !readme.includes(`\`${path}\``))).toEqual([]);
 });
 
-test('every error code stands in the table of codes', () => {
-  const cells = readme.split('\n').map((line) => line.split('|')[1] ?? '');
-  expect(errorCodes.filter((code) => !cells.some((cell) => cell.includes(`\`${code}\``)))).toEqual([]);
+test('the table of codes has each error code of the program, and no other, with its cause and its cure', () => {
+  const [, table = ''] = /\n(\| code +\| cause [\s\S]*?)\n\n/.exec(readme) ?? [];
+  const rows = table
+    .split('\n')
+    .slice(2)
+    .map((row) =>
+      row
+        .split('|')
+        .slice(1, -1)
+        .map((cell) => cell.trim()),
+    );
+  expect(rows.map(([code]) => code)).toEqual(errorCodes.map((code) => `\`${code}\``));
+  for (const row of rows) expect(row.filter((cell) => cell !== '').length).toBe(4);
 });

@@ -50,13 +50,18 @@ export function networkError(
 }
 
 // Bun's advice is for who writes the program.
-const advice = /\.?\s*For more information, pass `verbose: true`[^()]*(\(\))?/g;
+const advice =
+  /\.?\s*(For more information, pass `verbose: true`[^()]*(\(\))?|Is the computer able to access the url\?|Was there a typo in the url or port\?)/g;
 
 function describe(error: unknown): string {
   if (!(error instanceof Error)) return String(error).slice(0, 200);
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   const cause =
     error.cause instanceof Error && !(error instanceof Unreachable) ? ` (${error.cause.message})` : '';
-  const message = `${error.message}${cause}`.replace(advice, '').replace(/\s+/g, ' ').slice(0, 200);
+  const message = `${error.message}${cause}`
+    .replace(advice, '')
+    .replace(/[:\s]+$/, '')
+    .replace(/\s+/g, ' ')
+    .slice(0, 200);
   return code === '' || message.includes(code) ? message : `${code} ${message}`;
 }

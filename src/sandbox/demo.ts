@@ -87,11 +87,13 @@ async function stop(child: ChildProcess): Promise<number | null> {
 
 function summary(seconds: number, executable: string): string {
   return `${paint(32, 'It works.')} Two uploads to S3 became the same file on the device, in ${seconds.toFixed(1)} s:
-  1. each upload wrote its URL and SHA-256 into the desired state of the thing's shadow;
-  2. the device heard of it over MQTT, traded its certificate for temporary credentials,
-     fetched the object with a signed request, and compared the hash;
+  1. each upload wrote its URL and SHA-256 into the desired state of the
+     thing's shadow;
+  2. the device heard of it over MQTT, traded its certificate for temporary
+     credentials, fetched the object with a signed request, and compared the hash;
   3. it put the file in place atomically and reported it, so the delta cleared.
-AWS was played by the sandbox on this machine; the device was the executable ${relative('.', executable)}.`;
+AWS was played by the sandbox on this machine; the device was the executable
+${relative('.', executable)}.`;
 }
 
 const keepText = (command: string, config: string) => `

@@ -68,6 +68,17 @@ describe('networkError', () => {
     expect(Reflect.get(Object(error), 'hint')).toBeUndefined();
   });
 
+  test.each([
+    ['Unable to connect. Is the computer able to access the url?', 'Unable to connect'],
+    ['Was there a typo in the url or port?', ''],
+    [
+      'It was closed. For more information, pass `verbose: true` in the second argument to fetch()',
+      'It was closed',
+    ],
+  ])('leaves out of "%s" what is advice for programmers', (message, told) => {
+    expect(networkError(new Error(message), 'what', never)).toMatchObject({ message: `what: ${told}` });
+  });
+
   test('lives with anything that is thrown, and bounds it', () => {
     for (const thrown of ['text', 7, null, undefined, { a: 1 }, new Error('x'.repeat(10_000))]) {
       const error = networkError(thrown, 'what', never);
