@@ -25,6 +25,7 @@ export async function examine(loaded: LoadedConfig, options: DoctorOptions): Pro
   const found = new Findings(loaded, configPath);
   const results: Result[] = [];
   for (const stage of stages) {
+    await output.pass(`trying ${stage.map(({ name }) => name).join(', ')} …`);
     const ended = await Promise.all(stage.map((probe) => runProbe(probe, found)));
     for (const result of ended.flat()) {
       results.push(result);

@@ -3,7 +3,7 @@ import * as v from 'valibot';
 import type { AgentConfig, FileConfig } from '../config.ts';
 import { AgentError, type Problem } from '../core/errors.ts';
 import { nearest } from '../core/nearest.ts';
-import { askAgent } from '../io/control-client.ts';
+import { askAgent, askForStatus } from '../io/control-client.ts';
 import { type Output, standardOutput } from '../io/terminal.ts';
 import { rollBackFile } from '../rollback.ts';
 
@@ -56,6 +56,8 @@ async function askToRollBack(
   { stateDir }: AgentConfig,
   { property, onInstall }: FileConfig,
 ): Promise<End | undefined> {
+  // One that hangs would be waited for as long as its steps may take.
+  if ((await askForStatus(stateDir)) === undefined) return undefined;
   const timeoutMs = stepsTimeoutMs + (onInstall?.timeoutSeconds ?? 0) * 1000;
   const answer = await askAgent(stateDir, { command: 'rollback', property }, timeoutMs);
   if (answer === undefined) return undefined;

@@ -1,9 +1,7 @@
 /** Stderr: lines, and on a terminal one more beneath them that is rewritten in place. */
+import { erase } from './terminal.ts';
 
 let live = '';
-
-// ECMA-48: to the start of the line, and what is right of it goes.
-const erase = '\r\u001b[K';
 
 /** Whether a line beneath the log can be rewritten there. */
 export function isTerminal(env: Readonly<Record<string, string | undefined>> = process.env): boolean {

@@ -183,6 +183,23 @@ test('a hook that fails for what is put back is told and exits 1, with the agent
     expect(hookRuns(world).at(-1)?.rollback).toBe('1');
   }));
 
+test('an agent that hangs is told within seconds, and nothing is put back behind its back', () =>
+  scenario(async (world) => {
+    const agent = await updated(world);
+    agent.child.kill('SIGSTOP');
+    const startedMs = Date.now();
+    const run = await rollback(world);
+    expect(Date.now() - startedMs).toBeLessThan(10_000);
+    expect([run.child.exitCode, run.output]).toEqual([1, '']);
+    expect(run.log).toMatch(
+      /^error: TIMEOUT: The agent holds \S+, but does not answer\nhint: it hangs, .*restart/,
+    );
+    agent.child.kill('SIGCONT');
+    expect(world.file()).toBe(two);
+    expect((await rollback(world)).child.exitCode).toBe(0);
+    expect(world.file()).toBe(one);
+  }));
+
 test('a hook that runs is ended, and the file that it was for does not stay', () =>
   hooked(
     '[ -n "$SHADOW_AGENT_ROLLBACK" ] || ! grep -q two "$SHADOW_AGENT_PATH" || sleep 300',

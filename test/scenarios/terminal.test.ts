@@ -1,5 +1,7 @@
 /** What a person sees who types the commands into a terminal. With the compiled executable, in tmux. */
 import { expect } from 'bun:test';
+import { once } from 'node:events';
+import { createServer } from 'node:net';
 import { Terminal, tmux } from '../support/terminal.ts';
 import { toolTest } from '../support/tools.ts';
 import { executable, noise, scenario, until, type World } from '../support/world.ts';
@@ -94,4 +96,22 @@ terminalTest(
     );
   },
   [40, 90],
+);
+
+terminalTest(
+  'while a probe waits for a server doctor shows what it tries, in a line that goes with the answer',
+  async (_world, terminal) => {
+    const silent = createServer().listen(0, '127.0.0.1');
+    await once(silent, 'listening');
+    const address = silent.address();
+    const port = address !== null && typeof address === 'object' ? address.port : 0;
+    try {
+      terminal.type(`clear; $A doctor --config agent.json --endpoint 127.0.0.1:${port}; echo code $?`);
+      const waiting = await terminal.shows(/^trying tls data, tls credentials, tls s3 …$/m);
+      expect(waiting.split('\n').at(-1)).toStartWith('trying ');
+      expect(await terminal.shows(/^code 1$/m)).not.toContain('trying');
+    } finally {
+      silent.close();
+    }
+  },
 );
