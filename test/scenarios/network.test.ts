@@ -89,26 +89,40 @@ async function atName(world: World, timeoutMs: number): Promise<void> {
   expect(Date.now() - startedMs).toBeLessThan(timeoutMs);
 }
 
-netnsTest(path, 'an IPv6 that is dead holds up none of the three channels', () =>
-  scenario(async (world) => {
-    await nameHosts(`${dead.v6} sandbox`, '127.0.0.1 sandbox');
-    await atName(world, 8_000);
-  }, named),
-);
+for (const [what, address] of [
+  ['is dead', dead.v6],
+  ['refuses', 'fd00:9::1'],
+  ['has no route', '2001:db8::1'],
+] as const) {
+  netnsTest(path, `an IPv6 that ${what} holds up none of the three channels`, () =>
+    scenario(async (world) => {
+      await nameHosts(`${address} sandbox`, '127.0.0.1 sandbox');
+      await atName(world, 8_000);
+    }, named),
+  );
+}
 
-netnsTest(path, 'an IPv4 that is dead holds up none of them either', () =>
-  scenario(async (world) => {
-    const { broker, credentials, s3 } = world.sandbox;
-    const relays = [broker.port, credentials.port, s3.port].map((port) => Relay.at(port, port, 'fd00:9::1'));
-    for (const relay of relays) await relay.up();
-    await nameHosts(`${dead.v4} sandbox`, 'fd00:9::1 sandbox');
-    await atName(world, 8_000);
-    for (const relay of relays) {
-      expect(relay.connections).toBeGreaterThan(0);
-      await relay.down();
-    }
-  }, named),
-);
+for (const [what, address] of [
+  ['is dead', dead.v4],
+  ['refuses', '10.9.0.1'],
+  ['has no route', '192.0.2.1'],
+] as const) {
+  netnsTest(path, `an IPv4 that ${what} holds up none of them either`, () =>
+    scenario(async (world) => {
+      const { broker, credentials, s3 } = world.sandbox;
+      const relays = [broker.port, credentials.port, s3.port].map((port) =>
+        Relay.at(port, port, 'fd00:9::1'),
+      );
+      for (const relay of relays) await relay.up();
+      await nameHosts(`${address} sandbox`, 'fd00:9::1 sandbox');
+      await atName(world, 8_000);
+      for (const relay of relays) {
+        expect(relay.connections).toBeGreaterThan(0);
+        await relay.down();
+      }
+    }, named),
+  );
+}
 
 netnsTest(path, 'started without a name service it waits, and connects as soon as the name is known', () =>
   scenario(async (world) => {
