@@ -28,6 +28,8 @@ export function diskError(error: unknown, what: string): unknown {
   const hints: Record<string, string> = {
     EACCES: 'give the user of the agent access to the file and write access to its directory',
     EPERM: 'run the agent as the owner of the file or as root',
+    EFBIG:
+      'the file system (FAT ends at 4 GiB) or a limit of the process (ulimit -f) takes no file of this size',
     EROFS: 'the file system is mounted read-only',
     EISDIR: 'a directory stands in the way: move it, or set another "path"',
     ELOOP: 'a link stands where the agent keeps its part: remove it',
