@@ -101,10 +101,14 @@ export async function buildTarget(
   const startMs = performance.now();
   assertBunVersion();
   const runtime = await runtimeFor(target, resolve(cacheDir));
-  await mkdir(outdir, { recursive: true });
   // The name is part of the bytes, so it depends on nothing but the target.
   const path = resolve(outdir, artefactName(target));
-  await compile(target, resolve(entry), runtime, path);
+  // Whoever runs the one that is there, or builds at the same time, is not disturbed.
+  await inScratch(outdir, async (scratch) => {
+    const made = resolve(scratch, artefactName(target));
+    await compile(target, resolve(entry), runtime, made);
+    await rename(made, path);
+  });
   return {
     target,
     path,
@@ -144,8 +148,8 @@ function artefactName(target: Target): string {
 
 /**
  * Compiles in a process of its own: source-map paths are relative to the working directory and NODE_ENV is
- * written into the bundle, so both are fixed here whoever calls. The embedded map costs 0.4 MB and turns a
- * crash report from a screenful of minified code into file and line; the copy beside the executable goes.
+ * written into the bundle, so both are fixed here whoever calls. The embedded map turns a crash report from a
+ * screenful of minified code into file and line; its copy beside the executable goes with the scratch directory.
  */
 async function compile(target: Target, entry: string, runtime: string, outfile: string): Promise<void> {
   const args = ['build', '--compile', '--production', '--minify', '--sourcemap'];
@@ -155,7 +159,6 @@ async function compile(target: Target, entry: string, runtime: string, outfile: 
   const failure = await runBun(args, PROJECT);
   if (failure !== undefined)
     throw new BuildError(`Cannot compile for ${target}: ${failure}`, 'bun run check');
-  await rm(`${outfile}.map`, { force: true });
 }
 
 /** The path of a genuine runtime for `target`: the running Bun where it is that one, else the one from npm. */
@@ -178,9 +181,7 @@ async function runtimeFor(target: Target, cacheDir: string): Promise<string> {
 
 /** Installs the runtime's npm package in a scratch project; only a genuine one gets its name in the cache. */
 async function fetchRuntime(runtime: Runtime, cacheDir: string, cached: string): Promise<void> {
-  await mkdir(cacheDir, { recursive: true });
-  const scratch = await mkdtemp(join(cacheDir, 'fetch-'));
-  try {
+  await inScratch(cacheDir, async (scratch) => {
     const manifest = { private: true, dependencies: { [runtime.npmPackage]: PINNED_BUN } };
     await writeFile(join(scratch, 'package.json'), JSON.stringify(manifest));
     // copyfile: a hard link would leave the cached file at the mercy of Bun's own install cache.
@@ -200,6 +201,15 @@ async function fetchRuntime(runtime: Runtime, cacheDir: string, cached: string):
       'do not trust this registry or mirror; bun pm cache rm, then try another',
     );
     await rename(fetched, cached);
+  });
+}
+
+/** Works in a directory of its own below another one, from which results can be renamed into place. */
+async function inScratch(parent: string, work: (scratch: string) => Promise<void>): Promise<void> {
+  await mkdir(parent, { recursive: true });
+  const scratch = await mkdtemp(join(parent, '.scratch-'));
+  try {
+    await work(scratch);
   } finally {
     await rm(scratch, { recursive: true, force: true });
   }

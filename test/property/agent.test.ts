@@ -43,12 +43,15 @@ function place(world: World): void {
   }
 }
 
+// Its jitter is a quarter of it either way.
+const longestResyncMs = resyncSeconds * 1250;
+
 /** Ends all faults and waits for one resync. */
 async function quiet(world: World): Promise<void> {
   world.heal();
   place(world);
-  // A wait of an hour at most may just have begun; what follows it takes seconds.
-  await world.advance(resyncSeconds * 1000 + 60_000);
+  // A wait for the next resync may just have begun; what follows it takes seconds.
+  await world.advance(longestResyncMs + 60_000);
 }
 
 async function expectAsDesired(world: World): Promise<void> {
@@ -98,7 +101,7 @@ function expectUntouched(world: World, last: Event[], before: Seen, after: Seen)
 async function expectRest(world: World): Promise<void> {
   const look = async () => ({ files: await seen(world), version: world.version });
   const before = { ...(await look()), ...counts(world) };
-  await world.advance(resyncSeconds * 1000);
+  await world.advance(longestResyncMs);
   const { gets } = counts(world);
   expect({ ...(await look()), ...counts(world) }).toEqual({ ...before, gets });
   expect(gets - before.gets).toBeLessThanOrEqual(2);

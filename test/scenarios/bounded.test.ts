@@ -8,7 +8,7 @@ import {
   peakMiB,
   pourForEver,
 } from '../support/hostile-servers.ts';
-import { type Run, scenario, until } from '../support/world.ts';
+import { bucketName, type Run, scenario, until } from '../support/world.ts';
 
 const limitMiB = 140;
 const megabyte = Buffer.alloc(1024 * 1024, 0x20);
@@ -127,7 +127,8 @@ test('an object without end is left at maxBytes', () =>
         ...config,
         s3: { ...(config['s3'] as object), endpoint: `https://127.0.0.1:${server.port}` },
       }));
-      await world.put('test.txt', 'hoge\n');
+      // Desired tells no size, which would be the bound.
+      world.desire({ s3: { url: `s3://${bucketName}/endless`, hash: 'ab'.repeat(32) } });
       await endure(await world.run(), server, /code=TOO_LARGE/, 1);
     },
     { files: [{ property: 's3', path: 'tmpfile', maxBytes: 3_000_000 }] },

@@ -201,6 +201,8 @@ onEachBroker(
   async (world) => {
     world.sandbox.s3.store.createBucket('wrong-objects');
     await world.sandbox.s3.store.put('wrong-objects', 'key', noise(200_000));
+    // Slow enough for the runtime to hand over what came before the cut.
+    world.sandbox.faults.set('s3-slow', 300_000);
     world.sandbox.faults.set('s3-cut', 150_000);
     await world.start();
     world.desire({ s3: { url: 's3://wrong-objects/key', hash: 'ab'.repeat(32) } });
