@@ -47,7 +47,7 @@ export class HookNote {
     const pid = Number(pidText);
     // After a boot, or when the number was given anew, it is another process.
     const isThere = () =>
-      bootId === this.#bootId && Number.isInteger(pid) && startTicks(readStat(pid)) === startedAt;
+      bootId === this.#bootId && Number.isInteger(pid) && pid > 1 && startTicks(readStat(pid)) === startedAt;
     if (startedAt === undefined || !isThere()) return false;
     killGroup(pid, 'SIGTERM');
     await gone(isThere, graceMs);

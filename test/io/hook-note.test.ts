@@ -1,0 +1,66 @@
+import { afterEach, beforeEach, expect, test } from 'bun:test';
+import { type ChildProcess, spawn } from 'node:child_process';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { HookNote } from '../../src/io/hook-note.ts';
+
+let dir: string;
+let path: string;
+let child: ChildProcess;
+let pid: number;
+
+beforeEach(async () => {
+  dir = await mkdtemp(join(tmpdir(), 'shadow-agent-note-'));
+  path = join(dir, 'hook');
+  child = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' });
+  pid = child.pid ?? 0;
+});
+
+afterEach(async () => {
+  child.kill('SIGKILL');
+  await rm(dir, { recursive: true, force: true });
+});
+
+const ended = () => new Promise((resolve) => child.once('exit', (_, signal) => resolve(signal)));
+
+test('what is noted is ended by whoever reads the note later, and only once', async () => {
+  (await HookNote.at(path)).write(pid);
+  const end = ended();
+  const later = await HookNote.at(path);
+  expect(await later.endSurvivor(2_000)).toBe(true);
+  expect(await end).toBe('SIGTERM');
+  expect(await later.endSurvivor(2_000)).toBe(false);
+  await later.clear();
+  expect(existsSync(path)).toBe(false);
+});
+
+test('a process of another boot, one that was given the number anew, and no process at all are left alone', async () => {
+  const note = await HookNote.at(path);
+  note.write(pid);
+  const [bootId = '', , startedAt = ''] = readFileSync(path, 'utf8').trim().split(' ');
+  const init = readFileSync('/proc/1/stat', 'utf8').split(') ')[1]?.split(' ')[19];
+  for (const text of [
+    `00000000-0000-0000-0000-000000000000 ${pid} ${startedAt}`,
+    `${bootId} ${pid} ${Number(startedAt) + 1}`,
+    `${bootId} 1 ${init}`,
+    `${bootId} -1 ${startedAt}`,
+    `${bootId} x ${startedAt}`,
+    `${bootId} ${pid}`,
+    'rubbish',
+    '',
+  ]) {
+    writeFileSync(path, text);
+    expect(await note.endSurvivor(100)).toBe(false);
+  }
+  await rm(path);
+  expect(await note.endSurvivor(100)).toBe(false);
+  expect(child.exitCode ?? child.signalCode).toBeNull();
+});
+
+test('where it cannot be written, nothing is noted', async () => {
+  const note = await HookNote.at(join(dir, 'missing', 'hook'));
+  note.write(pid);
+  expect(await note.endSurvivor(100)).toBe(false);
+});
