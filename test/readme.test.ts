@@ -53,6 +53,17 @@ test('every key of the configuration stands in the table of keys', () => {
   expect(paths.filter((path) => !readme.includes(`\`${path}\``))).toEqual([]);
 });
 
+test('the defaults in the table of keys are those of the program', () => {
+  const rows = readme.split('\n').filter((line) => line.startsWith('| `'));
+  const wrong = configKeys.filter(({ path, default: value }) => {
+    const cells =
+      rows.find((line) => (line.split(' | ')[0] ?? '').includes(`\`${path}\``))?.split(' | ') ?? [];
+    return value !== undefined && !new RegExp(`(^|\\W)${String(value)}\\b`).test(cells[1] ?? '');
+  });
+  expect(configKeys.filter((key) => key.default !== undefined).length).toBeGreaterThan(10);
+  expect(wrong.map(({ path }) => path)).toEqual([]);
+});
+
 test('the table of codes has each error code of the program, and no other, with its cause and its cure', () => {
   const [, table = ''] = /\n(\| code +\| cause [\s\S]*?)\n\n/.exec(readme) ?? [];
   const rows = table
