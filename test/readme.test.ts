@@ -54,7 +54,8 @@ test('every key of the configuration stands in the table of keys', () => {
 });
 
 test('the defaults in the table of keys are those of the program', () => {
-  const rows = readme.split('\n').filter((line) => line.startsWith('| `'));
+  const [, table = ''] = readme.split('### Every key');
+  const rows = table.split('\n').filter((line) => line.startsWith('| `'));
   const wrong = configKeys.filter(({ path, default: value }) => {
     const cells =
       rows.find((line) => (line.split(' | ')[0] ?? '').includes(`\`${path}\``))?.split(' | ') ?? [];
