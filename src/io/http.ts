@@ -1,6 +1,6 @@
 import { isIP } from 'node:net';
+import { nameHint, tlsHint } from '../core/connection-hints.ts';
 import { AgentError, type ErrorCode } from '../core/errors.ts';
-import { tlsHint } from '../core/tls-hint.ts';
 import { Unreachable } from './proxy.ts';
 
 /** Host and port as a URL has them: IPv6 addresses in brackets. */
@@ -44,9 +44,20 @@ export function networkError(
 ): unknown {
   if (signal.aborted || error instanceof AgentError) return error;
   const text = describe(error);
-  const hint = error instanceof Unreachable ? error.hint : tlsHint(text, 'the endpoint and the CA file');
+  const hint =
+    error instanceof Unreachable
+      ? error.hint
+      : (tlsHint(text, 'the endpoint and the CA file') ??
+        nameHint(text, 'the endpoint') ??
+        refusedHint(text));
   const options = hint === undefined ? { cause: error } : { cause: error, hint };
   return new AgentError(code, `${what}: ${text}`, options);
+}
+
+function refusedHint(text: string): string | undefined {
+  return /ECONNREFUSED|ConnectionRefused/.test(text)
+    ? 'nothing takes connections there: check the endpoint, a firewall, and "proxy" if the network has one'
+    : undefined;
 }
 
 // Bun's advice is for who writes the program.

@@ -1,9 +1,9 @@
 import { ErrorWithSubackPacket, type IClientOptions, MqttClient } from 'mqtt';
+import { nameHint, tlsHint } from '../core/connection-hints.ts';
 import { AgentError, type AgentErrorOptions } from '../core/errors.ts';
 import { policyStatement } from '../core/iot-policy.ts';
 import { type FramePosition, nextPosition } from '../core/mqtt-frames.ts';
 import { alpnPort } from '../core/ports.ts';
-import { tlsHint } from '../core/tls-hint.ts';
 import { type ForwardProxy, through, Unreachable } from './proxy.ts';
 import { openSecure } from './socket.ts';
 
@@ -239,7 +239,10 @@ function placeOf({ host, port, proxy }: MqttOptions): string {
 
 function cannotConnect(options: MqttOptions, cause: unknown): AgentError {
   const why = cause instanceof Error ? reasonOf(cause) : String(cause);
-  const hint = cause instanceof Unreachable ? cause.hint : hintFor(why);
+  const hint =
+    cause instanceof Unreachable
+      ? cause.hint
+      : (tlsHint(why, '"endpoint" and "ca"') ?? nameHint(why, '"endpoint"'));
   const message = `Cannot connect to the broker ${placeOf(options)}: ${why}`;
   return new AgentError('NETWORK', message, { cause, ...(hint === undefined ? {} : { hint }) });
 }
@@ -247,12 +250,4 @@ function cannotConnect(options: MqttOptions, cause: unknown): AgentError {
 function reasonOf(error: Error): string {
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   return error.message.includes(code) ? error.message : `${code} ${error.message}`;
-}
-
-function hintFor(why: string): string | undefined {
-  const hint = tlsHint(why, '"endpoint" and "ca"');
-  if (hint !== undefined) return hint;
-  if (/ENOTFOUND|EAI_AGAIN/.test(why))
-    return 'check the name in "endpoint", and the name service of this device';
-  return undefined;
 }

@@ -65,7 +65,15 @@ describe('networkError', () => {
     const error = networkError(cause, 'Cannot get x', never);
     expect(error).toMatchObject({ code: 'NETWORK', retry: 'soon', cause });
     expect(String(error)).toBe('AgentError: Cannot get x: ECONNREFUSED connect refused');
-    expect(Reflect.get(Object(error), 'hint')).toBeUndefined();
+    expect(Reflect.get(Object(error), 'hint')).toStartWith('nothing takes connections there');
+  });
+
+  test('names the name service where a name has no address', () => {
+    const cause = Object.assign(new Error('getaddrinfo ENOTFOUND s3.example'), { code: 'ENOTFOUND' });
+    const error = networkError(cause, 'Cannot get x', never);
+    expect(error).toMatchObject({
+      hint: 'check the name in the endpoint, and the name service of this device',
+    });
   });
 
   test.each([

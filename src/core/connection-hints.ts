@@ -19,3 +19,10 @@ export function tlsHint(text: string, where: string): string | undefined {
     ? `the server is not the one that "ca" vouches for: check ${where}`
     : undefined;
 }
+
+/** The same for a name without an address. */
+export function nameHint(text: string, where: string): string | undefined {
+  return /ENOTFOUND|EAI_AGAIN|DNS/.test(text)
+    ? `check the name in ${where}, and the name service of this device`
+    : undefined;
+}

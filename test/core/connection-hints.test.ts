@@ -1,5 +1,5 @@
 import { expect, test } from 'bun:test';
-import { tlsHint } from '../../src/core/tls-hint.ts';
+import { tlsHint } from '../../src/core/connection-hints.ts';
 
 const where = '"endpoint" and "ca"';
 
