@@ -22,6 +22,7 @@ import { CredentialsProvider } from './io/credentials-provider.ts';
 import { CurrentIdentity } from './io/current-identity.ts';
 import type { Identity } from './io/identity.ts';
 import { createLogger, type Logger } from './io/log.ts';
+import { createMetered } from './io/metered.ts';
 import { keepMetricsFile } from './io/metrics-file.ts';
 import { keepProgressLine } from './io/progress-line.ts';
 import { routeBy } from './io/proxy.ts';
@@ -32,7 +33,6 @@ import { createFetch, defaultRoots, type TlsIdentity } from './io/runtime.ts';
 import { createGetObject } from './io/s3.ts';
 import { ServerTime } from './io/server-time.ts';
 import { State } from './io/state.ts';
-import { Throttle } from './io/throttle.ts';
 import { ShadowLink } from './link.ts';
 
 export interface RunOptions {
@@ -87,7 +87,6 @@ class Agent {
   readonly #reporter: Reporter;
   readonly #credentials: CredentialsProvider;
   readonly #counters: Counters;
-  readonly #throttle: Throttle;
   /** Aborted once the last report is out: until then the link outlives the files. */
   readonly #offline = new AbortController();
 
@@ -165,13 +164,11 @@ class Agent {
       clock,
       serverTime,
     });
-    // What runs ahead would not be held to the limit.
-    const getObject = createRanges({
-      getObject: single,
-      connections: maxBytesPerSecond > 0 ? 1 : connections,
-      clock,
-    });
-    this.#throttle = new Throttle(clock, maxBytesPerSecond);
+    // What runs ahead would not be held to a limit.
+    const getObject =
+      maxBytesPerSecond > 0
+        ? createMetered({ getObject: single, bytesPerSecond: maxBytesPerSecond, clock })
+        : createRanges({ getObject: single, connections, clock });
     this.#counters = new Counters(config.files.map((file) => file.property));
     const room = new Room();
     this.#keepers = config.files.map(
@@ -188,7 +185,6 @@ class Agent {
           reporter: this.#reporter,
           link: this.#link,
           getObject,
-          throttle: this.#throttle,
           room,
           counters: this.#counters,
         }),
@@ -232,7 +228,7 @@ class Agent {
   async #keepMetrics(signal: AbortSignal): Promise<void> {
     const { metricsFile: path } = this.#config;
     if (path === undefined) return;
-    const render = () => metricsText(this.#counters, this.#throttle.passedBytes, this.#status());
+    const render = () => metricsText(this.#counters, this.#status());
     await keepMetricsFile({ path, render, clock: this.#clock, log: this.#log, signal });
   }
 

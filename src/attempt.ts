@@ -1,5 +1,6 @@
 /** The attempts at one file, one after another, with what log and shadow are told of them. */
 import type { FileConfig } from './config.ts';
+import type { Counters } from './core/counters.ts';
 import { toAgentError } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
 import { Progress } from './core/progress.ts';
@@ -11,7 +12,6 @@ import type { Logger } from './io/log.ts';
 import type { Room } from './io/room.ts';
 import type { GetObject } from './io/s3.ts';
 import type { Target } from './io/target.ts';
-import type { Throttle } from './io/throttle.ts';
 import type { ShadowLink } from './link.ts';
 import { update } from './update.ts';
 
@@ -25,7 +25,7 @@ export interface AttemptOptions {
   log: Logger;
   link: ShadowLink;
   getObject: GetObject;
-  throttle: Throttle;
+  counters: Counters;
   room: Room;
   /** Told when progress is due to be shown. */
   onProgress: (progress: { bytes: number; size?: number }) => void;
@@ -56,7 +56,7 @@ export class Attempts {
     installed: Installed | undefined,
     signal: AbortSignal,
   ): Promise<Outcome> {
-    const { file, target, clock, log, link, onProgress } = this.#options;
+    const { file, target, clock, log, link, counters, onProgress } = this.#options;
     const { property, path } = file;
     const { url, sha256: hash } = artifact;
     const startedMs = clock.nowMs();
@@ -69,6 +69,7 @@ export class Attempts {
         artifact,
         value,
         installed,
+        onReceived: (bytes) => counters.receive(bytes),
         onProgress: (bytes, size) => {
           progress.take(bytes, size, clock.nowMs());
           this.#log(progress);

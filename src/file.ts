@@ -29,7 +29,6 @@ import type { Room } from './io/room.ts';
 import type { GetObject } from './io/s3.ts';
 import type { State } from './io/state.ts';
 import { Target } from './io/target.ts';
-import type { Throttle } from './io/throttle.ts';
 import type { ShadowLink } from './link.ts';
 import { Memory } from './memory.ts';
 
@@ -46,8 +45,7 @@ export interface KeeperOptions {
   reporter: Reporter;
   link: ShadowLink;
   getObject: GetObject;
-  /** Held by the downloads of all files together, as is the room on disk. */
-  throttle: Throttle;
+  /** The room on disk, of the downloads of all files together. */
   room: Room;
   /** Of all files. */
   counters: Counters;

@@ -17,7 +17,6 @@ import type { GetObject } from './io/s3.ts';
 import { SignedObject } from './io/signature.ts';
 import type { FileStamp, StampedInstalled, StateChange } from './io/state.ts';
 import type { Target } from './io/target.ts';
-import type { Throttle } from './io/throttle.ts';
 
 export interface UpdateJob {
   file: FileConfig;
@@ -30,9 +29,9 @@ export interface UpdateJob {
   stallSeconds: number;
   digest: DigestEngine;
   getObject: GetObject;
-  throttle: Throttle;
   room: Room;
   target: Target;
+  onReceived: (bytes: number) => void;
   onProgress: (bytes: number, size: number | undefined) => void;
   /** Called before the rename: aborts the signal where the desired value has been withdrawn meanwhile. */
   confirm: () => Promise<void>;
@@ -64,7 +63,7 @@ export async function update(job: UpdateJob): Promise<Updated> {
     digest: job.digest,
     maxBytes: file.maxBytes,
     stallSeconds: job.stallSeconds,
-    throttle: job.throttle,
+    onReceived: job.onReceived,
     room: job.room,
     bootId: await readBootId(),
     makeRoom: () => dropPrevious(job),

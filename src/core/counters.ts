@@ -11,6 +11,8 @@ export class Counters {
   /** By property, then by code. */
   readonly failures = new Map<string, Map<ErrorCode, number>>();
   readonly linkFailures = new Map<ErrorCode, number>();
+  /** Bytes of objects that came. */
+  receivedBytes = 0;
 
   constructor(properties: readonly string[]) {
     // A series that begins at 0 shows the first increase, too.
@@ -47,6 +49,10 @@ export class Counters {
   /** Takes note of a connection that could not be made or was lost, or of a refused request for the shadow. */
   failLink(code: ErrorCode): void {
     increase(this.linkFailures, code);
+  }
+
+  receive(bytes: number): void {
+    this.receivedBytes += bytes;
   }
 
   #fail(property: string, code: ErrorCode): void {

@@ -8,7 +8,7 @@ interface Sample {
 }
 
 /** All metrics of one moment. Times are seconds since 1970, as Prometheus advises: an age is for the query to work out. */
-export function metricsText(counters: Counters, receivedBytes: number, status: AgentStatus): string {
+export function metricsText(counters: Counters, status: AgentStatus): string {
   const { version, startedAt, link, certificate, files } = status;
   const perFile = (value: (file: AgentStatus['files'][string]) => number | undefined): Sample[] =>
     Object.entries(files).flatMap(([property, file]) => {
@@ -66,7 +66,7 @@ export function metricsText(counters: Counters, receivedBytes: number, status: A
       perProperty(counters.rollbacks),
     ),
     family('received_bytes_total', 'counter', 'Bytes of objects that came from S3 since the start.', [
-      { labels: {}, value: receivedBytes },
+      { labels: {}, value: counters.receivedBytes },
     ]),
     family(
       'file_up_to_date',

@@ -49,3 +49,10 @@ export function isUseless(error: unknown, isHeldByOthers: boolean): boolean {
   if (error.code === 'DISK_FULL') return !isHeldByOthers;
   return error.code === 'HASH_MISMATCH' || error.code === 'TOO_LARGE';
 }
+
+/** What was answered is not the range that was asked for, by the kind of the answer. */
+export function rangeFault(kind: string): AgentError {
+  const reason =
+    kind === 'changed' ? 'The object was replaced while it was fetched' : `S3 answered "${kind}" to a range`;
+  return new AgentError('S3', reason, { retry: 'soon' });
+}

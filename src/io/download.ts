@@ -1,7 +1,7 @@
 /**
  * One attempt to bring an object to disk, resumed where an earlier one ended.
  *
- * The part is hashed, the rest asked for with Range and If-Match, and every chunk goes limit → hash → write. Only the
+ * The part is hashed, the rest asked for with Range and If-Match, and every chunk goes hash → write. Only the
  * final digest is trusted; the size of a part proves nothing.
  */
 import { dirname } from 'node:path';
@@ -17,7 +17,6 @@ import type { Room, RoomClaim } from './room.ts';
 import type { GetObject, ObjectAnswer, ObjectRequest } from './s3.ts';
 import { Stall } from './stall.ts';
 import { adopted, type PartRecord, partRecord, trustedBytes } from './state.ts';
-import type { Throttle } from './throttle.ts';
 
 export interface DownloadJob {
   artifact: Artifact;
@@ -33,8 +32,6 @@ export interface DownloadJob {
   digest: DigestEngine;
   /** Which boot of the device this is; undefined where that cannot be told. */
   bootId?: string | undefined;
-  /** Held by all downloads together. */
-  throttle?: Throttle;
   /** Shared by all downloads. */
   room: Room;
   maxBytes: number | undefined;
@@ -42,6 +39,8 @@ export interface DownloadJob {
   stallSeconds: number;
   /** Called when room is short; true when something could be given up for it. */
   makeRoom: () => Promise<boolean>;
+  /** Told of bytes that came. */
+  onReceived?: (bytes: number) => void;
   /** Bytes on disk so far, and of the whole object where that is known. */
   onProgress: (bytes: number, size: number | undefined) => void;
   signal: AbortSignal;
@@ -205,7 +204,7 @@ class Transfer {
         if (piece === undefined) break;
         await this.#append(piece, size);
         this.#job.onProgress(part.length, size);
-        await this.#job.throttle?.pass(piece.length, this.#job.signal);
+        this.#job.onReceived?.(piece.length);
       }
       const failed = await this.#syncing;
       if (failed !== undefined) throw failed;

@@ -4,6 +4,7 @@
  */
 import { sourceOf } from '../core/artifact.ts';
 import { AgentError } from '../core/errors.ts';
+import { rangeFault } from '../core/object-faults.ts';
 import { firstSpans, leastParallelBytes, nextSpan, type Span } from '../core/ranges.ts';
 import { Ahead, type Chunk, isBusy, type Segment } from './ahead.ts';
 import type { Clock } from './clock.ts';
@@ -145,12 +146,12 @@ class RangedObject {
     try {
       const answer = await this.#get(segment);
       const { etag, size } = await this.#facts.promise;
-      if (answer.kind !== 'rest') throw unfit(answer.kind);
+      if (answer.kind !== 'rest') throw rangeFault(answer.kind);
       if (answer.first === segment.start && answer.etag === etag && answer.size === size) {
         return await this.#fill(segment, answer.body);
       }
       answer.body.cancel().catch(() => undefined);
-      throw unfit('changed');
+      throw rangeFault('changed');
     } catch (error) {
       segment.error = error;
       this.#shared.ahead.end(segment);
@@ -168,7 +169,7 @@ class RangedObject {
         const { done, value } = await reader.read();
         if (done || this.#stop.signal.aborted) break;
         got += value.length;
-        if (got > bytes) throw unfit('longer');
+        if (got > bytes) throw rangeFault('longer');
         this.#came += value.length;
         ahead.put(segment, value);
         if (segment !== this.#segments[0]) this.#request.onAhead?.();
@@ -267,10 +268,4 @@ class RangedObject {
 
 function isPinned(answer: Answer): answer is Answer & Facts {
   return answer.etag !== undefined && answer.size !== undefined;
-}
-
-function unfit(kind: string): AgentError {
-  const reason =
-    kind === 'changed' ? 'The object was replaced while it was fetched' : `S3 answered "${kind}" to a range`;
-  return new AgentError('S3', reason, { retry: 'soon' });
 }

@@ -1,15 +1,12 @@
 import type { Clock } from './clock.ts';
 
-/** A limit of bytes a second that all downloads share, and the count of their bytes. */
+/** A limit of bytes a second that all downloads share. */
 export class Throttle {
   readonly #clock: Clock;
   readonly #bytesPerSecond: number;
-  /** All that was let through. */
-  passedBytes = 0;
   /** Monotonic ms at which all that was let through so far is paid for. */
   #paidAtMs = Number.NEGATIVE_INFINITY;
 
-  /** 0 is no limit. */
   constructor(clock: Clock, bytesPerSecond: number) {
     this.#clock = clock;
     this.#bytesPerSecond = bytesPerSecond;
@@ -17,8 +14,6 @@ export class Throttle {
 
   /** Lets bytes through, and waits until the next may come; sooner when the signal is aborted. */
   async pass(bytes: number, signal: AbortSignal): Promise<void> {
-    this.passedBytes += bytes;
-    if (this.#bytesPerSecond === 0) return;
     const nowMs = this.#clock.nowMs();
     const paidAtMs = Math.max(this.#paidAtMs, nowMs) + (bytes / this.#bytesPerSecond) * 1000;
     this.#paidAtMs = paidAtMs;

@@ -50,6 +50,8 @@ const afterFailure = (of = value): Snapshot => ({
 
 function played(): Counters {
   const counters = new Counters(Object.keys(status.files));
+  counters.receive(4000);
+  counters.receive(711);
   counters.count('s3', before, failed('NETWORK'));
   counters.count('s3', afterFailure(), failed('NETWORK'));
   counters.count('s3', afterFailure(), failed('INSTALL'));
@@ -98,7 +100,7 @@ test('counts desired values that are refused', () => {
 });
 
 test('is told in the text format of Prometheus, labels escaped and times in seconds', () => {
-  const lines = metricsText(played(), 4711, status).split('\n');
+  const lines = metricsText(played(), status).split('\n');
   const samples = lines.filter((line) => line !== '' && !line.startsWith('#'));
   expect(samples).toEqual([
     'shadow_agent_build_info{version="0.1.0"} 1',
@@ -123,14 +125,14 @@ test('is told in the text format of Prometheus, labels escaped and times in seco
 });
 
 test('says of each counter that it begins with the run', () => {
-  const text = metricsText(played(), 4711, status);
+  const text = metricsText(played(), status);
   const names = [...text.matchAll(/^# TYPE (\S+) counter$/gm)].map(([, name]) => name);
   expect(names.length).toBe(6);
   for (const name of names) expect(text).toMatch(new RegExp(`^# HELP ${name} .*since the start`, 'm'));
 });
 
 test('leaves out what is not known yet', () => {
-  const text = metricsText(new Counters([]), 0, { ...status, link: null, files: {} });
+  const text = metricsText(new Counters([]), { ...status, link: null, files: {} });
   expect(text).toContain('shadow_agent_link_up 0\n');
   for (const name of ['last_answer', 'failures', 'file_']) expect(text).not.toContain(`shadow_agent_${name}`);
 });
@@ -141,7 +143,7 @@ toolTest([promtool], 'promtool finds nothing to say against the names', () => {
     stdout,
     stderr,
   } = spawnSync(promtool.path, ['check', 'metrics'], {
-    input: metricsText(played(), 4711, status),
+    input: metricsText(played(), status),
     encoding: 'utf8',
   });
   expect([code, stdout, stderr]).toEqual([0, '', '']);
@@ -164,7 +166,7 @@ toolTest(
     } finally {
       await rm(dir, { recursive: true });
     }
-    const text = metricsText(played(), 4711, status);
+    const text = metricsText(played(), status);
     for (const [name] of queries.join(' ').matchAll(/shadow_agent_\w+/g))
       expect(text).toContain(`# TYPE ${name} `);
   },

@@ -5,13 +5,6 @@ import { settle } from '../support/io-helpers.ts';
 
 const never = new AbortController().signal;
 
-test('0 is no limit: nobody sleeps', async () => {
-  const clock = new FakeClock();
-  const throttle = new Throttle(clock, 0);
-  for (let turn = 0; turn < 100; turn += 1) await throttle.pass(1_000_000, never);
-  expect(clock.sleeps).toEqual([]);
-});
-
 test('bytes are waited for as long as they take at the limit', async () => {
   const clock = new FakeClock();
   const throttle = new Throttle(clock, 1000);

@@ -1,7 +1,7 @@
 /** `s3.maxBytesPerSecond`, the limit of all downloads together. With the compiled executable. */
 import { expect, test } from 'bun:test';
 import { halfWay } from '../support/resume.ts';
-import { bucketName, noise, scenario, sha256, type World } from '../support/world.ts';
+import { bucketName, noise, scenario, sha256, until, type World } from '../support/world.ts';
 
 function runAt(world: World, bytesPerSecond: number) {
   return world.run([
@@ -35,6 +35,66 @@ test('two downloads share the limit', () =>
       ],
     },
   ));
+
+const oneMB = 1_000_000;
+
+/** Bytes of objects that S3 has put on the link. */
+function sent(world: World): number {
+  return world.gets().reduce((sum, { bytesSent }) => sum + bytesSent, 0);
+}
+
+test('the limit holds on the link, not only for who reads: eight files at once', () => {
+  const names = ['a', 'b', 'c', 'd', 'e', 'f', 'g', 'h'];
+  return scenario(
+    async (world) => {
+      for (const name of names) {
+        const body = noise(oneMB);
+        await world.sandbox.s3.store.put(bucketName, name, body);
+        const desired = { url: `s3://${bucketName}/${name}`, hash: sha256(body), size: body.length };
+        world.desire({ [name]: desired });
+      }
+      const bytesPerSecond = 100_000;
+      await runAt(world, bytesPerSecond);
+      await until('the first bytes', () => sent(world) > 0);
+      const startedMs = Date.now();
+      await until('a second piece', () => world.gets().length > names.length, 20_000);
+      const seconds = (Date.now() - startedMs) / 1000;
+      // Each download may begin with what comes in a second.
+      expect(sent(world)).toBeLessThanOrEqual((names.length + 2 + seconds) * bytesPerSecond);
+    },
+    { files: names.map((name) => ({ property: name, path: name })) },
+  );
+});
+
+test('an object that is fetched under a limit is resumed where it was stopped, and at the end of each piece', () =>
+  scenario(async (world) => {
+    const body = noise(3_000_000);
+    await world.put('big', body);
+    for (let stop = 1; stop <= 3; stop += 1) {
+      const run = await runAt(world, 400_000);
+      await until('a part', () => sent(world) > stop * 600_000);
+      await run.stop();
+    }
+    world.sandbox.faults.set('s3-cut', 150_000, 1);
+    await runAt(world, 400_000);
+    await world.inSync(sha256(body));
+    process.stdout.write(`  sent ${sent(world)} bytes of ${body.length}\n`);
+    // A stop or a cut loses what the runtime had of one piece.
+    expect(sent(world)).toBeLessThan(body.length + 2 * 400_000);
+    expect(world.gets().every(({ range }) => range !== undefined)).toBe(true);
+  }));
+
+test('an empty object, and one that S3 gives whole, come under a limit as well', () =>
+  scenario(async (world) => {
+    await world.put('test.txt', '');
+    world.desire({ s3: { size: null } });
+    await runAt(world, 100_000);
+    await world.inSync(sha256(''));
+    world.sandbox.faults.set('s3-ignore-range', 1);
+    const body = noise(150_000);
+    await world.put('test.txt', body);
+    await world.inSync(sha256(body));
+  }));
 
 test('a download that is held back ends at once for a newer desired value, and for SIGTERM', () =>
   scenario(async (world) => {

@@ -11,7 +11,6 @@ import { Reporter } from '../../src/io/reporter.ts';
 import { Room } from '../../src/io/room.ts';
 import type { GetObject } from '../../src/io/s3.ts';
 import { State } from '../../src/io/state.ts';
-import { Throttle } from '../../src/io/throttle.ts';
 import { ShadowLink } from '../../src/link.ts';
 
 export interface AgentParts {
@@ -75,7 +74,6 @@ export class TestAgent {
       reread: () => this.#link.ring(),
       signal: this.#offline.signal,
     });
-    const throttle = new Throttle(clock, 0);
     this.#keepers = parts.files.map(
       (file) =>
         new FileKeeper(file, {
@@ -90,7 +88,6 @@ export class TestAgent {
           reporter: this.#reporter,
           link: this.#link,
           getObject: parts.getObject,
-          throttle,
           counters: new Counters(['s3']),
           room: new Room(),
         }),

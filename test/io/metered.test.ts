@@ -1,0 +1,125 @@
+import { expect, test } from 'bun:test';
+import { AgentError } from '../../src/core/errors.ts';
+import { systemClock } from '../../src/io/clock.ts';
+import { createMetered } from '../../src/io/metered.ts';
+import type { GetObject } from '../../src/io/s3.ts';
+import { FakeClock } from '../support/io-fake-clock.ts';
+import {
+  artifact,
+  etag,
+  FakeS3,
+  mebibyte,
+  noSignature,
+  object,
+  read,
+  unsized,
+} from '../support/io-fake-s3.ts';
+import { settle, sha256Of } from '../support/io-helpers.ts';
+
+const never = new AbortController().signal;
+const pieceBytes = 4 * mebibyte;
+
+/** So fast that nothing is waited for. */
+function meteredOf(s3: FakeS3): GetObject {
+  return createMetered({ getObject: s3.get, bytesPerSecond: 1e12, clock: systemClock });
+}
+
+test('an object comes in order from pieces, each pinned to the ETag of the first', async () => {
+  for (const wanted of [artifact, unsized]) {
+    const s3 = new FakeS3();
+    const answer = await meteredOf(s3)({ artifact: wanted, offset: 0 }, never);
+    expect(answer).toMatchObject({ kind: 'full', first: 0, size: object.length, etag });
+    expect(sha256Of((await read(answer)).bytes)).toBe(artifact.sha256);
+    expect(s3.requests.map(({ offset, length }) => [offset, length])).toEqual(
+      Array.from({ length: 10 }, (_, index) => [index * pieceBytes, pieceBytes]),
+    );
+    expect(new Set(s3.requests.slice(1).map(({ ifMatch }) => ifMatch))).toEqual(new Set([etag]));
+  }
+});
+
+test('the rest of an object comes as the rest, and ends where the object ends', async () => {
+  const s3 = new FakeS3();
+  const offset = object.length - pieceBytes - 7;
+  const answer = await meteredOf(s3)({ artifact, offset, ifMatch: etag }, never);
+  expect(answer).toMatchObject({ kind: 'rest', first: offset });
+  expect((await read(answer)).bytes).toEqual(object.subarray(offset));
+  expect(s3.requests.length).toBe(2);
+});
+
+test('the next piece is asked for only once what came is paid for', async () => {
+  const s3 = new FakeS3();
+  const clock = new FakeClock();
+  const getObject = createMetered({ getObject: s3.get, bytesPerSecond: pieceBytes, clock });
+  const answer = await getObject({ artifact, offset: 0 }, never);
+  const all = read(answer);
+  while (clock.sleeps.length === 0) await settle();
+  expect(s3.requests.length).toBe(1);
+  clock.advance(999);
+  await settle();
+  expect(s3.requests.length).toBe(1);
+  clock.advance(1);
+  while (s3.requests.length < 2) await settle();
+  for (let second = 0; second < 10; second += 1) {
+    while (clock.sleeps.length < Math.min(second + 2, 10)) await settle();
+    clock.advance(1000);
+  }
+  expect(sha256Of((await all).bytes)).toBe(artifact.sha256);
+});
+
+test('an object that is replaced between two pieces is not mixed: what came stays, and the attempt ends', async () => {
+  const s3 = new FakeS3();
+  s3.play = ({ offset }) => (offset === 2 * pieceBytes ? { kind: 'changed' } : undefined);
+  const { bytes, error } = await read(await meteredOf(s3)({ artifact, offset: 0 }, never));
+  expect(bytes).toEqual(object.subarray(0, 2 * pieceBytes));
+  expect(error).toMatchObject({ code: 'S3', retry: 'soon' });
+});
+
+test('a piece that ends too soon, or is longer than was asked for, ends the attempt', async () => {
+  for (const [sent, code] of [
+    [mebibyte, 'NETWORK'],
+    [pieceBytes + mebibyte, 'S3'],
+  ] as const) {
+    const s3 = new FakeS3();
+    s3.play = (request, signal) => s3.answer(request, signal, sent);
+    const { bytes, error } = await read(await meteredOf(s3)({ artifact, offset: 0 }, never));
+    expect(bytes).toEqual(object.subarray(0, Math.min(sent, pieceBytes)));
+    expect(error).toMatchObject({ code, retry: 'soon' });
+  }
+});
+
+test('an object without an ETag, or whole in the answer, comes as it is', async () => {
+  for (const facts of [
+    { kind: 'rest', etag: undefined },
+    { kind: 'full', etag },
+  ] as const) {
+    const s3 = new FakeS3();
+    s3.play = (request, signal) => {
+      const answer = s3.answer({ ...request, length: undefined }, signal);
+      return 'body' in answer ? { ...answer, ...facts, signature: noSignature } : undefined;
+    };
+    const { bytes, error } = await read(await meteredOf(s3)({ artifact, offset: 0 }, never));
+    expect(error).toBeUndefined();
+    expect(sha256Of(bytes)).toBe(artifact.sha256);
+    expect(s3.requests.length).toBe(1);
+  }
+});
+
+test('an empty object, of which there is no range, is asked for as a whole', async () => {
+  const s3 = new FakeS3();
+  s3.play = ({ length }) => (length === undefined ? undefined : { kind: 'past-end' });
+  expect(await meteredOf(s3)({ artifact: unsized, offset: 0 }, never)).toMatchObject({ kind: 'full' });
+  await meteredOf(s3)({ artifact: { ...artifact, size: 0 }, offset: 0 }, never);
+  expect(s3.requests.map(({ length }) => length)).toEqual([pieceBytes, undefined, undefined]);
+});
+
+test('an abort ends the wait between two pieces', async () => {
+  const s3 = new FakeS3();
+  const clock = new FakeClock();
+  const abort = new AbortController();
+  const getObject = createMetered({ getObject: s3.get, bytesPerSecond: pieceBytes, clock });
+  const all = read(await getObject({ artifact, offset: 0 }, abort.signal));
+  while (clock.sleeps.length === 0) await settle();
+  abort.abort(new AgentError('TIMEOUT', 'stop'));
+  expect((await all).bytes.length).toBe(pieceBytes);
+  expect(s3.requests.length).toBe(1);
+});
