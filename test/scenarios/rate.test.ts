@@ -79,8 +79,8 @@ test('an object that is fetched under a limit is resumed where it was stopped, a
     await runAt(world, 400_000);
     await world.inSync(sha256(body));
     process.stdout.write(`  sent ${sent(world)} bytes of ${body.length}\n`);
-    // A stop or a cut loses what the runtime had of one piece.
-    expect(sent(world)).toBeLessThan(body.length + 2 * 400_000);
+    // Each stop or cut loses at most what the runtime had of one piece.
+    expect(sent(world)).toBeLessThan(body.length + 4 * 400_000);
     expect(world.gets().every(({ range }) => range !== undefined)).toBe(true);
   }));
 
