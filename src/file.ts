@@ -141,7 +141,7 @@ export class FileKeeper {
   async run(signal: AbortSignal): Promise<AgentError | undefined> {
     const { once } = this.#options;
     this.#snapshot = { ...this.#snapshot, ...this.#memory.load(once) };
-    await this.#memory.clean(this.#snapshot);
+    await this.#memory.tidy(this.#snapshot);
     try {
       while (!signal.aborted) {
         const stop = AbortSignal.any([signal, this.#asked.replaced]);

@@ -84,6 +84,13 @@ export class Memory {
     await this.clean(snapshot);
   }
 
+  /** Removes what earlier runs have left for nobody. */
+  async tidy(known: Remembered): Promise<void> {
+    const { target, kept } = this.#options;
+    await target.leaveFormer(kept);
+    await this.clean(known);
+  }
+
   /** Removes what is kept for nobody. */
   async clean({ previous, pending }: Remembered): Promise<void> {
     await this.#options.kept.clean([previous, pending?.before]);

@@ -23,12 +23,21 @@ import { fileId, stagedBackPath } from './part.ts';
 
 /** Where the files are kept that one target was before. */
 export class KeptFiles {
+  readonly #stateDir: string;
+  readonly #property: string;
   readonly #directory: string;
   readonly #id: string;
 
   constructor(stateDir: string, property: string, target: string) {
+    this.#stateDir = stateDir;
+    this.#property = property;
     this.#directory = join(stateDir, 'previous');
     this.#id = fileId(property, target);
+  }
+
+  /** Where those of the same property are kept that another target was before. */
+  at(target: string): KeptFiles {
+    return new KeptFiles(this.#stateDir, this.#property, target);
   }
 
   /** Where a file is kept; without a hash it is none that can have one, such as a link. */

@@ -185,6 +185,12 @@ export class State {
     return file;
   }
 
+  /** Where the file was, if that is elsewhere than it is now. */
+  formerPath(property: string, path: string): string | undefined {
+    const stored = this.#files.get(property)?.path;
+    return stored === path ? undefined : stored;
+  }
+
   /** Changes what is stored of one file. Resolves when it is safe on disk. */
   update(property: string, path: string, change: StateChange): Promise<void> {
     const merged = { ...this.file(property, path), ...change, property, path };

@@ -5,6 +5,7 @@ import type { Installed } from '../core/reconcile.ts';
 import type { DigestEngine } from './digest.ts';
 import { diskError, syncNamed } from './disk.ts';
 import { type Inspected, inspect, sameStamp } from './install.ts';
+import type { KeptFiles } from './kept.ts';
 import type { Logger } from './log.ts';
 import { cleanParts } from './part.ts';
 import type { FileState, StampedInstalled, State, StateChange } from './state.ts';
@@ -101,6 +102,19 @@ export class Target {
     if (!isKnown && asDesired) await syncNamed(path);
     if (!isKnown && (asDesired || asStored)) await this.store({ installed: { ...installed, stamp } });
     return installed;
+  }
+
+  /**
+   * Leaves the place where the file was before the configuration said another: the file itself stays, what the agent
+   * had there besides goes.
+   */
+  async leaveFormer(kept: KeptFiles): Promise<void> {
+    const { state, property, path } = this.#options;
+    const former = state.formerPath(property, path);
+    if (former === undefined) return;
+    await cleanParts(property, former);
+    await kept.at(former).clean([]);
+    await this.store({});
   }
 
   /** Removes the parts that nothing desires any more, once for each desired value. */

@@ -197,6 +197,34 @@ onEachBroker(
 );
 
 onEachBroker(
+  'a file that moves to another path leaves neither its part nor a kept file behind, but the file itself',
+  async (world) => {
+    const run = await world.start();
+    for (const body of ['hoge\n', 'fuga\n']) {
+      await world.put('test.txt', body);
+      await world.inSync(sha256(body));
+    }
+    world.sandbox.faults.set('s3-stall', 100_000);
+    await world.put('big', noise(300_000));
+    await halfWay(world, 'big', 100_000);
+    await run.stop();
+    const previous = () => readdirSync(join(world.device.dir, 'state', 'previous'));
+    expect([parts(world).length, previous().length]).toEqual([1, 1]);
+    world.sandbox.faults.clear();
+    await world.put('test.txt', 'piyo\n');
+    const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
+    await writeFile(
+      world.device.configPath,
+      JSON.stringify({ ...config, files: [{ ...config.files[0], path: 'elsewhere/file' }] }),
+    );
+    await world.run();
+    await until('the file in its new place', () => world.file('elsewhere/file') === 'piyo\n');
+    expect([parts(world), previous()]).toEqual([[], []]);
+    expect(world.file()).toBe('fuga\n');
+  },
+);
+
+onEachBroker(
   'a wrong object over a link that cuts each answer is told as wrong, not fetched for ever',
   async (world) => {
     world.sandbox.s3.store.createBucket('wrong-objects');
