@@ -117,10 +117,14 @@ test.concurrent(
       const endpoint = `127.0.0.1:${link.port}`;
       const run = await world.run([
         ...['--config', world.device.configPath, '--endpoint', endpoint],
-        ...['--keep-alive-seconds', '30', '--resync-seconds', '604800'],
+        ...['--keep-alive-seconds', '30', '--resync-seconds', '604800', '--log-level', 'debug'],
       ]);
+      await until('the first report', () => world.reported('shadowAgent') !== undefined);
       await world.put('test.txt', 'hoge\n');
       await world.inSync(sha256('hoge\n'));
+      // The publisher's update is accepted as well. What is unanswered would be missed before a ping is due.
+      const accepted = () => run.log.split('shadow/update/accepted').length - 1;
+      await until('all answers', () => accepted() > world.published('update').length);
       link.freeze();
       const frozenMs = Date.now();
       await world.put('test.txt', 'fuga\n');

@@ -11,7 +11,8 @@ import { join } from 'node:path';
 import type { Tool } from './tools.ts';
 
 const glibc = '/usr/aarch64-linux-gnu';
-const format = 'shadow-agent-board';
+// The kernel has one list for all: another run of the tests is not to take this entry away.
+const format = `shadow-agent-board-${process.pid}`;
 // Mounts and processes of its own, which end with the first of them.
 const inside = ['-m', '-p', '-f', '--kill-child', '--mount-proc'];
 // Which files are programs for arm64 Linux: the first 20 bytes of an ELF header, and which bits of them count.
