@@ -16,7 +16,7 @@ test(
       const lines = run.log.split('\n').filter((line) => line.includes('Downloading'));
       expect(lines.length).toBe(1);
       expect(lines[0]).toMatch(
-        / INFO {4}Downloading file=s3 bytes=[34]\d{6} size=4500000 bytesPerSecond=(99|1\d\d)\d{3}$/,
+        / INFO {4}Downloading file=s3 bytes=[34]\d{6} size=4500000 bytesPerSecond=([89]\d|1\d\d)\d{3}$/,
       );
       for (const control of ['\r', '\u001b']) expect(run.log).not.toContain(control);
     }),
