@@ -35,12 +35,7 @@ export function createMetered({ getObject, bytesPerSecond, clock }: MeteredOptio
   return async (request, signal) => {
     // A range of nothing is none.
     if (request.length !== undefined || request.artifact.size === 0) return await getObject(request, signal);
-    const metered = new MeteredObject(shared, request, signal);
-    const answer = await metered.get({ ...request, length: pieceBytes });
-    if (answer.kind === 'past-end' && request.offset === 0) return await getObject(request, signal);
-    if (!('body' in answer)) return answer;
-    const isStart = request.offset === 0 && answer.first === 0;
-    return { ...answer, kind: isStart ? 'full' : answer.kind, body: metered.body(answer) };
+    return await new MeteredObject(shared, request, signal).open();
   };
 }
 
@@ -63,35 +58,59 @@ class MeteredObject {
     this.#signal = AbortSignal.any([signal, this.#ended.signal]);
   }
 
-  get(request: ObjectRequest): Promise<ObjectAnswer> {
+  /** @throws what the first request throws */
+  async open(): Promise<ObjectAnswer> {
+    const { offset } = this.#request;
+    try {
+      const answer = await this.#get({ ...this.#request, length: this.#shared.pieceBytes });
+      if (!('body' in answer))
+        return answer.kind === 'past-end' && offset === 0 ? await this.#odd() : this.#end(answer);
+      const { kind, first, etag, size } = answer;
+      if (kind === 'full') return { ...answer, body: this.#body(this.#whole(answer)) };
+      if (etag !== undefined && size !== undefined) {
+        const pieces = this.#body(this.#pieces(answer, etag, size));
+        return { ...answer, kind: offset === 0 && first === 0 ? 'full' : kind, body: pieces };
+      }
+      answer.body.cancel().catch(() => undefined);
+      return await this.#odd();
+    } catch (error) {
+      throw this.#end(error);
+    }
+  }
+
+  /** An empty object has no range, and pieces that cannot be pinned are not to be put together. */
+  async #odd(): Promise<ObjectAnswer> {
+    const answer = await this.#get(this.#request);
+    return 'body' in answer ? { ...answer, body: this.#body(this.#whole(answer)) } : this.#end(answer);
+  }
+
+  #get(request: ObjectRequest): Promise<ObjectAnswer> {
     return this.#shared.getObject({ ...request, pool: this.#pool }, this.#signal);
   }
 
-  body(first: Answer): Answer['body'] {
-    const chunks = this.#chunks(first);
+  #end<T>(result: T): T {
+    this.#ended.abort();
+    this.#pool.close();
+    return result;
+  }
+
+  #body(chunks: AsyncGenerator<Chunk, void>): Answer['body'] {
     return new ReadableStream<Chunk>(
       {
         pull: async (controller) => {
-          const { done, value } = await chunks.next();
-          if (done === true) controller.close();
-          else controller.enqueue(value);
+          try {
+            const { done, value } = await chunks.next();
+            if (done !== true) return controller.enqueue(value);
+            controller.close();
+            this.#end(undefined);
+          } catch (error) {
+            throw this.#end(error);
+          }
         },
-        cancel: () => {
-          this.#ended.abort();
-        },
+        cancel: () => this.#end(undefined),
       },
       { highWaterMark: 0 },
     );
-  }
-
-  async *#chunks(first: Answer): AsyncGenerator<Chunk, void> {
-    try {
-      const { etag, size } = first;
-      if (first.kind === 'full' || etag === undefined || size === undefined) yield* this.#whole(first);
-      else yield* this.#pieces(first, etag, size);
-    } finally {
-      this.#pool.close();
-    }
   }
 
   /** It comes without an end to a piece. */
@@ -110,16 +129,20 @@ class MeteredObject {
     for (let answer = first; ; ) {
       const end = Math.min(at + pieceBytes, size);
       const start = at;
-      for await (const chunk of answer.body) {
-        at += chunk.length;
-        if (at > end) throw rangeFault('longer');
-        yield chunk;
+      try {
+        for await (const chunk of answer.body) {
+          at += chunk.length;
+          if (at > end) throw rangeFault('longer');
+          yield chunk;
+        }
+      } finally {
+        // Also what came of a piece that was cut.
+        await this.#pay(at - start);
       }
       if (at < end) throw new AgentError('NETWORK', 'The connection to S3 ended within a piece');
-      await this.#pay(at - start);
       if (at === size) return;
       const ahead = onAhead === undefined ? {} : { onAhead };
-      const next = await this.get({ artifact, offset: at, length: pieceBytes, ifMatch: etag, ...ahead });
+      const next = await this.#get({ artifact, offset: at, length: pieceBytes, ifMatch: etag, ...ahead });
       if (next.kind !== 'rest') throw rangeFault(next.kind);
       if (next.first !== at || next.etag !== etag || next.size !== size) throw rangeFault('changed');
       answer = next;
