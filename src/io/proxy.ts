@@ -77,6 +77,14 @@ export function proxyCut(cause?: unknown): Unreachable {
   return new Unreachable('the proxy closed the connection without an answer', { hint, cause });
 }
 
+/** The end of a connection of which it is not known whether the tunnel stood, or that ended right behind it. */
+export function cutBehind(cause: unknown): Unreachable {
+  return new Unreachable('the connection was closed, by the proxy or behind it: ECONNRESET', {
+    hint: 'check whether the proxy allows CONNECT to this host and port, and reaches it',
+    cause,
+  });
+}
+
 /** What answers in the proxy's place speaks something else, or does not come to an end. */
 export function notProxy(cause?: unknown): Unreachable {
   return new Unreachable('what answers is no HTTP proxy', {

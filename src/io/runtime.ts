@@ -1,7 +1,7 @@
 /** The only file that knows which runtime this is: Bun, Deno or Node. */
 import { getCACertificates, rootCertificates } from 'node:tls';
 import { serverOf } from './http.ts';
-import { type ForwardProxy, notProxy, proxyRefusal, type Route, Unreachable } from './proxy.ts';
+import { cutBehind, type ForwardProxy, notProxy, proxyRefusal, type Route, Unreachable } from './proxy.ts';
 
 /** Certificates of one kind of server. PEM texts. */
 export interface TlsIdentity {
@@ -151,14 +151,6 @@ function proxyError(error: unknown, proxy: ForwardProxy): unknown {
     return error;
   return new Unreachable(`the proxy cannot be reached: ${code}`, {
     hint: 'check host and port of the proxy',
-    cause: error,
-  });
-}
-
-/** The runtime does not say whether the tunnel stood already. */
-function cutBehind(error: Error): Unreachable {
-  return new Unreachable('the connection was closed, by the proxy or behind it: ECONNRESET', {
-    hint: 'check whether the proxy allows CONNECT to this host and port, and reaches it',
     cause: error,
   });
 }

@@ -2,7 +2,7 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { authority } from './http.ts';
-import { type ForwardProxy, notProxy, proxyCut, proxyRefusal, Unreachable } from './proxy.ts';
+import { cutBehind, type ForwardProxy, notProxy, proxyCut, proxyRefusal, Unreachable } from './proxy.ts';
 
 export interface SecureOptions {
   host: string;
@@ -41,8 +41,11 @@ export async function openSecure(options: SecureOptions, signal: AbortSignal): P
     throw new Unreachable(`the proxy cannot be reached: ${reason}`, { hint, cause: error });
   });
   try {
-    if (proxy !== undefined) await openTunnel(socket, options, proxy, limits, signal);
-    return await startTls(socket, options, limits, signal);
+    if (proxy === undefined) return await startTls(socket, options, limits, signal);
+    await openTunnel(socket, options, proxy, limits, signal);
+    return await startTls(socket, options, limits, signal).catch((error: unknown) => {
+      throw error instanceof ClosedInHandshake || isReset(error) ? cutBehind(error) : error;
+    });
   } catch (error) {
     socket.destroy();
     throw error;
@@ -96,10 +99,10 @@ async function openTunnel(
         resolve(text);
       };
       socket.on('data', read);
-      socket.once('close', () => reject(proxyCut()));
+      socket.once('close', () => reject(text === '' ? proxyCut() : notProxy()));
     },
   ).catch((error: unknown) => {
-    throw error instanceof Error && 'code' in error && error.code === 'ECONNRESET' ? proxyCut(error) : error;
+    throw isReset(error) ? proxyCut(error) : error;
   });
   const status = /^HTTP\/1\.[01] (\d{3})[ \r]/.exec(answer)?.[1];
   // What comes behind an unfinished head would be taken for the server's.
@@ -110,6 +113,16 @@ async function openTunnel(
 /** The credentials of Basic authentication. Source: RFC 7617. */
 function basic(user: string, password: string): string {
   return `Basic ${Buffer.from(`${user}:${password}`).toString('base64')}`;
+}
+
+class ClosedInHandshake extends Unreachable {
+  constructor() {
+    super('the connection was closed in the TLS handshake');
+  }
+}
+
+function isReset(error: unknown): boolean {
+  return error instanceof Error && 'code' in error && error.code === 'ECONNRESET';
 }
 
 async function startTls(
@@ -136,7 +149,7 @@ async function startTls(
         if (secure.authorized) resolve(undefined);
         else reject(secure.authorizationError ?? new Error('the server is not trusted'));
       });
-      secure.once('close', () => reject(new Unreachable('the connection was closed in the TLS handshake')));
+      secure.once('close', () => reject(new ClosedInHandshake()));
     });
     return secure;
   } catch (error) {

@@ -110,7 +110,13 @@ describe('a connection through a proxy', () => {
     ],
     ['cuts', 'cut', /^the proxy closed the connection without an answer$/, /allows CONNECT/],
     ['stalls', 'silence', /^the proxy did not answer in 0.3 s$/, /^undefined$/],
-    ['cuts what it carries', 'carry and cut', /closed|ECONNRESET|disconnected/, /^undefined$/],
+    [
+      'cuts what it carries',
+      'carry and cut',
+      /^the connection was closed, by the proxy or/,
+      /allows CONNECT/,
+    ],
+    ['says a word and cuts', { say: 'SSH-2.0-x\r\n' }, /is no HTTP proxy/, /host and port of the proxy/],
   ])('where the proxy %s says so', async (_what, answer, message, hint) => {
     proxy.answer = answer;
     const error = await refusal({ proxy: way() });
