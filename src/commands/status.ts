@@ -124,7 +124,9 @@ async function fileFromDisk(
   stored: StoredFile | undefined,
 ): Promise<StatusOfFile> {
   const { failure, part, installed } = stored ?? {};
-  const value = failure?.value ?? installed?.value;
+  const isHeld = stored?.held !== undefined;
+  // Of what is held, no more than its hash is stored.
+  const value = isHeld ? undefined : (failure?.value ?? installed?.value);
   const wanted = value === undefined ? undefined : parseDesired(value, {});
   const bytes = part === undefined ? undefined : await sizeOf(partPath(property, path, part.sha256));
   const found = await inspect(path, installed, digest, untilKilled).catch((error: unknown) =>
@@ -132,7 +134,6 @@ async function fileFromDisk(
   );
   const unreadable = found instanceof AgentError ? found : undefined;
   const sha256 = found === undefined || found instanceof AgentError ? null : found.sha256;
-  const isHeld = stored?.held !== undefined;
   const error = unreadable ?? failure ?? (isHeld ? heldBack : undefined);
   const waits = bytes !== undefined || isHeld || stored?.pending !== undefined;
   return {

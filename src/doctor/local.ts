@@ -155,7 +155,12 @@ export async function probeStateDir({ config: { stateDir }, otherUser }: Finding
 
 export async function probeMetrics({ config: { metricsFile }, otherUser }: Findings): Promise<Finding[]> {
   if (metricsFile === undefined) return [];
-  const refusal = await writeRefusal(dirname(metricsFile), otherUser);
+  const directory = dirname(metricsFile);
+  if ((await fileKind(directory)) !== 'directory') {
+    const hint = 'make it, for the user of the agent to write to, or change "metricsFile"';
+    return [fail({ message: `there is no directory ${directory}`, hint })];
+  }
+  const refusal = await writeRefusal(directory, otherUser);
   if (refusal !== undefined) return [fail(refusal)];
   return [
     metricsFile.endsWith('.prom')

@@ -146,7 +146,10 @@ test('metrics that would replace another file of the agent are refused; doctor l
     const good = await examine(world, '--metrics-file', 'agent.prom');
     expect(finding(good, 'metrics').verdict).toBe('ok');
     expect(finding(await examine(world, '--metrics-file', 'agent.txt'), 'metrics').verdict).toBe('warn');
-    expect(finding(await examine(world, '--metrics-file', 'none/agent.prom'), 'metrics').verdict).toBe(
-      'fail',
-    );
+    const nowhere = await examine(world, '--metrics-file', 'none/agent.prom');
+    expect(finding(nowhere, 'metrics')).toMatchObject({
+      verdict: 'fail',
+      message: expect.stringMatching(/^there is no directory .*none$/),
+      hint: expect.stringContaining('make it'),
+    });
   }));

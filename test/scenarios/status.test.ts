@@ -120,6 +120,25 @@ test('while the agent is down, status says so, exits 1, and shows what disk and 
     expect((await status(world)).text).toContain('\n  installed    nothing\n');
   }));
 
+test('while the agent is down, status does not take what was rolled back to for what is desired', () =>
+  scenario(async (world) => {
+    const agent = await world.start();
+    for (const body of ['hoge\n', 'fuga\n']) {
+      await world.put('test.txt', body);
+      await world.inSync(sha256(body));
+    }
+    await agent.stop();
+    const back = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+    expect(await back.exit).toBe(0);
+    const { text } = await status(world);
+    expect(text).toContain(`\n  installed    ${hoge}\n`);
+    expect(text).toContain('waiting: rolled back here');
+    expect(text).not.toContain('the same');
+    expect(await statusJson(world)).toMatchObject({
+      files: { s3: { desired: null, error: { code: 'HELD' } } },
+    });
+  }));
+
 test('while the agent hangs, status says so within seconds, exits 1, and shows what disk and state file tell', () =>
   scenario(async (world) => {
     await world.put('test.txt', 'hoge\n');
