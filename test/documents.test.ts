@@ -6,6 +6,7 @@ import { chmod, copyFile, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile }
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
+import { text } from 'node:stream/consumers';
 import { Board, boards } from './support/board.ts';
 import { pythonClients } from './support/clients-python.ts';
 import { ClientsSandbox } from './support/clients-sandbox.ts';
@@ -19,6 +20,7 @@ const repository = dirname(import.meta.dir);
 const runBy: Record<string, string> = {
   'shadow-agent': '.ci/run',
   'Set up AWS': 'here',
+  'When an upload fails': 'here',
   Fleets: 'here',
   'On a board': 'here',
   'Signed files': 'test/clients/aws-cli.test.ts',
@@ -127,32 +129,65 @@ describe('the sandbox', () => {
   );
 });
 
+/** Types the commands of a section to the AWS CLI, against a service that answers each operation so. */
+async function typeToAws(section: string, answers: Record<string, string>) {
+  const asked: Array<[operation: string, body: string]> = [];
+  const service = createServer(async (request, response) => {
+    const body = await text(request);
+    const target = String(request.headers['x-amz-target'] ?? '');
+    const operation = target.split('.').at(-1) || (/Action=(\w+)/.exec(body)?.[1] ?? '');
+    asked.push([operation, body]);
+    response.end(answers[operation] ?? '');
+  }).listen(0, '127.0.0.1');
+  await once(service, 'listening');
+  const address = service.address();
+  const port = typeof address === 'object' ? address?.port : undefined;
+  const desk = await Desk.create();
+  try {
+    // The variable for it does not lead SQS.
+    const endpoint = `--endpoint-url http://127.0.0.1:${port}`;
+    await desk.program('aws', `exec ${python[0]?.path} -m awscli ${endpoint} "$@"`);
+    const output = await desk.type(blockOf(section), {
+      AWS_ACCESS_KEY_ID: 'a',
+      AWS_SECRET_ACCESS_KEY: 'b',
+      AWS_DEFAULT_REGION: 'us-east-1',
+    });
+    return { output, asked };
+  } finally {
+    service.close();
+    await desk.close();
+  }
+}
+
 toolTest(
   python,
   'the AWS CLI takes the commands for fleets',
   async () => {
-    const asked: string[] = [];
-    const service = createServer((request, response) => {
-      asked.push(String(request.headers['x-amz-target']).split('.').at(-1) ?? '');
-      response.end('{"Quota":{"Value":400}}');
-    }).listen(0, '127.0.0.1');
-    await once(service, 'listening');
-    const address = service.address();
-    const port = typeof address === 'object' ? address?.port : undefined;
-    const desk = await Desk.create();
-    try {
-      await desk.program('aws', `exec ${python[0]?.path} -m awscli "$@"`);
-      const output = await desk.type(blockOf('Fleets'), {
-        AWS_ENDPOINT_URL: `http://127.0.0.1:${port}`,
-        AWS_ACCESS_KEY_ID: 'a',
-        AWS_SECRET_ACCESS_KEY: 'b',
-        AWS_DEFAULT_REGION: 'us-east-1',
-      });
-      expect([output, asked]).toEqual(['400\n', ['GetServiceQuota']]);
-    } finally {
-      service.close();
-      await desk.close();
-    }
+    const answers = { GetServiceQuota: '{"Quota":{"Value":400}}' };
+    const { output, asked } = await typeToAws('Fleets', answers);
+    expect(output).toBe('400\n');
+    expect(asked.map(([operation]) => operation)).toEqual(['GetServiceQuota']);
+  },
+  60_000,
+);
+
+toolTest(
+  python,
+  'the AWS CLI takes the command that moves dead letters back, of the queue that the stack names',
+  async () => {
+    const arn = 'arn:aws:sqs:us-east-1:123456789012:dead';
+    const outputs = ['PublisherDeadLetters', 'PagesDeadLetters'].map(
+      (key) => `<member><OutputKey>${key}</OutputKey><OutputValue>${arn}-${key}</OutputValue></member>`,
+    );
+    const stack = `<StackName>shadow-agent</StackName><CreationTime>2026-01-01T00:00:00Z</CreationTime><StackStatus>CREATE_COMPLETE</StackStatus><Outputs>${outputs.join('')}</Outputs>`;
+    const { asked } = await typeToAws('When an upload fails', {
+      DescribeStacks: `<DescribeStacksResponse><DescribeStacksResult><Stacks><member>${stack}</member></Stacks></DescribeStacksResult></DescribeStacksResponse>`,
+      StartMessageMoveTask: '{"TaskHandle":"x"}',
+    });
+    expect(asked.map(([operation]) => operation)).toEqual(['DescribeStacks', 'StartMessageMoveTask']);
+    expect(JSON.parse(asked[1]?.[1] ?? '')).toEqual({ SourceArn: `${arn}-PagesDeadLetters` });
+    const template = await readFile('src/cloud/template.yaml', 'utf8');
+    expect(template).toMatch(/^ {2}PagesDeadLetters:/m);
   },
   60_000,
 );
