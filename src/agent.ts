@@ -130,7 +130,7 @@ class Agent {
       onDown: () => this.#reporter.see(undefined),
       onTrouble: ({ code }) => {
         this.#counters.failLink(code);
-        for (const keeper of this.#keepers) keeper.linkFailed();
+        for (const keeper of this.#keepers) void keeper.linkFailed();
       },
       onNews: () => this.#credentials.warm(),
       onDocument: (document) => {

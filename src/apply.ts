@@ -7,8 +7,9 @@ import { join } from 'node:path';
 import type { FileConfig } from './config.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
 import { hookFailure } from './core/hook.ts';
+import type { JsonObject } from './core/json.ts';
 import { type Before, type Pending, pendingValue, rollback } from './core/pending.ts';
-import type { Action, Failure, Outcome, Snapshot } from './core/reconcile.ts';
+import type { Action, Outcome, Snapshot } from './core/reconcile.ts';
 import type { DigestEngine } from './io/digest.ts';
 import { hashFile } from './io/disk.ts';
 import { runHook } from './io/hook.ts';
@@ -113,8 +114,8 @@ export class Applier {
    */
   async begin(snapshot: Snapshot): Promise<Snapshot> {
     const { file, target, log } = this.#options;
-    const { failure, part } = target.stored;
-    const next = rollback(snapshot, hashOf(failure) ?? part?.sha256);
+    const { failure, desired } = target.stored;
+    const next = rollback(snapshot, hashOf(desired));
     if ('code' in next) {
       const { code, message, hint } = next;
       throw new AgentError(code, `${file.property}: ${message}`, hint === undefined ? {} : { hint });
@@ -151,9 +152,7 @@ export class Applier {
   }
 }
 
-function hashOf(failure: Pick<Failure, 'value'> | undefined): string | undefined {
-  const value = failure?.value;
-  const hash =
-    typeof value === 'object' && value !== null && !Array.isArray(value) ? value['hash'] : undefined;
+function hashOf(desired: JsonObject | undefined): string | undefined {
+  const hash = desired?.['hash'];
   return typeof hash === 'string' && /^[0-9a-f]{64}$/i.test(hash) ? hash.toLowerCase() : undefined;
 }

@@ -125,12 +125,18 @@ export class FileKeeper {
     this.#nudge.set(undefined);
   }
 
-  /** The link has failed. With `once` that may end the run; else what was installed last is kept as it was until then. */
-  linkFailed(): void {
+  /** The link has failed. With `once` that may end the run; else what was desired last is gone by until it is up. */
+  async linkFailed(): Promise<void> {
+    this.#nudge.set(undefined);
+    if (this.#options.once || !this.#isInTheDark) return;
+    const desired = await this.#memory.desired(this.rules);
+    if (this.#isInTheDark && desired.kind === 'unknown' && desired.last !== undefined)
+      this.#desired.set(desired);
+  }
+
+  get #isInTheDark(): boolean {
     const { value } = this.#desired;
-    if (this.#options.once || value.kind !== 'unknown' || value.last !== undefined)
-      this.#nudge.set(undefined);
-    else this.#desired.set(this.#memory.desired(this.rules));
+    return value.kind === 'unknown' && value.last === undefined;
   }
 
   /**
@@ -216,6 +222,7 @@ export class FileKeeper {
     const { clock } = this.#options;
     const { failure, lastInstall } = this.#snapshot;
     const desired = this.#desired.value;
+    await this.#target.heed(desired);
     const snapshot = released({
       desired,
       ...this.#memory.recall(),

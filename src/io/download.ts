@@ -111,13 +111,15 @@ class Transfer {
     // An attempt that found it wrong was killed before it could remove it; what it found spares another.
     if (this.#part.length > 0 && this.#wrong?.sha256 === this.#part.hex()) await this.#part.restart();
     let resumed = this.#part.length > 0 && !this.#anew;
+    let suspect: string | undefined;
     while (this.#part.hex() !== sha256) {
       const body = await this.#ask();
       if (this.#part.length === 0) resumed = false;
       await this.#fill(body);
       if (this.#part.hex() === sha256) break;
-      if (!resumed) await this.#mismatch();
-      // The part was wrong on disk: once more from the start, at once.
+      if (!resumed || this.#wrong?.sha256 === this.#part.hex()) await this.#mismatch(suspect);
+      suspect = this.#part.hex();
+      // The part may have been wrong on disk: once more from the start, at once.
       await this.#restart();
       this.#anew = true;
       resumed = false;
@@ -146,9 +148,8 @@ class Transfer {
   }
 
   /** What can be refused before the first byte is. */
-  async #admit(size: number | undefined, isFound = false): Promise<void> {
+  async #admit(size: number | undefined): Promise<void> {
     const fault = size === undefined ? undefined : sizeFault(size, this.#rules);
-    if (fault !== undefined && size !== undefined && isFound) await this.#refuse(fault, { size });
     if (fault !== undefined) throw fault;
     await this.#room.take(size === undefined ? undefined : size - this.#part.length);
   }
@@ -198,7 +199,9 @@ class Transfer {
         syncedBytes: Math.min(this.#record?.syncedBytes ?? 0, part.length),
       });
       this.#safeBytes = this.#record?.syncedBytes ?? 0;
-      await this.#admit(size, true);
+      const fault = size === undefined ? undefined : sizeFault(size, this.#rules);
+      if (fault !== undefined && size !== undefined) await this.#refuse(fault, { size });
+      await this.#admit(size);
       for (;;) {
         const piece = await intake.take();
         if (piece === undefined) break;
@@ -256,18 +259,24 @@ class Transfer {
     }
   }
 
-  async #mismatch(): Promise<never> {
-    const actual = this.#part.hex();
+  /** @param suspect what the part that was resumed before had come to: where that is the same, both tell of the object */
+  async #mismatch(suspect: string | undefined): Promise<never> {
+    const sha256 = this.#part.hex();
     // The next object under this name is another one.
     this.#anew = false;
-    return await this.#refuse(mismatch(this.#job.artifact, actual), { sha256: actual });
+    if (suspect === sha256) this.#find({ sha256 });
+    return await this.#refuse(mismatch(this.#job.artifact, sha256), { sha256 });
   }
 
-  /** What was found of the object is kept, so that it is not fetched for ever to find the same. */
   async #refuse(error: AgentError, finding: Finding): Promise<never> {
-    this.#wrong = judge(this.#wrong, this.#record?.etag, finding);
+    this.#find(finding);
     await this.#remember({ ...this.#record });
     throw error;
+  }
+
+  /** What is found of the object is kept, so that it is not fetched for ever to find the same. */
+  #find(finding: Finding): void {
+    this.#wrong = judge(this.#wrong, this.#record?.etag, finding);
   }
 
   async #restart(): Promise<void> {

@@ -94,6 +94,8 @@ const fileSchema = v.object({
   pending: v.optional(pendingSchema),
   /** The desired hash that a rollback has refused. */
   held: v.optional(v.object({ sha256 })),
+  /** What the shadow desired when it was last heard of; a start that gets no answer goes by it. */
+  desired: v.optional(jsonObject),
   part: v.optional(partSchema),
   failure: v.optional(failureSchema),
 });
@@ -164,6 +166,7 @@ export class State {
   readonly #files: Map<string, StoredFile>;
   #writing: Promise<void> = Promise.resolve();
   #queued: Promise<void> | undefined;
+  #isStale = false;
 
   private constructor(path: string, files: Map<string, StoredFile>) {
     this.#path = path;
@@ -179,10 +182,14 @@ export class State {
   file(property: string, path: string): FileState {
     const stored = this.#files.get(property);
     if (stored === undefined) return { path };
-    const { signature } = stored;
-    if (stored.path !== path) return { path, ...(signature === undefined ? {} : { signature }) };
     const { property: _, ...file } = stored;
-    return file;
+    if (stored.path === path) return file;
+    const { signature, desired } = stored;
+    return {
+      path,
+      ...(signature === undefined ? {} : { signature }),
+      ...(desired === undefined ? {} : { desired }),
+    };
   }
 
   /** Where the file was, if that is elsewhere than it is now. */
@@ -191,12 +198,22 @@ export class State {
     return stored === path ? undefined : stored;
   }
 
+  /** Whether a write has failed and none has succeeded since: the disk then has what was true before. */
+  get isStale(): boolean {
+    return this.#isStale;
+  }
+
   /** Changes what is stored of one file. Resolves when it is safe on disk. */
   update(property: string, path: string, change: StateChange): Promise<void> {
+    this.note(property, path, change);
+    return this.#save();
+  }
+
+  /** Changes what is stored of one file; it is written with the next update of any. */
+  note(property: string, path: string, change: StateChange): void {
     const merged = { ...this.file(property, path), ...change, property, path };
     const kept = Object.entries(merged).filter(([, value]) => value !== undefined);
     this.#files.set(property, v.parse(fileSchema, Object.fromEntries(kept)));
-    return this.#save();
   }
 
   #save(): Promise<void> {
@@ -205,10 +222,20 @@ export class State {
       .then(() => {
         this.#queued = undefined;
         const state = { version: 1, files: [...this.#files.values()] };
-        this.#writing = writeFileAtomic(this.#path, `${JSON.stringify(state, null, 1)}\n`, 0o600);
+        this.#writing = this.#write(`${JSON.stringify(state, null, 1)}\n`);
         return this.#writing;
       });
     return this.#queued;
+  }
+
+  async #write(text: string): Promise<void> {
+    try {
+      await writeFileAtomic(this.#path, text, 0o600);
+      this.#isStale = false;
+    } catch (error) {
+      this.#isStale = true;
+      throw error;
+    }
   }
 }
 

@@ -1,4 +1,4 @@
-import type { Desired } from '../core/artifact.ts';
+import { type Desired, wantedBy } from '../core/artifact.ts';
 import { jsonEqual } from '../core/json.ts';
 import type { Before } from '../core/pending.ts';
 import type { Installed } from '../core/reconcile.ts';
@@ -35,7 +35,7 @@ export class Target {
     return state.file(property, path);
   }
 
-  /** The state file only spares work: where it cannot be written, the file is kept all the same. */
+  /** Where the state file cannot be written, the file is kept all the same; the write is tried again with each look. */
   async store(change: StateChange): Promise<void> {
     const { state, log, property, path } = this.#options;
     try {
@@ -43,6 +43,15 @@ export class Target {
     } catch (error) {
       log.error('Cannot write the state file', { file: property, reason: String(error) });
     }
+  }
+
+  /** Keeps in mind what is desired; it is on disk before anything is done for it, and at once where nothing is to be done. */
+  async heed(desired: Desired): Promise<void> {
+    const { state, property, path } = this.#options;
+    const value = desired.kind === 'artifact' ? desired.value : undefined;
+    if (desired.kind === 'unknown' || jsonEqual(value, this.stored.desired)) return;
+    state.note(property, path, { desired: value });
+    if (value === undefined) await this.store({});
   }
 
   /** Stores what must be safe on disk before something is done. @throws AgentError INSTALL or DISK_FULL */
@@ -81,7 +90,7 @@ export class Target {
    * @throws AgentError INSTALL when the target cannot be read; the signal's reason when it is aborted
    */
   async look(desired: Desired, signal: AbortSignal): Promise<Installed | undefined> {
-    const { log, property, path, digest } = this.#options;
+    const { log, property, path, digest, state } = this.#options;
     const stored = this.stored.installed;
     const before = this.#found ?? stored;
     const found = await inspect(path, before, digest, signal);
@@ -93,14 +102,16 @@ export class Target {
     this.#warnedOf = holds;
     if (found === undefined) return undefined;
     const { sha256, stamp } = found;
-    const asDesired = desired.kind === 'artifact' && desired.artifact.sha256 === sha256;
+    const wanted = wantedBy(desired);
+    const asDesired = wanted?.artifact.sha256 === sha256;
     const asStored = stored?.sha256 === sha256;
-    const value = asDesired ? desired.value : asStored ? stored.value : undefined;
+    const value = asDesired ? wanted.value : asStored ? stored.value : undefined;
     const installed: Installed = { sha256, ...(value === undefined ? {} : { value }) };
     const isKnown = asStored && sameStamp(stored.stamp, stamp) && jsonEqual(stored.value, value);
+    const isStored = isKnown && !state.isStale;
     // Somebody else may have put it there, and the run that renamed it may have ended before the name was safe.
     if (!isKnown && asDesired) await syncNamed(path);
-    if (!isKnown && (asDesired || asStored)) await this.store({ installed: { ...installed, stamp } });
+    if (!isStored && (asDesired || asStored)) await this.store({ installed: { ...installed, stamp } });
     return installed;
   }
 

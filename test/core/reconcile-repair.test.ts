@@ -53,7 +53,7 @@ test('two quiet hours, or another desired value, makes the next repair immediate
   expect(decide({ ...spoiled, desired: other }, 0)).toMatchObject({ do: 'install' });
 });
 
-test('while the shadow has not answered, what was installed last is repaired, and nothing else is done', () => {
+test('while the shadow has not answered, what was desired last is gone by, and nothing else', () => {
   if (desired.kind !== 'artifact') throw new Error('no artifact');
   const unknown = { kind: 'unknown', last: desired } as const;
   expect(decide({ desired: { kind: 'unknown' } }, 0)).toEqual({ do: 'wait' });
@@ -66,7 +66,7 @@ test('while the shadow has not answered, what was installed last is repaired, an
   expect(decide(failed, 0)).toMatchObject({ do: 'wait', untilMs: expect.any(Number) });
 });
 
-test('a rollback that holds another hash is not ended by what was installed last', () => {
+test('a rollback that holds another hash is not ended by what was desired last', () => {
   if (desired.kind !== 'artifact') throw new Error('no artifact');
   const held = { sha256: 'ef'.repeat(32) };
   expect(released({ desired: { kind: 'unknown', last: desired }, held }).held).toEqual(held);

@@ -230,6 +230,22 @@ describe('a later attempt', () => {
     expect(at.asked()).toEqual([{}, { range: 'bytes=120000-', 'if-match': '"etag-1"' }, {}]);
   });
 
+  test('believes at once that an object is wrong which a resumed part and a whole fetch agree on', async () => {
+    const at = fixture();
+    const wrong = { bytes: bytesOf(300_000, 8), etag: '"wrong"' };
+    at.server.script = [at.cut(120_000, 'finish', wrong), s3Answer(wrong), s3Answer(wrong)];
+    expect((await caught(at.attempt())).code).toBe('NETWORK');
+    expect((await caught(at.attempt())).code).toBe('HASH_MISMATCH');
+    at.server.otherwise = s3Answer(wrong);
+    expect((await caught(at.attempt())).code).toBe('HASH_MISMATCH');
+    expect(at.asked()).toEqual([
+      {},
+      { range: 'bytes=120000-', 'if-match': '"wrong"' },
+      {},
+      { 'if-none-match': '"wrong"' },
+    ]);
+  });
+
   test('replaces a wrong part that has the very length of the object', async () => {
     const at = fixture();
     await writeFile(at.partOf(), new Uint8Array(300_000));

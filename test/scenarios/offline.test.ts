@@ -1,0 +1,150 @@
+/** A start whose broker cannot be reached: what was desired last is kept to, and nothing older. With the executable. */
+import { expect, test } from 'bun:test';
+import { readFileSync } from 'node:fs';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { parts } from '../support/resume.ts';
+import { mounts, onSmallDisk } from '../support/small-disk.ts';
+import { program, toolTest } from '../support/tools.ts';
+import { executable, noise, type Run, scenario, sha256, until, type World } from '../support/world.ts';
+
+const [one, two] = ['one\n', 'two\n'];
+const strace = program('strace');
+// Nothing listens there.
+const unreachable = ['--endpoint', '127.0.0.1:1'];
+
+/** Starts the device, and lets it find out twice that there is no broker. */
+async function startOffline(world: World, more: string[] = []): Promise<Run> {
+  const run = await world.run(['--config', world.device.configPath, ...unreachable, ...more]);
+  await until('the second try', () => run.log.split('Cannot connect to the broker').length > 2);
+  return run;
+}
+
+async function install(world: World, key: string, body: string | Buffer): Promise<void> {
+  await world.put(key, body);
+  await world.inSync(sha256(body));
+}
+
+for (const hook of [undefined, { command: ['/bin/true'] }]) {
+  toolTest(
+    [strace],
+    `killed right behind the rename, it does not go back to the file before${hook ? ', with a hook' : ''}`,
+    () =>
+      scenario(
+        async (world) => {
+          const first = await world.start();
+          await install(world, 'v1', one);
+          await first.stop();
+          await world.put('v2', two);
+          // The rename's own sync lasts long enough to be killed in it.
+          const slow = ['-f', '-qq', '-o', '/dev/null', '-e', 'inject=fsync:delay_enter=500000'];
+          const args = [...slow, await executable(), '--config', world.device.configPath];
+          const traced = Bun.spawn([strace.path, ...args], { stdio: ['ignore', 'ignore', 'ignore'] });
+          await until('the rename', () => world.file() === two);
+          process.kill(childOf(traced.pid), 'SIGKILL');
+          await traced.exited;
+          expect(stored(world)).toMatchObject({
+            installed: { sha256: sha256(one) },
+            pending: { step: 'apply' },
+          });
+          const gets = world.gets().length;
+          const run = await startOffline(world);
+          expect(world.file()).toBe(two);
+          expect(world.gets().length).toBe(gets);
+          await run.stop();
+          expect(stored(world)).toMatchObject({ installed: { sha256: sha256(two) } });
+        },
+        { files: [{ property: 's3', path: 'tmpfile', ...(hook === undefined ? {} : { onInstall: hook }) }] },
+      ),
+    60_000,
+  );
+}
+
+toolTest([mounts], 'a state file that could not be written is not gone by: the newer file stays', () =>
+  scenario((world) =>
+    onSmallDisk(world.device.dir, '64k', async (small) => {
+      const state = join(small, 'state');
+      await mkdir(state, { mode: 0o700 });
+      const args = ['--state-dir', state];
+      const first = await world.run(['--config', world.device.configPath, ...args]);
+      await install(world, 'v1', one);
+      await writeFile(join(small, 'full'), noise(200_000)).catch(() => undefined);
+      await install(world, 'v2', two);
+      expect(first.log).toContain('Cannot write the state file');
+      await first.stop();
+      await startOffline(world, args);
+      expect(world.file()).toBe(two);
+    }),
+  ),
+);
+
+toolTest(
+  [mounts],
+  'what could not be written to a full disk is, as soon as there is room and the file is looked at',
+  () =>
+    scenario(
+      (world) =>
+        onSmallDisk(world.device.dir, '64k', async (small) => {
+          const state = join(small, 'state');
+          await mkdir(state, { mode: 0o700 });
+          await world.run(['--config', world.device.configPath, '--state-dir', state]);
+          await install(world, 'v1', one);
+          await writeFile(join(small, 'full'), noise(200_000)).catch(() => undefined);
+          await install(world, 'v2', two);
+          await rm(join(small, 'full'));
+          await until('the write', () => stored(world, state)['installed'].sha256 === sha256(two));
+        }),
+      { config: { resyncSeconds: 1 } },
+    ),
+);
+
+test('what was withdrawn is not installed again', () =>
+  scenario(async (world) => {
+    const first = await world.start();
+    await install(world, 'v1', one);
+    world.desire({ s3: null });
+    await until('the note', () => stored(world)['desired'] === undefined);
+    await first.stop();
+    await rm(world.path());
+    await startOffline(world);
+    expect(world.file()).toBeUndefined();
+  }));
+
+test('a file that a rollback holds is left as it is', () =>
+  scenario(async (world) => {
+    const first = await world.start();
+    await install(world, 'v1', one);
+    await install(world, 'v2', two);
+    const rollback = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+    expect(await rollback.exit).toBe(0);
+    await first.stop();
+    await writeFile(world.path(), 'by hand\n');
+    await startOffline(world);
+    expect(world.file()).toBe('by hand\n');
+  }));
+
+test('a download that was under way goes on, and no byte of it comes again', () =>
+  scenario(async (world) => {
+    const big = noise(6_000_000);
+    const first = await world.start();
+    await install(world, 'v1', one);
+    world.sandbox.faults.set('s3-slow', 1_000_000);
+    await world.put('v2', big);
+    await until('the half of it', () => (world.gets().at(-1)?.bytesSent ?? 0) > 3_000_000);
+    await first.stop();
+    expect(parts(world).length).toBe(1);
+    world.sandbox.faults.clear();
+    const seen = world.gets().length;
+    await startOffline(world);
+    await until('the install', () => world.file() === big.toString('utf8'));
+    const [rest] = world.gets().slice(seen);
+    expect(rest?.bytesSent).toBeLessThan(4_500_000);
+  }));
+
+function stored({ device }: World, stateDir = join(device.dir, 'state')) {
+  return JSON.parse(readFileSync(join(stateDir, 'state.json'), 'utf8')).files[0];
+}
+
+function childOf(pid: number): number {
+  return Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim());
+}
