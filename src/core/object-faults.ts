@@ -52,7 +52,22 @@ export function isUseless(error: unknown, isHeldByOthers: boolean): boolean {
 
 /** What was answered is not the range that was asked for, by the kind of the answer. */
 export function rangeFault(kind: string): AgentError {
-  const reason =
-    kind === 'changed' ? 'The object was replaced while it was fetched' : `S3 answered "${kind}" to a range`;
-  return new AgentError('S3', reason, { retry: 'soon' });
+  const reasons: Record<string, string> = {
+    changed: 'The object was replaced while it was fetched',
+    other: 'S3 answered with another range than was asked for',
+  };
+  return new AgentError('S3', reasons[kind] ?? `S3 answered "${kind}" to a range`, { retry: 'soon' });
+}
+
+/** Where a range starts, and of what object it is. */
+export interface RangeFacts {
+  first: number;
+  size: number | undefined;
+  etag: string | undefined;
+}
+
+/** Why a range that came is not the one that was asked for. */
+export function otherRange(came: RangeFacts, wanted: RangeFacts): AgentError | undefined {
+  if (came.etag !== wanted.etag) return rangeFault('changed');
+  return came.first === wanted.first && came.size === wanted.size ? undefined : rangeFault('other');
 }

@@ -3,7 +3,7 @@
  * a limit on the reader is none on the link: here the next piece is asked for only once what came is paid for.
  */
 import { AgentError } from '../core/errors.ts';
-import { rangeFault } from '../core/object-faults.ts';
+import { otherRange, rangeFault } from '../core/object-faults.ts';
 import type { Clock } from './clock.ts';
 import { Pool } from './runtime.ts';
 import type { GetObject, ObjectAnswer, ObjectRequest } from './s3.ts';
@@ -114,47 +114,57 @@ class MeteredObject {
   }
 
   /** It comes without an end to a piece. */
-  async *#whole({ body }: Answer): AsyncGenerator<Chunk, void> {
+  async *#whole({ body, first, size = this.#request.artifact.size }: Answer): AsyncGenerator<Chunk, void> {
+    let at = first;
     for await (const chunk of body) {
-      const { length } = chunk;
+      at += chunk.length;
+      this.#shared.throttle.charge(chunk.length);
       yield chunk;
-      await this.#pay(length);
+      if (at !== size) await this.#pay();
     }
   }
 
   async *#pieces(first: Answer, etag: string, size: number): AsyncGenerator<Chunk, void> {
     const { artifact, onAhead } = this.#request;
-    const { pieceBytes } = this.#shared;
+    const { pieceBytes, throttle } = this.#shared;
     let at = first.first;
     for (let answer = first; ; ) {
       const end = Math.min(at + pieceBytes, size);
-      const start = at;
       try {
         for await (const chunk of answer.body) {
           at += chunk.length;
+          throttle.charge(chunk.length);
           if (at > end) throw rangeFault('longer');
           yield chunk;
         }
       } finally {
-        // Also what came of a piece that was cut.
-        await this.#pay(at - start);
+        // Also for what came of a piece that was cut. What is whole need not wait: others pay for it.
+        if (at !== size) await this.#pay();
       }
       if (at < end) throw new AgentError('NETWORK', 'The connection to S3 ended within a piece');
       if (at === size) return;
       const ahead = onAhead === undefined ? {} : { onAhead };
-      const next = await this.#get({ artifact, offset: at, length: pieceBytes, ifMatch: etag, ...ahead });
+      const wanted = { artifact, offset: at, length: pieceBytes, ifMatch: etag, ...ahead };
+      // Its headers have a time limit of their own, as those of the first piece.
+      const next = await this.#heard(this.#get(wanted));
       if (next.kind !== 'rest') throw rangeFault(next.kind);
-      if (next.first !== at || next.etag !== etag || next.size !== size) throw rangeFault('changed');
+      const fault = otherRange(next, { first: at, etag, size });
+      if (fault !== undefined) throw fault;
       answer = next;
     }
   }
 
-  /** A wait of our own is no silence of S3. @throws the signal's reason */
-  async #pay(bytes: number): Promise<void> {
+  /** @throws the signal's reason */
+  async #pay(): Promise<void> {
+    await this.#heard(this.#shared.throttle.wait(this.#signal));
+    this.#signal.throwIfAborted();
+  }
+
+  /** Meanwhile nothing can come: that is no silence of S3. */
+  async #heard<T>(work: Promise<T>): Promise<T> {
     const beat = setInterval(() => this.#request.onAhead?.(), beatMs);
     try {
-      await this.#shared.throttle.pass(bytes, this.#signal);
-      this.#signal.throwIfAborted();
+      return await work;
     } finally {
       clearInterval(beat);
     }

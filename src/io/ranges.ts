@@ -4,7 +4,7 @@
  */
 import { sourceOf } from '../core/artifact.ts';
 import { AgentError } from '../core/errors.ts';
-import { rangeFault } from '../core/object-faults.ts';
+import { otherRange, rangeFault } from '../core/object-faults.ts';
 import { firstSpans, leastParallelBytes, nextSpan, type Span } from '../core/ranges.ts';
 import { Ahead, type Chunk, isBusy, type Segment } from './ahead.ts';
 import type { Clock } from './clock.ts';
@@ -145,13 +145,12 @@ class RangedObject {
   async #receive(segment: Segment): Promise<void> {
     try {
       const answer = await this.#get(segment);
-      const { etag, size } = await this.#facts.promise;
+      const facts = await this.#facts.promise;
       if (answer.kind !== 'rest') throw rangeFault(answer.kind);
-      if (answer.first === segment.start && answer.etag === etag && answer.size === size) {
-        return await this.#fill(segment, answer.body);
-      }
+      const fault = otherRange(answer, { ...facts, first: segment.start });
+      if (fault === undefined) return await this.#fill(segment, answer.body);
       answer.body.cancel().catch(() => undefined);
-      throw rangeFault('changed');
+      throw fault;
     } catch (error) {
       segment.error = error;
       this.#shared.ahead.end(segment);

@@ -12,11 +12,14 @@ export class Throttle {
     this.#bytesPerSecond = bytesPerSecond;
   }
 
-  /** Counts bytes that came, and waits until the next may come; aborted, it waits no longer, but they came all the same. */
-  async pass(bytes: number, signal: AbortSignal): Promise<void> {
-    const nowMs = this.#clock.nowMs();
-    const paidAtMs = Math.max(this.#paidAtMs, nowMs) + (bytes / this.#bytesPerSecond) * 1000;
-    this.#paidAtMs = paidAtMs;
-    await this.#clock.sleep(paidAtMs - nowMs, signal);
+  /** Counts bytes that came. */
+  charge(bytes: number): void {
+    const ms = (bytes / this.#bytesPerSecond) * 1000;
+    this.#paidAtMs = Math.max(this.#paidAtMs, this.#clock.nowMs()) + ms;
+  }
+
+  /** Waits until what has come so far is paid for, so that more may come; not once the signal is aborted. */
+  async wait(signal: AbortSignal): Promise<void> {
+    await this.#clock.sleep(Math.max(this.#paidAtMs - this.#clock.nowMs(), 0), signal);
   }
 }

@@ -50,11 +50,53 @@ test('the next piece is asked for only once what came is paid for', async () => 
   expect(s3.requests.length).toBe(1);
   clock.advance(1);
   while (s3.requests.length < 2) await settle();
-  for (let second = 0; second < 10; second += 1) {
-    while (clock.sleeps.length < Math.min(second + 2, 10)) await settle();
+  for (let second = 1; second < 9; second += 1) {
+    while (clock.sleeps.length < second + 1) await settle();
     clock.advance(1000);
   }
   expect(sha256Of((await all).bytes)).toBe(artifact.sha256);
+});
+
+test('an object that is whole does not wait for its last bytes to be paid for; the next one pays for them', async () => {
+  for (const isWhole of [false, true]) {
+    const s3 = new FakeS3();
+    if (isWhole) s3.play = (request, signal) => s3.answer({ ...request, length: undefined }, signal);
+    const clock = new FakeClock();
+    const getObject = createMetered({ getObject: s3.get, bytesPerSecond: pieceBytes, clock });
+    const last = { artifact, offset: object.length - mebibyte / 4, ifMatch: etag };
+    expect((await read(await getObject(last, never))).bytes.length).toBe(mebibyte / 4);
+    expect(clock.sleeps).toEqual([]);
+    s3.play = () => undefined;
+    void read(await getObject({ artifact, offset: 0 }, never));
+    await clock.asleep();
+    expect(clock.sleeps).toEqual([1062.5]);
+  }
+});
+
+test('a wait for the next piece, whose headers have a time limit of their own, is no silence', async () => {
+  const s3 = new FakeS3();
+  const beats = Promise.withResolvers<void>();
+  s3.play = (request, signal) =>
+    request.offset === 0 ? undefined : beats.promise.then(() => s3.answer(request, signal));
+  const answer = await meteredOf(s3)({ artifact, offset: 0, onAhead: beats.resolve }, never);
+  expect(sha256Of((await read(answer)).bytes)).toBe(artifact.sha256);
+});
+
+test('a later piece that is of another place or size is told as such, one of another ETag as replaced', async () => {
+  for (const [odd, message] of [
+    [{ first: 7 }, 'S3 answered with another range than was asked for'],
+    [{ size: 7 }, 'S3 answered with another range than was asked for'],
+    [{ etag: '"other"' }, 'The object was replaced while it was fetched'],
+  ] as const) {
+    const s3 = new FakeS3();
+    s3.play = (request, signal) => {
+      const answer = s3.answer(request, signal);
+      return request.offset > 0 && 'body' in answer ? { ...answer, ...odd } : undefined;
+    };
+    const { bytes, error } = await read(await meteredOf(s3)({ artifact, offset: 0 }, never));
+    expect(bytes.length).toBe(pieceBytes);
+    expect(error).toMatchObject({ code: 'S3', message, retry: 'soon' });
+  }
 });
 
 test('an object that is replaced between two pieces is not mixed: what came stays, and the attempt ends', async () => {

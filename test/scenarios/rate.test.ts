@@ -25,7 +25,8 @@ test('two downloads share the limit', () =>
       await Promise.all(Object.entries(bodies).map(([name, body]) => world.inSync(sha256(body), name)));
       const seconds = (Date.now() - startedMs) / 1000;
       process.stdout.write(`  2 files of 600 kB at 400 kB/s took ${seconds} s\n`);
-      expect(seconds).toBeGreaterThanOrEqual(2.4);
+      // All but the last piece of each, 200 kB, is paid for before the end.
+      expect(seconds).toBeGreaterThanOrEqual(1.9);
       expect(seconds).toBeLessThan(15);
     },
     {
