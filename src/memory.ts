@@ -90,11 +90,13 @@ export class Memory {
     // What an install changes is stored as part of it.
     if (outcome.kind === 'installed' || changed.length === 0) return;
     const { target } = this.#options;
-    const { pending, held, previous, failure } = snapshot;
+    const { failure } = snapshot;
     const stored = failure && storable(failure, this.#wallMs(failure));
     const isForgotten = stored === undefined && target.stored.failure === undefined;
     if (isForgotten && changed.every((member) => member === 'failure')) return;
-    await target.store({ pending, held, previous, failure: stored });
+    // What else is stored may be newer than the snapshot: an attempt says itself what it has begun, and what it gave up.
+    const news = Object.fromEntries(changed.map((member) => [member, snapshot[member]]));
+    await target.store({ ...news, failure: stored });
     await this.clean(snapshot);
   }
 

@@ -1,13 +1,13 @@
 /** One attempt at a file: from what is desired to what is installed. It tries once, and throws a coded error. */
 import { lstat } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { FileConfig } from './config.ts';
 import type { Artifact } from './core/artifact.ts';
-import { AgentError } from './core/errors.ts';
 import type { JsonObject } from './core/json.ts';
 import { previousAfter } from './core/pending.ts';
 import type { Installed, Outcome } from './core/reconcile.ts';
 import type { DigestEngine } from './io/digest.ts';
-import { readBootId } from './io/disk.ts';
+import { DiskFull, onSameDisk, readBootId } from './io/disk.ts';
 import { download } from './io/download.ts';
 import { install } from './io/install.ts';
 import type { KeptFiles } from './io/kept.ts';
@@ -66,7 +66,7 @@ export async function update(job: UpdateJob): Promise<Updated> {
     onReceived: job.onReceived,
     room: job.room,
     bootId: await readBootId(),
-    makeRoom: () => dropPrevious(job),
+    makeRoom: () => dropPrevious(job, dirname(path)),
     onProgress: job.onProgress,
     signal,
   });
@@ -135,6 +135,7 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   };
   try {
     const { path, mode, owner } = file;
+    const claim = (directory: string) => job.room.claim(directory, () => dropPrevious(job, directory));
     const previousPath = hasHook || isWayBack ? kept.pathOf(before) : undefined;
     const { stamp } = await install({
       part,
@@ -143,11 +144,12 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
       owner,
       previousPath,
       mustKeep: hasHook,
+      claim,
       announce,
     });
     return stamp;
   } catch (error) {
-    if (error instanceof AgentError && error.code === 'DISK_FULL') await dropPrevious(job);
+    if (error instanceof DiskFull) await dropPrevious(job, error.directory);
     throw error;
   }
 }
@@ -165,10 +167,14 @@ function wasDesired({ installed, target }: UpdateJob): boolean {
   return installed !== undefined && (known === undefined || known.sha256 === installed.sha256);
 }
 
-/** The previous file is the first thing to go when room is short. */
-async function dropPrevious({ target, kept }: UpdateJob): Promise<boolean> {
+/**
+ * The previous file is the first thing to go when room is short, if that gives any.
+ *
+ * @param directory on the file system that has no room
+ */
+async function dropPrevious({ target, kept }: UpdateJob, directory: string): Promise<boolean> {
   const { previous, pending } = target.stored;
-  if (previous === undefined) return false;
+  if (previous === undefined || !(await onSameDisk(directory, kept.directory))) return false;
   await target.store({ previous: undefined });
   await kept.clean([pending?.before]);
   return true;

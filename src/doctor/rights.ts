@@ -19,7 +19,7 @@ export async function writeRefusal(directory: string, other?: AgentUser): Promis
     await access(directory, constants.W_OK | constants.X_OK);
     return undefined;
   } catch (error) {
-    const failure = diskError(error, `${directory} is not writable for this user`);
+    const failure = diskError(error, `${directory} is not writable for this user`, directory);
     return failure instanceof AgentError ? failure : new AgentError('INSTALL', String(error));
   }
 }

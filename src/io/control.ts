@@ -64,7 +64,7 @@ export async function takeControl(stateDir: string, answer: Answer): Promise<Con
     };
   } catch (error) {
     await closeServer(server);
-    throw diskError(error, `Cannot use the state directory ${stateDir}`);
+    throw diskError(error, `Cannot use the state directory ${stateDir}`, stateDir);
   } finally {
     await remove(own).catch(() => undefined);
   }

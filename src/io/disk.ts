@@ -15,16 +15,26 @@ export function isNoRoom(error: unknown): boolean {
   return ['ENOSPC', 'EDQUOT'].includes(errnoOf(error));
 }
 
-/** A full disk is DISK_FULL, every other failure of the file system INSTALL. Aborts are handed on. */
-export function diskError(error: unknown, what: string): unknown {
+/** DISK_FULL, and where: the target, what is kept of it and the state need not be on one file system. */
+export class DiskFull extends AgentError {
+  readonly directory: string;
+
+  /** @param directory on the file system that is full */
+  constructor(message: string, directory: string, cause?: unknown) {
+    const hint = `free some room on the file system of ${directory}`;
+    super('DISK_FULL', message, cause === undefined ? { hint } : { hint, cause });
+    this.directory = directory;
+  }
+}
+
+/**
+ * A full disk is DISK_FULL, every other failure of the file system INSTALL. Aborts are handed on.
+ * @param directory where it failed
+ */
+export function diskError(error: unknown, what: string, directory: string): unknown {
   if (error instanceof AgentError || (error instanceof Error && error.name === 'AbortError')) return error;
   const errno = errnoOf(error);
-  if (isNoRoom(error)) {
-    return new AgentError('DISK_FULL', `${what}: ${errno}`, {
-      cause: error,
-      hint: 'free some room on the file system of the target',
-    });
-  }
+  if (isNoRoom(error)) return new DiskFull(`${what}: ${errno}`, directory, error);
   const hints: Record<string, string> = {
     EACCES: 'give the user of the agent access to the file and write access to its directory',
     EPERM: 'run the agent as the owner of the file or as root',
@@ -139,6 +149,18 @@ const reserveBytes = 16 * 1024 * 1024;
 export async function roomIn(directory: string): Promise<number> {
   const { bavail, bsize, blocks } = await statfs(directory);
   return bavail * bsize - Math.min(reserveBytes, Math.ceil(blocks * bsize * 0.05));
+}
+
+/** Whether two paths are on one file system; for one that is not there, the directory above it counts. */
+export async function onSameDisk(one: string, other: string): Promise<boolean> {
+  const [a, b] = await Promise.all([deviceOf(one), deviceOf(other)]);
+  return a === b;
+}
+
+async function deviceOf(path: string): Promise<number | undefined> {
+  const found = await stat(path).catch(() => undefined);
+  if (found !== undefined || dirname(path) === path) return found?.dev;
+  return await deviceOf(dirname(path));
 }
 
 /** Names the present boot of the device (Linux): what was written before another one may not have reached the disk. */

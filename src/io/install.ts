@@ -6,14 +6,15 @@
  */
 import type { BigIntStats, Stats } from 'node:fs';
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, rename, stat } from 'node:fs/promises';
+import { type FileHandle, lstat, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import type { Owner } from './accounts.ts';
 import type { DigestEngine } from './digest.ts';
-import { diskError, errnoOf, hashFile, remove, syncDirectory } from './disk.ts';
+import { DiskFull, diskError, errnoOf, hashFile, onSameDisk, remove, syncDirectory } from './disk.ts';
 import { keep } from './kept.ts';
 import type { Part } from './part.ts';
+import type { RoomClaim } from './room.ts';
 import type { FileStamp } from './state.ts';
 
 export interface InstallJob {
@@ -28,6 +29,8 @@ export interface InstallJob {
   previousPath: string | undefined;
   /** Without a way back nothing is installed; by default a file that there is no room for is not kept. */
   mustKeep?: boolean;
+  /** A claim on room in a directory, for a copy of the file that is replaced. */
+  claim?: (directory: string) => RoomClaim;
   /** Called before the rename, with whether the file is kept. */
   announce?: (kept: boolean) => Promise<void>;
 }
@@ -41,16 +44,13 @@ export interface InstallJob {
  * full disk is another one; the target is what it was, or new where only its directory could not be synced
  */
 export async function install(job: InstallJob): Promise<{ stamp: FileStamp; kept: boolean }> {
-  const { part, target, mode, owner, previousPath, mustKeep = false, announce } = job;
-  let isInState = false;
+  const { part, target, mode, owner, previousPath, announce } = job;
   try {
     const old = await lookAt(target);
     if (old?.isDirectory()) throw isDirectory(target);
     await part.flush();
-    isInState = true;
-    const kept = previousPath !== undefined && (await keep(target, old, previousPath, mustKeep));
+    const kept = previousPath !== undefined && (await keep(target, old, { ...job, path: previousPath }));
     await announce?.(kept);
-    isInState = false;
     await dress(part.handle, old, mode, owner);
     await part.seal();
     const before = stampOf(await part.handle.stat({ bigint: true }));
@@ -62,22 +62,14 @@ export async function install(job: InstallJob): Promise<{ stamp: FileStamp; kept
     const isOurs = sameStamp({ ...before, ctimeNs: after.ctimeNs }, after);
     return { stamp: isOurs ? after : before, kept };
   } catch (error) {
-    const reason = diskError(error, `Cannot install ${target}`);
-    const isFull = reason instanceof AgentError && reason.code === 'DISK_FULL';
+    const reason = diskError(error, `Cannot install ${target}`, dirname(target));
     // What cannot be installed for want of room is not to take more of it.
-    const isSpared = isInState && (await isOnOtherDisk(part, previousPath));
-    if (isFull && !isSpared) await remove(part.path).catch(() => undefined);
+    const isInTheWay = reason instanceof DiskFull && (await onSameDisk(reason.directory, part.path));
+    if (isInTheWay) await remove(part.path).catch(() => undefined);
     throw reason;
   } finally {
     await part.close();
   }
-}
-
-/** Whether the state, where previous files are kept in a directory, is on another file system than the part. */
-async function isOnOtherDisk({ handle }: Part, previousPath: string | undefined): Promise<boolean> {
-  if (previousPath === undefined) return false;
-  const [state, own] = await Promise.all([stat(dirname(dirname(previousPath))), handle.stat()]);
-  return state.dev !== own.dev;
 }
 
 /** The name must still be that of the file that was verified, not of another that was put in its place. */
@@ -185,7 +177,7 @@ export async function inspect(
     return await hashTarget(target, engine, signal);
   } catch (error) {
     if (['ENOENT', 'ENOTDIR'].includes(errnoOf(error))) return undefined;
-    throw signal.aborted ? error : diskError(error, `Cannot read ${target}`);
+    throw signal.aborted ? error : diskError(error, `Cannot read ${target}`, dirname(target));
   }
 }
 

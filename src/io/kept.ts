@@ -18,8 +18,9 @@ import {
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AgentError } from '../core/errors.ts';
-import { diskError, errnoOf, isNoRoom, makeDirectory, remove, syncDirectory } from './disk.ts';
+import { DiskFull, diskError, errnoOf, isNoRoom, makeDirectory, remove, syncDirectory } from './disk.ts';
 import { fileId, stagedBackPath } from './part.ts';
+import type { RoomClaim } from './room.ts';
 
 /** Where the files are kept that one target was before. */
 export class KeptFiles {
@@ -40,6 +41,11 @@ export class KeptFiles {
     return new KeptFiles(this.#stateDir, this.#property, target);
   }
 
+  /** Where they lie. */
+  get directory(): string {
+    return this.#directory;
+  }
+
   /** Where a file is kept; without a hash it is none that can have one, such as a link. */
   pathOf({ sha256 = 'link' }: { sha256?: string }): string {
     return join(this.#directory, `${this.#id}.${sha256.slice(0, 16)}`);
@@ -56,17 +62,25 @@ export class KeptFiles {
   }
 }
 
+/** How a file is to be kept. */
+export interface Keeping {
+  path: string;
+  /** By default it is not kept where there is no room. */
+  mustKeep?: boolean;
+  /** A claim on room in a directory, for a copy. */
+  claim?: (directory: string) => RoomClaim;
+}
+
 /**
  * Gives what an install replaces a second name.
  *
- * @returns false where nothing is there, or it would have to be copied and there is no room
+ * @returns false where nothing is there, or it would have to be copied and there is no room, a reserve left
  * @throws AgentError INSTALL, or DISK_FULL where it must be kept
  */
 export async function keep(
   target: string,
   old: Stats | undefined,
-  path: string,
-  mustKeep: boolean,
+  { path, mustKeep = false, claim }: Keeping,
 ): Promise<boolean> {
   const isKind = old?.isFile() === true || (mustKeep && old?.isSymbolicLink() === true);
   if (old === undefined || !isKind) return false;
@@ -74,7 +88,7 @@ export async function keep(
   try {
     await makeDirectory(dirname(path), 0o700);
     await remove(staged);
-    await linkOrCopy(target, staged);
+    await linkOrCopy(target, staged, claim?.(dirname(path)));
     await rename(staged, path);
     // Between two names of one file rename(2) does nothing.
     await remove(staged);
@@ -82,10 +96,8 @@ export async function keep(
     return true;
   } catch (error) {
     await remove(staged).catch(() => undefined);
-    if (mustKeep || !isNoRoom(error)) {
-      throw diskError(error, `Cannot keep the previous file in ${dirname(path)}`);
-    }
-    return false;
+    if (!mustKeep && (isNoRoom(error) || error instanceof DiskFull)) return false;
+    throw diskError(error, `Cannot keep the previous file in ${dirname(path)}`, dirname(path));
   }
 }
 
@@ -110,7 +122,7 @@ export async function putBack(property: string, target: string, path: string | u
   } catch (error) {
     await remove(staged).catch(() => undefined);
     if (errnoOf(error) === 'ENOENT') throw isGone(path ?? target);
-    throw diskError(error, `Cannot put the previous file back to ${target}`);
+    throw diskError(error, `Cannot put the previous file back to ${target}`, dirname(target));
   }
 }
 
@@ -120,14 +132,27 @@ function isGone(path: string): AgentError {
   });
 }
 
-/** A second name of a file or link; a copy with its mode and owner on another file system, or one without links. */
-async function linkOrCopy(from: string, to: string): Promise<void> {
+/**
+ * A second name of a file or link; a copy with its mode and owner on another file system, or one without links.
+ *
+ * @param claim the room for a copy; what goes back is not to fail for a reserve
+ */
+async function linkOrCopy(from: string, to: string, claim?: RoomClaim): Promise<void> {
   try {
     await link(from, to);
   } catch {
     const stat = await lstat(from);
     if (stat.isSymbolicLink()) await symlink(await readlink(from), to);
-    else await copy(from, to, stat);
+    else await inRoom(claim, stat.size, () => copy(from, to, stat));
+  }
+}
+
+async function inRoom(claim: RoomClaim | undefined, bytes: number, work: () => Promise<void>): Promise<void> {
+  try {
+    await claim?.take(bytes);
+    await work();
+  } finally {
+    claim?.release();
   }
 }
 

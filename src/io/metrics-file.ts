@@ -1,5 +1,6 @@
 import { constants } from 'node:fs';
 import { open, rename } from 'node:fs/promises';
+import { dirname } from 'node:path';
 import type { Clock } from './clock.ts';
 import { diskError, remove } from './disk.ts';
 import type { Logger } from './log.ts';
@@ -39,7 +40,7 @@ export async function keepMetricsFile({
         written = text;
         isTold = false;
       } catch (error) {
-        const failure = diskError(error, `Cannot write the metrics to ${path}`);
+        const failure = diskError(error, `Cannot write the metrics to ${path}`, dirname(path));
         if (!isTold) log.warning(failure instanceof Error ? failure.message : String(failure));
         isTold = true;
       }

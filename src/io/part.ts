@@ -103,7 +103,9 @@ export class Part {
         throw error;
       }
     } catch (error) {
-      throw signal.aborted ? error : diskError(error, `Cannot open the part in ${dirname(path)}`);
+      throw signal.aborted
+        ? error
+        : diskError(error, `Cannot open the part in ${dirname(path)}`, dirname(path));
     }
   }
 
@@ -149,7 +151,7 @@ export class Part {
         done += bytesWritten;
       }
     } catch (error) {
-      throw diskError(error, `Cannot write to ${dirname(this.path)}`);
+      throw diskError(error, `Cannot write to ${dirname(this.path)}`, dirname(this.path));
     }
   }
 
@@ -159,7 +161,7 @@ export class Part {
     try {
       await syncDirectory(dirname(this.path));
     } catch (error) {
-      throw diskError(error, `Cannot write to ${dirname(this.path)}`);
+      throw diskError(error, `Cannot write to ${dirname(this.path)}`, dirname(this.path));
     }
   }
 
@@ -183,7 +185,7 @@ export class Part {
     } catch (error) {
       await this.handle.truncate(0).catch(() => undefined);
       await remove(this.path).catch(() => undefined);
-      throw diskError(error, `Cannot write ${this.path} to the disk`);
+      throw diskError(error, `Cannot write ${this.path} to the disk`, dirname(this.path));
     }
   }
 
@@ -192,7 +194,7 @@ export class Part {
     try {
       await this.handle.truncate(0);
     } catch (error) {
-      throw diskError(error, `Cannot empty the part in ${dirname(this.path)}`);
+      throw diskError(error, `Cannot empty the part in ${dirname(this.path)}`, dirname(this.path));
     }
     this.#digest = createDigest(this.#engine);
     this.#length = 0;

@@ -1,6 +1,6 @@
 import { stat } from 'node:fs/promises';
 import { AgentError } from '../core/errors.ts';
-import { roomIn } from './disk.ts';
+import { DiskFull, roomIn } from './disk.ts';
 
 /** A disk is looked at again after so many bytes: others write to it, too. */
 const lookEveryBytes = 4 * 1024 * 1024;
@@ -111,9 +111,6 @@ export class RoomClaim {
 
 function full(bytes: number, directory: string, held: number): AgentError {
   const others = held === 0 ? '' : ` and ${held} are held for other downloads`;
-  return new AgentError(
-    'DISK_FULL',
-    `No room for ${bytes} bytes in ${directory}, where 16 MiB or 5 % stay in reserve${others}`,
-    { hint: 'free some room on the file system of the target' },
-  );
+  const message = `No room for ${bytes} bytes in ${directory}, where 16 MiB or 5 % stay in reserve${others}`;
+  return new DiskFull(message, directory);
 }

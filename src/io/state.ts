@@ -1,5 +1,5 @@
 import { readFile, rename } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import type { Pending } from '../core/pending.ts';
@@ -190,6 +190,11 @@ export class State {
       ...(signature === undefined ? {} : { signature }),
       ...(desired === undefined ? {} : { desired }),
     };
+  }
+
+  /** Where it lies. */
+  get directory(): string {
+    return dirname(this.#path);
   }
 
   /** Where the file was, if that is elsewhere than it is now. */

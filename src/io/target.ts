@@ -60,7 +60,7 @@ export class Target {
     try {
       await state.update(property, path, change);
     } catch (error) {
-      throw diskError(error, 'Cannot write the state file');
+      throw diskError(error, 'Cannot write the state file', state.directory);
     }
   }
 

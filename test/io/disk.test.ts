@@ -6,6 +6,7 @@ import {
   diskError,
   errnoOf,
   hashFile,
+  onSameDisk,
   readThrough,
   remove,
   roomIn,
@@ -29,16 +30,22 @@ describe('an error of the file system', () => {
     ['EISDIR', 'INSTALL'],
   ])('%s becomes %s, which says what failed and why', (errno, code) => {
     const cause = systemError(errno);
-    const error = diskError(cause, 'Cannot install /srv/app');
+    const error = diskError(cause, 'Cannot install /srv/app', '/srv');
     expect(error).toBeInstanceOf(AgentError);
     expect(error).toMatchObject({ code, retry: 'slow', message: `Cannot install /srv/app: ${errno}`, cause });
+  });
+
+  test('for want of room names the file system that has none', () => {
+    expect(diskError(systemError('ENOSPC'), 'Cannot write the state file', '/var/lib/app')).toMatchObject({
+      hint: 'free some room on the file system of /var/lib/app',
+    });
   });
 
   test('that is coded already, or an abort, is handed on', () => {
     const coded = new AgentError('TOO_LARGE', 'too large');
     const aborted = new DOMException('stopped', 'AbortError');
-    expect(diskError(coded, 'x')).toBe(coded);
-    expect(diskError(aborted, 'x')).toBe(aborted);
+    expect(diskError(coded, 'x', '/srv')).toBe(coded);
+    expect(diskError(aborted, 'x', '/srv')).toBe(aborted);
   });
 
   test('has its errno, anything else has none', () => {
@@ -112,6 +119,11 @@ test('room is what may be written, less a reserve of at most 16 MiB', async () =
   expect(room).toBeGreaterThan(0);
   expect(room).toBeLessThan(bavail * bsize + 64 * 1024 * 1024);
   expect(room).toBeGreaterThan(bavail * bsize - 80 * 1024 * 1024);
+});
+
+test('two paths are on one disk or on two, and for one that is not there the directory above it counts', async () => {
+  expect(await onSameDisk(join(dir(), 'a', 'b'), dir())).toBe(true);
+  expect(await onSameDisk(join(dir(), 'a'), '/proc/none')).toBe(false);
 });
 
 test('removing a file that is not there is no error', async () => {

@@ -1,0 +1,110 @@
+/** Target and state on two file systems, one of which is full. With the compiled executable. */
+import { expect } from 'bun:test';
+import { readdirSync } from 'node:fs';
+import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { mounts, onSmallDisk } from '../support/small-disk.ts';
+import { toolTest } from '../support/tools.ts';
+import { noise, type Run, scenario, sha256, until, type World } from '../support/world.ts';
+
+const megabyte = 1_000_000;
+
+/** Has `one` replaced by `two`. */
+async function updated(
+  world: World,
+  { args = [], bytes = megabyte }: { args?: string[]; bytes?: number } = {},
+): Promise<Run> {
+  const run = await world.run(['--config', world.device.configPath, ...args]);
+  for (const size of [bytes, bytes + 1]) {
+    const body = noise(size);
+    await world.put(String(size), body);
+    await world.inSync(sha256(body));
+  }
+  return run;
+}
+
+async function rollback(world: World, args: string[] = []): Promise<Run> {
+  const run = await world.run(['rollback', 's3', '--config', world.device.configPath, ...args]);
+  await run.exit;
+  return run;
+}
+
+toolTest(
+  [mounts],
+  'an object that its disk cannot hold takes no previous file that lies on another one',
+  () =>
+    scenario(
+      (world) =>
+        onSmallDisk(world.device.dir, '12m', async (small) => {
+          const agent = await updated(world);
+          await world.put('large', noise(14 * megabyte));
+          await agent.logged('DISK_FULL');
+          expect(readdirSync(join(world.device.dir, 'state', 'previous')).length).toBe(1);
+          expect(agent.log).toContain(`free some room on the file system of ${small}`);
+          const back = await rollback(world);
+          expect(back.child.exitCode, back.log).toBe(0);
+        }),
+      { files: [{ property: 's3', path: 'small/f' }] },
+    ),
+);
+
+toolTest([mounts], 'a previous file on the full disk itself goes, and then none is kept', () =>
+  scenario(
+    (world) =>
+      onSmallDisk(world.device.dir, '12m', async (small) => {
+        const state = join(small, 'state');
+        await mkdir(state, { mode: 0o700 });
+        const args = ['--state-dir', state];
+        const agent = await updated(world, { args });
+        await world.put('large', noise(14 * megabyte));
+        await agent.logged('DISK_FULL');
+        expect(readdirSync(join(state, 'previous'))).toEqual([]);
+        const back = await rollback(world, args);
+        expect(back.child.exitCode).toBe(1);
+        expect(back.log).toContain('No previous file is kept');
+      }),
+    { files: [{ property: 's3', path: 'small/f' }] },
+  ),
+);
+
+toolTest([mounts], 'where two previous files do not fit, the older one goes for the newer one', () =>
+  scenario((world) =>
+    onSmallDisk(world.device.dir, '4m', async (small) => {
+      const state = join(small, 'state');
+      await mkdir(state, { mode: 0o700 });
+      const args = ['--state-dir', state];
+      await updated(world, { args, bytes: 2_150_000 });
+      const third = noise(megabyte);
+      await world.put('third', third);
+      await world.inSync(sha256(third));
+      const back = await rollback(world, args);
+      expect(back.child.exitCode, back.log).toBe(0);
+    }),
+  ),
+);
+
+toolTest(
+  [mounts],
+  'where the disk of the state is full, the hint names that one, and room there is all it takes',
+  () =>
+    scenario(
+      (world) =>
+        onSmallDisk(world.device.dir, '64k', async (small) => {
+          const state = join(small, 'state');
+          await mkdir(state, { mode: 0o700 });
+          const agent = await world.run(['--config', world.device.configPath, '--state-dir', state]);
+          await agent.logged('Connected to AWS IoT');
+          await writeFile(join(small, 'full'), noise(200_000)).catch(() => undefined);
+          const body = noise(megabyte);
+          await world.put('1', body);
+          await agent.logged('DISK_FULL');
+          expect(agent.log).toContain(`free some room on the file system of ${state}`);
+          await until('the end of the attempt', () => world.status()['code'] === 'DISK_FULL');
+          await rm(join(small, 'full'));
+          world.desire({ s3: { note: 'again' } });
+          await world.inSync(sha256(body));
+          expect(world.gets().map(({ bytesSent }) => bytesSent)).toEqual([megabyte]);
+        }),
+      { files: [{ property: 's3', path: 'f', onInstall: { command: ['/bin/true'] } }] },
+    ),
+);
