@@ -184,10 +184,11 @@ export class State {
     if (stored === undefined) return { path };
     const { property: _, ...file } = stored;
     if (stored.path === path) return file;
-    const { signature, desired } = stored;
+    const { signature, held, desired } = stored;
     return {
       path,
       ...(signature === undefined ? {} : { signature }),
+      ...(held === undefined ? {} : { held }),
       ...(desired === undefined ? {} : { desired }),
     };
   }

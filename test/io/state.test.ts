@@ -103,6 +103,15 @@ describe('the state of a directory', () => {
     expect((await open()).file('s3', target)).toEqual({ path: target, signature });
   });
 
+  test('keeps what a rollback holds with the property, also where the file moves', async () => {
+    const state = await open();
+    const held = { sha256: sha };
+    await state.update('s3', target, { previous: { sha256: sha }, held });
+    expect(state.file('s3', '/srv/other')).toEqual({ path: '/srv/other', held });
+    await state.update('s3', '/srv/other', {});
+    expect((await open()).file('s3', target)).toEqual({ path: target, held });
+  });
+
   test('takes concurrent updates of many files, and loses none', async () => {
     const state = await open();
     const updates = Array.from({ length: 200 }, (_, index) =>
