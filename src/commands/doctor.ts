@@ -32,6 +32,7 @@ export async function examine(loaded: LoadedConfig, options: DoctorOptions): Pro
       if (!json) await output.write(resultText(result, output.paint, output.columns));
     }
   }
+  found.ending.abort();
   await found.link?.end();
   const ok = !hasFailed(results);
   const at = timeText(found.clock.wallMs());

@@ -199,7 +199,7 @@ export async function probeCredentials(found: Findings, signal: AbortSignal): Pr
     fetch: createFetch({ ca: [identity.caPem], cert: identity.certPem, key: identity.keyPem }, found.route),
     clock,
     serverTime,
-    signal,
+    signal: found.ending.signal,
   });
   const startedMs = clock.nowMs();
   try {

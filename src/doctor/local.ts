@@ -68,15 +68,10 @@ export function probeIdentity({ loaded }: Findings): Finding[] {
 }
 
 /** The dates are judged by the clock of the network, where one could be asked. */
-export function probeCertificate({
-  identity,
-  config: { thingName },
-  clock,
-  clockAheadMs,
-}: Findings): Finding {
+export function probeCertificate({ identity, loaded, clock, clockAheadMs }: Findings): Finding {
   const wallMs = clock.wallMs() - (clockAheadMs ?? 0);
   const { notBeforeMs, notAfterMs } = identity;
-  const renew = renewal(thingName);
+  const renew = renewal(loaded.config?.thingName ?? 'THING');
   if (wallMs > notAfterMs) {
     return fail({
       message: `expired at ${timeText(notAfterMs)}, and now is ${timeText(wallMs)}`,

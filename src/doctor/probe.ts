@@ -42,6 +42,8 @@ export class Findings {
   /** The proxy that leads to a server, where one does. */
   readonly route: Route;
   credentials: CredentialsProvider | undefined;
+  /** Ends what outlives the probe that began it, once all have run: S3 may refuse credentials, which are then fetched anew. */
+  readonly ending = new AbortController();
   /** What the shadow wants, by property. */
   readonly desired = new Map<string, Desired>();
   /** Sizes of the desired objects, by property. */

@@ -133,6 +133,19 @@ test('a wrong configuration is a failed probe with each of its problems, and no 
     expect(failures(await examine(world))).toEqual(['config']);
   }));
 
+test('the dates of a sound certificate are told whatever is wrong with the configuration', () =>
+  scenario(async (world) => {
+    const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
+    delete config.s3.region;
+    writeFileSync(world.device.configPath, JSON.stringify(config));
+    const found = await examine(world);
+    expect(failures(found)).toEqual(['config']);
+    expect(finding(found, 'certificate')).toMatchObject({
+      verdict: 'ok',
+      message: expect.stringMatching(/^valid until /),
+    });
+  }));
+
 test("a key that is another certificate's is told, and what needs none of them is probed all the same", () =>
   scenario(async (world) => {
     const { key } = await world.sandbox.pki.issueDevice('other');

@@ -29,6 +29,8 @@ export async function examine(world: World, ...more: string[]): Promise<Examined
   expect(run.log).toBe('');
   const document = v.parse(documentSchema, JSON.parse(run.output));
   const failed = document.probes.some(({ verdict }) => verdict === 'fail');
+  // Whatever has failed: somebody must know what to do about it.
+  expect(document.probes.filter(({ verdict, hint }) => verdict === 'fail' && hint === null)).toEqual([]);
   expect([code, document.ok]).toEqual(failed ? [1, false] : [0, true]);
   return document;
 }
