@@ -97,7 +97,7 @@ export class Memory {
     // What else is stored may be newer than the snapshot: an attempt says itself what it has begun, and what it gave up.
     const news = Object.fromEntries(changed.map((member) => [member, snapshot[member]]));
     await target.store({ ...news, failure: stored });
-    await this.clean(snapshot);
+    await this.clean(this.recall());
   }
 
   /** Removes what earlier runs have left for nobody. */

@@ -54,12 +54,18 @@ export class Target {
     if (value === undefined) await this.store({});
   }
 
-  /** Stores what must be safe on disk before something is done. @throws AgentError INSTALL or DISK_FULL */
+  /**
+   * Stores what must be safe on disk before something is done.
+   *
+   * @throws AgentError INSTALL or DISK_FULL; then it is not done, and what was stored before counts
+   */
   async announce(change: StateChange): Promise<void> {
     const { state, property, path } = this.#options;
+    const { stored } = this;
     try {
       await state.update(property, path, change);
     } catch (error) {
+      state.note(property, path, former(stored, change));
       throw diskError(error, 'Cannot write the state file', state.directory);
     }
   }
@@ -135,4 +141,10 @@ export class Target {
     this.#tidied = desired;
     await cleanParts(this.#options.property, this.#options.path);
   }
+}
+
+/** What the members of a change were before it. */
+function former(stored: FileState, change: StateChange): StateChange {
+  const members = new Map(Object.entries(stored));
+  return Object.fromEntries(Object.keys(change).map((name) => [name, members.get(name)]));
 }

@@ -4,6 +4,7 @@ import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type Bench, linux, newMode, oldMode } from '../support/durability-bench.ts';
 import { snapshot } from '../support/durability-disk.ts';
+import { failing as failedBy, strace } from '../support/durability-faults.ts';
 import { type Judge, killAtEachCall } from '../support/durability-kill.ts';
 import { type Loss, losses, type Recording, record, updatedOf } from '../support/durability-power.ts';
 import { benchAt, next, type Start, update } from '../support/durability-starts.ts';
@@ -117,6 +118,21 @@ toolTest(
     const recording = { start, calls, report: nothing, target, stateFile, previous, updated };
     expect(calls.filter(({ call, to }) => call === 'rename' && to === target).length).toBe(2);
     expect(losses(recording)).toEqual([]);
+  },
+);
+
+toolTest(
+  [strace],
+  'a file whose directory could not be synced behind the rename has its hook run once it can be',
+  async () => {
+    const bench = await benchAt(succeeding(), world, 'unsynced');
+    bench.restore();
+    const run = await failedBy(bench, 'fsync', bench.dataDir, 'ENOSPC');
+    expect(run.child.exitCode, run.log).toBe(1);
+    expect(bench.fault([next, newMode])).toBeUndefined();
+    expect(lastRun(bench)).not.toBe(sha256(next));
+    const second = await bench.once();
+    expect(applied(bench, second).filter((fault) => fault !== undefined)).toEqual([]);
   },
 );
 

@@ -27,6 +27,7 @@ test('what must be safe before an act fails where it cannot be written; what onl
   const error = await caught(one.announce({ signature }));
   expect(error).toMatchObject({ code: 'INSTALL', retry: 'slow' });
   expect(error.message).toContain('Cannot write the state file');
+  expect(one.stored.signature).toBeUndefined();
   await one.store({ failure: undefined });
   expect(log.of('error').map(({ message }) => message)).toEqual(['Cannot write the state file']);
 });
