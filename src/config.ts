@@ -7,6 +7,7 @@ import { type AgentUser, permissionProblems, userAskedAbout } from './config/per
 import { issueProblem } from './config/problems.ts';
 import { type ConfigValues, configSchema } from './config/schema.ts';
 import type { Problem } from './core/errors.ts';
+import { defaultSearchPath } from './core/hook.ts';
 import { readAccounts } from './io/accounts.ts';
 import { readConfigFile } from './io/config-file.ts';
 import { type Identity, readIdentity } from './io/identity.ts';
@@ -137,7 +138,8 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const user = { uid: agentUid, accounts };
   const { strict = agentUid === 0 } = raw;
   const wrongIdentity = identity.ok ? [] : identity.problems;
-  const open = (await permissionProblems(across, path, user)).filter(
+  const searched = env['PATH'] ?? defaultSearchPath;
+  const open = (await permissionProblems(across, path, user, searched)).filter(
     (problem) => !wrongIdentity.some((other) => other.path === problem.path),
   );
   const told = (list: Problem[]) =>

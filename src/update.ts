@@ -9,6 +9,7 @@ import type { Installed, Outcome } from './core/reconcile.ts';
 import type { DigestEngine } from './io/digest.ts';
 import { DiskFull, onSameDisk, readBootId } from './io/disk.ts';
 import { download } from './io/download.ts';
+import { inherit } from './io/inherit.ts';
 import { install } from './io/install.ts';
 import type { KeptFiles } from './io/kept.ts';
 import { cleanParts, type Part, partPath } from './io/part.ts';
@@ -92,8 +93,10 @@ export async function update(job: UpdateJob): Promise<Updated> {
 
 /** Whom an install would give the file to: nobody else may have held the part open. */
 async function ownersOf({ path, owner }: FileConfig): Promise<number[]> {
+  if (owner !== undefined) return [owner.uid];
   const old = await lstat(path).catch(() => undefined);
-  return [owner?.uid ?? old?.uid].filter((uid) => uid !== undefined);
+  const kept = await inherit(path, old, owner);
+  return kept === undefined ? [] : [kept.uid];
 }
 
 function signedObject({ file, getObject, target }: UpdateJob): SignedObject | undefined {

@@ -36,7 +36,8 @@ export interface Resolved {
 export interface ResolvedFile {
   path: string | undefined;
   owner: Owner | undefined;
-  /** The program of the hook; undefined where it is as written, to be looked for in PATH. */
+  mode: number | undefined;
+  /** The program of the hook: an absolute path, or a name that is looked for in PATH. */
   program?: string;
 }
 
@@ -172,6 +173,7 @@ async function resolveFiles(
     value.push({
       path: path === undefined ? undefined : resolve(baseDir, path),
       owner: owner.value,
+      mode: sound(fileEntries.mode, member(file, 'mode')),
       ...programOf(file, baseDir),
     });
   }
@@ -182,7 +184,8 @@ async function resolveFiles(
 function programOf(file: JsonObject, baseDir: string): { program?: string } {
   const hook = sound(hookEntries.command, member(objectAt(file, 'onInstall'), 'command'));
   const program = hook?.[0];
-  return program?.includes('/') === true ? { program: resolve(baseDir, program) } : {};
+  if (program === undefined) return {};
+  return { program: program.includes('/') ? resolve(baseDir, program) : program };
 }
 
 /** The agent's own files, by their path: no target may replace one. */

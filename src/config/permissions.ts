@@ -1,5 +1,5 @@
 import { lstat, readlink, realpath, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import type { Problem } from '../core/errors.ts';
 import {
   directoryProblem,
@@ -8,13 +8,14 @@ import {
   linkProblem,
   ownDirectoryProblem,
   type Trust,
+  targetProblem,
   trustedFileProblem,
 } from '../core/permissions.ts';
-import { type Accounts, nameOfUser } from '../io/accounts.ts';
+import { type Accounts, isGroupOf, nameOfGroup, nameOfUser } from '../io/accounts.ts';
 import type { Resolved } from './checks.ts';
 
-type Located = Pick<Resolved, 'paths' | 'stateDir' | 'files'>;
-type Rule = (at: string, entry: Entry, trust: Trust) => Problem[];
+type Located = Pick<Resolved, 'paths' | 'stateDir' | 'metricsFile' | 'files'>;
+type Rule = (at: string, entry: Entry & { isFile: boolean }, trust: Trust) => Problem[];
 
 /** The user of the agent, and the accounts by which users have names. */
 export interface AgentUser {
@@ -26,49 +27,70 @@ export interface AgentUser {
  * The user of the agent that root asks about: whoever owns its state or, where it has not run yet, its key. Anybody
  * else can ask only about an agent of their own.
  */
-export async function userAskedAbout({ paths, stateDir }: Located, uid: number): Promise<number> {
+export async function userAskedAbout(
+  { paths, stateDir }: Pick<Located, 'paths' | 'stateDir'>,
+  uid: number,
+): Promise<number> {
   if (uid !== 0) return uid;
   const found = (await lookAt(stateDir)) ?? (await lookAt(paths.key));
   return found?.uid ?? uid;
 }
 
-/** What others on this device could read or replace, of all that the configuration names; each thing once. */
+/**
+ * What others on this device could read or replace, of all that the configuration names; each thing once.
+ *
+ * @param searched where programs without a slash are looked for, as PATH has it
+ */
 export async function permissionProblems(
   located: Located,
   configPath: string | undefined,
   user: AgentUser,
+  searched: string,
 ): Promise<Problem[]> {
   const things = thingsOf(located, configPath);
+  const targets = targetsOf(located, user);
+  const programs = await programsOf(located, searched);
   const problems: Problem[] = [];
   const told = new Set<string>();
-  const judge = async (at: string, path: string, rule: Rule, trust: Trust): Promise<void> => {
-    const entry = told.has(path) ? undefined : await lookAt(path, rule === linkProblem);
+  const judge = async (
+    at: string,
+    path: string,
+    rule: Rule,
+    trust: Trust,
+    isFollowed = true,
+  ): Promise<void> => {
+    const entry = told.has(path) ? undefined : await lookAt(path, isFollowed);
     const found = entry === undefined ? [] : rule(at, entry, trust);
     if (found.length > 0) told.add(path);
     problems.push(...found);
   };
   const trust = trustOf(user);
-  for (const { at, path, rule } of things) await judge(at, path, rule, trust);
+  for (const { at, path, rule } of [...things, ...programs]) await judge(at, path, rule, trust);
+  // A target that is a link is replaced itself.
+  for (const { at, path, rule, trust } of targets) await judge(at, path, rule, trust, false);
   const ways = [
-    ...things.map(({ at, path }) => ({ at, trust, way: wayTo(path) })),
-    ...targetsOf(located).map(({ at, path, owner }) => ({
-      at,
-      trust: trustOf(user, owner?.uid),
-      // A target that is a link is replaced itself.
-      way: wayInto(dirname(path)),
-    })),
+    ...[...things, ...programs].map(({ at, path }) => ({ at, trust, way: wayTo(path) })),
+    ...targets.map(({ at, path, trust }) => ({ at, trust, way: wayInto(dirname(path)) })),
+    ...metricsOf(located).map(({ at, path }) => ({ at, trust, way: wayInto(dirname(path)) })),
   ];
   for (const { at, trust, way } of ways) {
     const { directories, links } = await way;
     for (const path of directories) await judge(at, path, directoryProblem, trust);
-    for (const path of links) await judge(at, path, linkProblem, trust);
+    for (const path of links) await judge(at, path, linkProblem, trust, false);
   }
   return problems;
 }
 
 function trustOf({ uid, accounts }: AgentUser, owner = uid): Trust {
+  const uids = [0, uid, owner];
   const nameOf = (one: number) => nameOfUser(one, accounts) ?? String(one);
-  return { uids: [0, uid, owner], agent: nameOf(uid), nameOf };
+  return {
+    uids,
+    agent: nameOf(uid),
+    nameOf,
+    isOwnGroup: (gid) => isGroupOf(uids, gid, accounts),
+    groupNameOf: (gid) => nameOfGroup(gid, accounts) ?? String(gid),
+  };
 }
 
 /** What the agent trusts, by the key of the configuration that names it. */
@@ -84,17 +106,54 @@ function thingsOf({ paths, stateDir }: Located, configPath: string | undefined) 
   return named.flatMap(({ path, ...rest }) => (path === undefined ? [] : [{ ...rest, path }]));
 }
 
-function targetsOf({ files }: Located) {
-  return files.flatMap(({ path, owner }, index) =>
-    path === undefined ? [] : [{ at: `files[${index}].path`, path, owner }],
-  );
+function targetsOf({ files }: Located, user: AgentUser) {
+  return files.flatMap(({ path, owner, mode }, index) => {
+    if (path === undefined) return [];
+    const trust = trustOf(user, owner?.uid);
+    const rule: Rule = (at, entry) => (entry.isFile ? targetProblem(at, entry, trust, mode) : []);
+    return [{ at: `files[${index}].path`, path, rule, trust }];
+  });
+}
+
+function metricsOf({ metricsFile }: Located) {
+  return metricsFile === undefined ? [] : [{ at: 'metricsFile', path: metricsFile }];
+}
+
+/** The programs of hooks, which run with the agent's rights; one that is looked for, wherever it could be found first. */
+async function programsOf({ files }: Located, searched: string) {
+  const named = files.map(async ({ program }, index) => {
+    const paths = program === undefined ? [] : await candidates(program, searched);
+    return paths.map((path) => ({
+      at: `files[${index}].onInstall.command`,
+      path,
+      rule: trustedFileProblem,
+    }));
+  });
+  return (await Promise.all(named)).flat();
+}
+
+async function candidates(program: string, searched: string): Promise<string[]> {
+  if (isAbsolute(program)) return [program];
+  const paths: string[] = [];
+  for (const directory of searched.split(':')) {
+    // Hooks run in the root directory.
+    const path = join(resolve('/', directory), program);
+    paths.push(path);
+    if ((await lookAt(path)) !== undefined) break;
+  }
+  return paths;
 }
 
 /** What cannot be looked at is told of elsewhere, or is not there yet. */
-async function lookAt(path: string | undefined, asLink = false): Promise<Entry | undefined> {
+async function lookAt(
+  path: string | undefined,
+  isFollowed = true,
+): Promise<(Entry & { isFile: boolean }) | undefined> {
   if (path === undefined) return undefined;
-  const found = await (asLink ? lstat(path) : stat(path)).catch(() => undefined);
-  return found === undefined ? undefined : { path, mode: found.mode, uid: found.uid };
+  const found = await (isFollowed ? stat(path) : lstat(path)).catch(() => undefined);
+  if (found === undefined) return undefined;
+  const { mode, uid, gid } = found;
+  return { path, mode, uid, gid, isFile: found.isFile() };
 }
 
 /** What is passed on the way to a path: whoever can change any of it can lead the way elsewhere. */

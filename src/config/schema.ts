@@ -123,11 +123,15 @@ export const fileEntries = {
   property: text('Property of the shadow that names this file', 's3', parseProperty),
   path: text('Where the file is kept', '/var/lib/app/model.bin', parsePath),
   mode: v.exactOptional(
-    text('Permission bits in octal; by default what the file has, else 0644', '0644', parseMode),
+    text(
+      'Permission bits in octal; by default what the file has, else 0644; less where others may write to its directory',
+      '0644',
+      parseMode,
+    ),
   ),
   owner: v.exactOptional(
     pattern(
-      'Owner, `user` or `user:group`, names or numbers; by default what the file has',
+      'Owner, `user` or `user:group`, names or numbers; by default what the file has, unless others may write to its directory',
       'app:app',
       /^[^:\s]+(?::[^:\s]+)?$/,
       'must be user or user:group',

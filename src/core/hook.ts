@@ -1,5 +1,8 @@
 import type { HookFailure } from './pending.ts';
 
+/** Where a hook without a slash is looked for, if no PATH is set. */
+export const defaultSearchPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
+
 /** How a run of a hook has ended. */
 export type HookEnd =
   | { kind: 'exit'; code: number }

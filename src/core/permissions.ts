@@ -7,6 +7,7 @@ export interface Entry {
   path: string;
   /** All bits of st_mode that chmod can set. */
   mode: number;
+  gid: number;
   /** Whose it is: who owns something may write to it, whatever its mode says now. */
   uid: number;
 }
@@ -18,9 +19,22 @@ export interface Trust {
   /** Name of the user of the agent. */
   agent: string;
   nameOf(uid: number): string;
+  /** Whether a group lets in nobody else than these users. */
+  isOwnGroup(gid: number): boolean;
+  groupNameOf(gid: number): string;
 }
 
 const sticky = 0o1000;
+
+/** Who besides its owner may write to something by its mode; undefined where nobody may whom the agent does not trust. */
+export function openTo(
+  { mode, gid }: Pick<Entry, 'mode' | 'gid'>,
+  isOwnGroup: Trust['isOwnGroup'],
+): { everyone: boolean; group: boolean } | undefined {
+  const everyone = (mode & 0o002) !== 0;
+  const group = (mode & 0o020) !== 0 && !isOwnGroup(gid);
+  return everyone || group ? { everyone, group } : undefined;
+}
 
 /** The key of the device is for the user of the agent alone. */
 export function keyProblem(at: string, entry: Entry, trust: Trust): Problem[] {
@@ -35,13 +49,27 @@ export function keyProblem(at: string, entry: Entry, trust: Trust): Problem[] {
 
 /** What the agent believes must not be anybody's to write. */
 export function trustedFileProblem(at: string, entry: Entry, trust: Trust): Problem[] {
-  const { path, mode } = entry;
-  const open = problem(
+  return [...ownerProblem(at, entry, trust), ...openFileProblem(at, entry, trust)];
+}
+
+/**
+ * The target as it is now: whoever owns it, or may write to it, could change what was verified.
+ *
+ * @param mode what the configuration says; who may write by that does so by the operator's wish
+ */
+export function targetProblem(at: string, entry: Entry, trust: Trust, mode = 0): Problem[] {
+  const { path, uid } = entry;
+  const name = trust.nameOf(uid);
+  const foreign = problem(
     at,
-    `${path} can be written by everyone (${octal(mode)})`,
-    `chmod o-w ${shellWord(path)}`,
+    `${path} belongs to user ${name}, who can write to it`,
+    `${ownerHint(name)}; else chown ${shellWord(trust.agent)} ${shellWord(path)}`,
   );
-  return [...ownerProblem(at, entry, trust), ...((mode & 0o002) === 0 ? [] : [open])];
+  const unwanted = { ...entry, mode: entry.mode & ~(mode & 0o022) };
+  return [
+    ...(trust.uids.includes(uid) ? [] : [foreign]),
+    ...openFileProblem(at, unwanted, trust, octal(entry.mode)),
+  ];
 }
 
 /** The agent's own directory; its sticky bit would keep nobody from putting files there. */
@@ -56,27 +84,32 @@ export function ownDirectoryProblem(at: string, entry: Entry, trust: Trust): Pro
 }
 
 /**
- * In a directory that everyone may write to, everyone may rename what is in it, but for the sticky bit; its owner may
- * in any case. Source: unlink(2), EPERM.
+ * Whoever may write to a directory may rename what is in it, but for the sticky bit; its owner may in any case. Source:
+ * unlink(2), EPERM.
  */
-export function directoryProblem(at: string, { path, mode, uid }: Entry, trust: Trust): Problem[] {
-  const open = problem(
-    at,
-    `everyone can replace what is in ${path} (${octal(mode)}, no sticky bit)`,
-    `chmod o-w ${shellWord(path)}`,
-  );
+export function directoryProblem(at: string, entry: Entry, trust: Trust): Problem[] {
+  const { path, mode, uid } = entry;
+  const open = openTo(entry, trust.isOwnGroup);
   const name = trust.nameOf(uid);
   const chown = `chown root ${shellWord(path)}`;
   const foreign = problem(
     at,
     `${path} belongs to user ${name}, who can replace what is in it`,
-    at.startsWith('files[')
-      ? `where ${name} may decide what the file holds, set its "owner" to "${name}"; else ${chown}`
+    isTarget.test(at)
+      ? `${ownerHint(name)}; else ${chown}`
       : `keep it in a directory of root's, run the agent as ${name}, or ${chown}`,
   );
   return [
     ...(trust.uids.includes(uid) ? [] : [foreign]),
-    ...((mode & 0o002) === 0 || (mode & sticky) !== 0 ? [] : [open]),
+    ...(open === undefined || (mode & sticky) !== 0
+      ? []
+      : [
+          problem(
+            at,
+            `${whoOf(open, entry, trust)} can replace what is in ${path} (${octal(mode)}, no sticky bit)`,
+            closing(open, path),
+          ),
+        ]),
   ];
 }
 
@@ -85,6 +118,31 @@ export function linkProblem(at: string, { path, uid }: Entry, trust: Trust): Pro
   if (trust.uids.includes(uid)) return [];
   const message = `the link ${path} belongs to user ${trust.nameOf(uid)}, who can lead it elsewhere`;
   return [problem(at, message, `chown -h root ${shellWord(path)}`)];
+}
+
+function openFileProblem(at: string, entry: Entry, trust: Trust, shown = octal(entry.mode)): Problem[] {
+  const { path } = entry;
+  const open = openTo(entry, trust.isOwnGroup);
+  if (open === undefined) return [];
+  return [
+    problem(at, `${path} can be written by ${whoOf(open, entry, trust)} (${shown})`, closing(open, path)),
+  ];
+}
+
+const isTarget = /^files\[\d+\]\.path$/;
+
+type Open = NonNullable<ReturnType<typeof openTo>>;
+
+function whoOf({ everyone }: Open, { gid }: Entry, { groupNameOf }: Trust): string {
+  return everyone ? 'everyone' : `group ${groupNameOf(gid)}`;
+}
+
+function closing({ everyone, group }: Open, path: string): string {
+  return `chmod ${group ? 'g' : ''}${everyone ? 'o' : ''}-w ${shellWord(path)}`;
+}
+
+function ownerHint(name: string): string {
+  return `where ${name} may decide what the file holds, set its "owner" to "${name}"`;
 }
 
 function ownerProblem(at: string, { path, uid }: Entry, { uids, agent, nameOf }: Trust): Problem[] {

@@ -52,6 +52,23 @@ export function nameOfUser(uid: number, { passwd }: Accounts): string | undefine
   return lines(passwd).find(([, , id]) => id === String(uid))?.[0];
 }
 
+/** The name of a group; undefined where `/etc/group` has none for that number. */
+export function nameOfGroup(gid: number, { group }: Accounts): string | undefined {
+  return lines(group).find(([, , id]) => id === String(gid))?.[0];
+}
+
+/** Whether a group is root's, or that of the account of one of these users, and nobody else is in it. */
+export function isGroupOf(uids: readonly number[], gid: number, { passwd, group }: Accounts): boolean {
+  if (gid === 0) return true;
+  const accounts = lines(passwd).map(([name, , uid, own]) => ({ name, uid: idOf(uid), gid: idOf(own) }));
+  const listed = lines(group)
+    .filter(([, , id]) => idOf(id) === gid)
+    .flatMap(([, , , members = '']) => members.split(',').filter((name) => name !== ''));
+  const first = accounts.filter((account) => account.gid === gid);
+  const others = listed.map((name) => accounts.find((account) => account.name === name));
+  return first.length > 0 && [...first, ...others].every((account) => uids.includes(account?.uid ?? -1));
+}
+
 /** Every group of a user: that of its account, and those that list it. */
 export function groupsOf(uid: number, accounts: Accounts): number[] {
   const account = lines(accounts.passwd).find(([, , id]) => id === String(uid));

@@ -1,7 +1,7 @@
 /** Runs a hook: without a shell, in a process group of its own, for a bounded time, with its output line by line. */
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
-import type { HookEnd } from '../core/hook.ts';
+import { defaultSearchPath, type HookEnd } from '../core/hook.ts';
 import { HookNote, killGroup } from './hook-note.ts';
 import { HookOutput } from './hook-output.ts';
 
@@ -22,7 +22,6 @@ export interface HookJob {
  * as AWS's variables, a proxy with its password, or what systemd passes to the service itself.
  */
 const handedOn = ['HOME', 'USER', 'LOGNAME', 'LANG', 'LC_ALL', 'TZ', 'TMPDIR', 'XDG_RUNTIME_DIR'];
-const defaultPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
 
 // From SIGTERM to SIGKILL. At shutdown the agent has 5 s for all of it.
 const timeoutGraceMs = 2_000;
@@ -78,7 +77,7 @@ function start({ command: [program = '', ...args], env }: HookJob): ChildProcess
     // Its own group, so that what it has started can be ended with it.
     detached: true,
     stdio: ['ignore', 'pipe', 'pipe'],
-    env: { PATH: process.env['PATH'] ?? defaultPath, ...Object.fromEntries(own), ...env },
+    env: { PATH: process.env['PATH'] ?? defaultSearchPath, ...Object.fromEntries(own), ...env },
   });
 }
 

@@ -12,6 +12,7 @@ import { AgentError } from '../core/errors.ts';
 import type { Owner } from './accounts.ts';
 import type { DigestEngine } from './digest.ts';
 import { DiskFull, diskError, errnoOf, hashFile, onSameDisk, remove, syncDirectory } from './disk.ts';
+import { type Inherited, inherit } from './inherit.ts';
 import { keep } from './kept.ts';
 import type { Part } from './part.ts';
 import type { RoomClaim } from './room.ts';
@@ -21,9 +22,9 @@ export interface InstallJob {
   /** Whole, verified and open; it is closed here. */
   part: Part;
   target: string;
-  /** Permission bits; without them what the file has, else 0644. */
+  /** Permission bits; without them what the file has, as far as that is to be trusted, else 0644. */
   mode: number | undefined;
-  /** Without it what the file has, else the agent's own. */
+  /** Without it what the file has, as far as that is to be trusted, else the agent's own. */
   owner: Owner | undefined;
   /** Where the file that is replaced is kept; nowhere without it. */
   previousPath: string | undefined;
@@ -51,7 +52,7 @@ export async function install(job: InstallJob): Promise<{ stamp: FileStamp; kept
     await part.flush();
     const kept = previousPath !== undefined && (await keep(target, old, { ...job, path: previousPath }));
     await announce?.(kept);
-    await dress(part.handle, old, mode, owner);
+    await dress(part.handle, await inherit(target, old, owner), mode, owner);
     await part.seal();
     const before = stampOf(await part.handle.stat({ bigint: true }));
     await assertNamed(part);
@@ -99,15 +100,14 @@ function isDirectory(target: string): AgentError {
 /** Owner first: a change of owner takes set-user-id bits away. */
 async function dress(
   handle: FileHandle,
-  old: Stats | undefined,
+  kept: Inherited | undefined,
   mode: number | undefined,
   owner: InstallJob['owner'],
 ): Promise<void> {
-  const kept = old?.isFile() ? old : undefined;
   const own = await handle.stat();
   const { uid, gid } = owner ?? kept ?? own;
   if (uid !== own.uid || gid !== own.gid) await give(handle, own, { uid, gid }, owner === undefined);
-  await handle.chmod(mode ?? (kept === undefined ? 0o644 : kept.mode & 0o7777));
+  await handle.chmod(mode ?? kept?.mode ?? 0o644);
 }
 
 /** Only root may give files away, and only to a group of its own may anybody else. */

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test';
-import { groupsOf, resolveOwner } from '../../src/io/accounts.ts';
+import { groupsOf, isGroupOf, nameOfGroup, resolveOwner } from '../../src/io/accounts.ts';
 
 const accounts = {
   passwd: 'root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/:/bin/false\nbroken\nodd:x:many:1:::\n',
@@ -34,4 +34,34 @@ test('the groups of a user are that of its account and those that list it', () =
   const more = { ...accounts, group: `${accounts.group}adm:x:4:other,app\napple:x:5:apple\n` };
   expect(groupsOf(1000, more)).toEqual([1001, 50, 4]);
   expect(groupsOf(7, more)).toEqual([]);
+});
+
+describe('a group is that of some users', () => {
+  const own = {
+    passwd: 'root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/:/bin/false\njoe:x:1001:100::/:/bin/sh\n',
+    group: 'root:x:0:joe\napp:x:1000:\nusers:x:100:\nstaff:x:50:app\n',
+  };
+
+  test.each([
+    ['where it is the one of an account of theirs, and nobody else is in it', [0, 1000], 1000, true],
+    ['where it is root’s', [1000], 0, true],
+    ['and not where it is another user’s', [0, 1001], 1000, false],
+    ['and not where it is of no account, even where only they are listed', [0, 1000], 50, false],
+    ['and not where it is of no account, and nobody is listed', [0, 1000], 12345, false],
+    ['where everybody whom it is for is one of them', [0, 1001], 100, true],
+  ])('%s', (_, uids, gid, expected) => {
+    expect(isGroupOf(uids, gid, own)).toBe(expected);
+  });
+
+  test('and not where another one, or an unknown one, is listed', () => {
+    for (const member of ['joe', 'gone']) {
+      const shared = { ...own, group: own.group.replace('app:x:1000:', `app:x:1000:app,${member}`) };
+      expect(isGroupOf([0, 1000], 1000, shared)).toBe(false);
+    }
+    expect(isGroupOf([0, 1000], 1000, { ...own, group: 'app:x:1000:app,root\n' })).toBe(true);
+  });
+
+  test('and has a name, or none', () => {
+    expect([nameOfGroup(50, own), nameOfGroup(51, own)]).toEqual(['staff', undefined]);
+  });
 });

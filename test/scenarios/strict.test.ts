@@ -1,6 +1,6 @@
 /** What others on the device could read or replace. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { chmod, chown, mkdir, readFile, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { partPath } from '../../src/io/part.ts';
 import { root, toolTest } from '../support/tools.ts';
@@ -101,6 +101,45 @@ toolTest(
         const { uid, gid } = await stat(world.path());
         expect([uid, gid]).toEqual([23456, 23456]);
       },
-      { files: [{ property: 's3', path: 'tmpfile', owner: '23456:23456' }] },
+      { config: { strict: false }, files: [{ property: 's3', path: 'tmpfile', owner: '23456:23456' }] },
+    ),
+);
+
+toolTest(
+  [root],
+  'a file that a stranger has put in the target’s place is refused by strict, and never given the new content',
+  () =>
+    scenario(
+      async (world) => {
+        const [target, text] = [world.path('shared/tmpfile'), 'the new file\n'];
+        await mkdir(world.path('shared'));
+        await chmod(world.path('shared'), 0o1777);
+        const precreate = async () => {
+          await writeFile(target, 'mine');
+          await chown(target, 12345, 12345);
+          await chmod(target, 0o4666);
+        };
+        await precreate();
+        const refused = await world.run();
+        expect(await refused.exit).toBe(78);
+        expect(refused.log).toContain(`${target} belongs to user 12345, who can write to it`);
+        expect(refused.log).toContain(`${target} can be written by everyone (mode 4666)`);
+        await rm(target);
+        const run = await world.start();
+        // What comes after the start is not refused.
+        await precreate();
+        const part = partPath('s3', target, sha256(text));
+        await writeFile(part, '');
+        await chown(part, 12345, 12345);
+        await world.put('test.txt', text);
+        await world.hasStatus({ status: 'failed', code: 'INSTALL' });
+        expect(run.log).toContain(`${part} is not a plain file of this agent alone`);
+        await rm(part);
+        world.desire({ s3: { note: 'try again' } });
+        await world.inSync(sha256(text));
+        const { uid, gid, mode } = await stat(target);
+        expect([uid, gid, mode & 0o7777]).toEqual([0, 0, 0o644]);
+      },
+      { config: { strict: true }, files: [{ property: 's3', path: 'shared/tmpfile' }] },
     ),
 );

@@ -35,7 +35,11 @@ export interface ConfigDir {
   dir: string;
   device: KeyPair;
   /** Writes agent.json and loads it, with the directory as the working directory. */
-  load(config: unknown, flags?: Flags, as?: Pick<LoadOptions, 'uid' | 'asks'>): Promise<LoadedConfig>;
+  load(
+    config: unknown,
+    flags?: Flags,
+    as?: Partial<Pick<LoadOptions, 'uid' | 'asks' | 'env'>>,
+  ): Promise<LoadedConfig>;
   remove(): Promise<void>;
 }
 

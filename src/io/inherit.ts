@@ -1,0 +1,38 @@
+/** What a new file takes over from the one that it replaces. */
+import type { Stats } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { dirname } from 'node:path';
+import { openTo } from '../core/permissions.ts';
+import { isGroupOf, type Owner, readAccounts } from './accounts.ts';
+
+export interface Inherited extends Owner {
+  mode: number;
+}
+
+/**
+ * Owner and mode of the present file, which the new one is to have where the configuration does not say another. Where
+ * others may write to the directory, sticky or not, the file may have been put there to get at the next one: then it
+ * counts only if it is root's, the agent's or the configured owner's, and gives nobody a right to write or to run as
+ * its owner.
+ *
+ * @returns undefined where there is nothing to take over
+ */
+export async function inherit(
+  target: string,
+  old: Stats | undefined,
+  owner: Owner | undefined,
+): Promise<Inherited | undefined> {
+  if (old?.isFile() !== true) return undefined;
+  const { uid, gid } = old;
+  const mode = old.mode & 0o7777;
+  const uids = [0, process.geteuid?.() ?? 0, ...(owner === undefined ? [] : [owner.uid])];
+  if (!(await isOpenToOthers(dirname(target), uids))) return { uid, gid, mode };
+  return uids.includes(uid) ? { uid, gid, mode: mode & 0o1755 } : undefined;
+}
+
+async function isOpenToOthers(directory: string, uids: readonly number[]): Promise<boolean> {
+  const found = await stat(directory);
+  if (openTo(found, () => false) === undefined) return false;
+  const accounts = await readAccounts();
+  return openTo(found, (gid) => isGroupOf(uids, gid, accounts)) !== undefined;
+}

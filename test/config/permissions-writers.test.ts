@@ -1,0 +1,189 @@
+/** Who may write: to the target itself, as a group, to hooks, and where metrics are put. */
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  type ConfigDir,
+  createConfigDir,
+  problemsOf,
+  sampleConfig,
+  sampleOfFile,
+} from '../support/config.ts';
+import { root, toolTest } from '../support/tools.ts';
+
+let at: ConfigDir;
+
+beforeEach(async () => {
+  at = await createConfigDir();
+});
+afterEach(() => at.remove());
+
+const path = (name: string) => join(at.dir, name);
+
+// Each is somebody else to a test that root runs; no account has these numbers.
+const joe = 12345;
+const strangers = 54321;
+
+/** What a strict agent of root's finds, by the key that names it, what is wrong and the hint. */
+async function found(
+  config = sampleConfig(),
+): Promise<Array<{ path: string; message: string; hint: string }>> {
+  const loaded = await at.load({ ...config, strict: true }, {}, { uid: 0 });
+  const problems = loaded.ok ? [] : problemsOf(loaded);
+  return problems.map(({ hint, ...one }) => ({
+    ...one,
+    hint: hint.replace(/; or set "strict": false.*/, ''),
+  }));
+}
+
+/** The key and hint of each. */
+async function hints(config = sampleConfig()): Promise<string[][]> {
+  return (await found(config)).map((one) => [one.path, one.hint]);
+}
+
+describe('the target as it is', () => {
+  toolTest([root], 'must not be another user’s, unless "owner" says so', async () => {
+    await writeFile(path('tmpfile'), 'mine');
+    await chown(path('tmpfile'), joe, joe);
+    expect(await found()).toEqual([
+      {
+        path: 'files[0].path',
+        message: `${path('tmpfile')} belongs to user 12345, who can write to it`,
+        hint: `where 12345 may decide what the file holds, set its "owner" to "12345"; else chown root ${path('tmpfile')}`,
+      },
+    ]);
+    expect(await hints(sampleOfFile({ owner: '12345:12345' }))).toEqual([]);
+    expect(await at.load(sampleConfig({ strict: false }))).toMatchObject({
+      ok: true,
+      warnings: [{ path: 'files[0].path' }],
+    });
+  });
+
+  test('must not be everyone’s to write, unless "mode" says so', async () => {
+    await writeFile(path('tmpfile'), 'mine');
+    await chmod(path('tmpfile'), 0o666);
+    expect(await found()).toMatchObject([
+      {
+        path: 'files[0].path',
+        message: `${path('tmpfile')} can be written by everyone (mode 0666)`,
+        hint: `chmod o-w ${path('tmpfile')}`,
+      },
+    ]);
+    expect(await hints(sampleOfFile({ mode: '0644' }))).toHaveLength(1);
+    expect(await hints(sampleOfFile({ mode: '0666' }))).toEqual([]);
+  });
+
+  toolTest([root], 'may be a link to anything, which is replaced itself', async () => {
+    await writeFile(path('joes'), 'his');
+    await chown(path('joes'), joe, joe);
+    await chmod(path('joes'), 0o666);
+    await symlink(path('joes'), path('tmpfile'));
+    expect(await hints()).toEqual([]);
+  });
+});
+
+describe('what a group may write that is neither root’s nor the agent’s own is refused:', () => {
+  toolTest([root], 'configuration, certificate and roots', async () => {
+    await at.load(sampleConfig());
+    for (const name of ['agent.json', 'certificate.pem', 'AmazonRootCA1.pem']) {
+      await chown(path(name), 0, strangers);
+      await chmod(path(name), 0o664);
+    }
+    // The configuration is written anew by each load, and keeps its owner and mode.
+    expect(await found()).toMatchObject([
+      { path: 'config', message: expect.stringContaining('can be written by group 54321 (mode 0664)') },
+      { path: 'cert', hint: `chmod g-w ${path('certificate.pem')}` },
+      { path: 'ca', hint: `chmod g-w ${path('AmazonRootCA1.pem')}` },
+    ]);
+  });
+
+  toolTest([root], 'the directory of key and configuration', async () => {
+    await chown(at.dir, 0, strangers);
+    await chmod(at.dir, 0o775);
+    expect(await found()).toMatchObject([
+      {
+        path: 'config',
+        message: `group 54321 can replace what is in ${at.dir} (mode 0775, no sticky bit)`,
+        hint: `chmod g-w ${at.dir}`,
+      },
+    ]);
+    await chmod(at.dir, 0o777);
+    expect(await hints()).toEqual([['config', `chmod go-w ${at.dir}`]]);
+  });
+
+  toolTest([root], 'the directory of a target, the target, and the parent of the state', async () => {
+    for (const name of ['out', 'lib']) await mkdir(path(name));
+    await writeFile(path('out/file'), 'old');
+    for (const name of ['out', 'lib', 'out/file']) {
+      await chown(path(name), 0, strangers);
+      await chmod(path(name), 0o775);
+    }
+    const config = { ...sampleOfFile({ path: 'out/file' }), stateDir: 'lib/state' };
+    expect(await hints(config)).toEqual([
+      ['files[0].path', `chmod g-w ${path('out/file')}`],
+      ['stateDir', `chmod g-w ${path('lib')}`],
+      ['files[0].path', `chmod g-w ${path('out')}`],
+    ]);
+    await chmod(path('out'), 0o1775);
+    expect(await hints(config)).toHaveLength(2);
+  });
+
+  toolTest([root], 'and root’s own group is as good as root', async () => {
+    await chmod(at.dir, 0o775);
+    await chmod(path('AmazonRootCA1.pem'), 0o664);
+    expect(await hints()).toEqual([]);
+  });
+});
+
+describe('what runs or is written with the agent’s rights must not be others’ to replace:', () => {
+  const withHook = (...command: string[]) => sampleOfFile({ onInstall: { command } });
+
+  toolTest([root], 'the program of a hook', async () => {
+    await writeFile(path('apply'), '#!/bin/sh\n');
+    expect(await hints(withHook(path('apply')))).toEqual([]);
+    await chmod(path('apply'), 0o777);
+    expect(await hints(withHook('./apply', 'now'))).toEqual([
+      ['files[0].onInstall.command', `chmod o-w ${path('apply')}`],
+    ]);
+    await chmod(path('apply'), 0o755);
+    await chown(path('apply'), joe, joe);
+    expect(await hints(withHook('./apply'))).toEqual([
+      ['files[0].onInstall.command', `chown root ${path('apply')}`],
+    ]);
+  });
+
+  toolTest([root], 'its directory, also before it is there, and where it is the file itself', async () => {
+    await mkdir(path('hooks'));
+    await chown(path('hooks'), joe, joe);
+    expect(await hints(withHook('hooks/apply'))).toEqual([
+      [
+        'files[0].onInstall.command',
+        `keep it in a directory of root's, run the agent as 12345, or chown root ${path('hooks')}`,
+      ],
+    ]);
+    const self = { path: 'hooks/app', owner: '12345:12345', onInstall: { command: ['hooks/app'] } };
+    expect((await hints(sampleOfFile(self))).map(([key]) => key)).toEqual(['files[0].onInstall.command']);
+  });
+
+  test('each directory of PATH, up to the one where it is found', async () => {
+    for (const name of ['open', 'sound', 'after']) await mkdir(path(name));
+    await writeFile(path('sound/apply'), '#!/bin/sh\n');
+    for (const name of ['open', 'after']) await chmod(path(name), 0o777);
+    const PATH = ['open', 'sound', 'after'].map(path).join(':');
+    const loaded = await at.load({ ...withHook('apply'), strict: true }, {}, { env: { PATH } });
+    expect(problemsOf(loaded)).toMatchObject([
+      { path: 'files[0].onInstall.command', message: expect.stringContaining(`${path('open')} (mode 0777`) },
+    ]);
+  });
+
+  toolTest([root], 'the directory of the metrics', async () => {
+    await mkdir(path('metrics'));
+    const config = sampleConfig({ metricsFile: 'metrics/agent.prom' });
+    expect(await hints(config)).toEqual([]);
+    await chmod(path('metrics'), 0o777);
+    expect(await hints(config)).toEqual([['metricsFile', `chmod o-w ${path('metrics')}`]]);
+    await chmod(path('metrics'), 0o755);
+    await chown(path('metrics'), joe, joe);
+    expect((await hints(config)).map(([key]) => key)).toEqual(['metricsFile']);
+  });
+});
