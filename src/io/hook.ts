@@ -28,6 +28,9 @@ const timeoutGraceMs = 2_000;
 const shutdownGraceMs = 500;
 // What a child in the background holds open is not waited for.
 const drainMs = 200;
+// Of a hook that prints without end, so much is read at a time, and then nothing for a while: 16 MiB a second.
+const burstBytes = 262_144;
+const restMs = 15;
 
 /**
  * Runs a hook to its end. Its process group goes with it, unless it exits with 0. One that an agent that was killed has
@@ -92,13 +95,23 @@ function endOf(child: ChildProcess): Promise<HookEnd> {
   });
 }
 
-/** Reads to the end, however much it is: a full pipe would hold the hook up. */
+/**
+ * Reads to the end, however much it is: a full pipe would hold the hook up. One that prints without end is held up, so
+ * that timers, link and other files have their turn.
+ */
 function drain(stream: Readable | null, output: HookOutput): Promise<void> {
   return new Promise((resolve) => {
     if (stream === null) return resolve();
-    const lines = output.source();
-    stream.setEncoding('utf8');
-    stream.on('data', (text: string) => lines.take(text));
+    const take = output.source();
+    let bytes = 0;
+    stream.on('data', (chunk: Uint8Array) => {
+      take(chunk);
+      bytes += chunk.length;
+      if (bytes < burstBytes) return;
+      bytes = 0;
+      stream.pause();
+      setTimeout(() => stream.resume(), restMs);
+    });
     stream.once('error', () => resolve());
     stream.once('close', () => resolve());
   });

@@ -220,6 +220,31 @@ test('a hook that prints megabytes is not held up, and the log gets its start an
     },
   ));
 
+test('a hook that prints without end is ended in time, and status and SIGTERM are heard meanwhile', () =>
+  hooked(
+    '[ -n "$SHADOW_AGENT_ROLLBACK" ] && exit 0; grep -q bad "$SHADOW_AGENT_PATH" && exec yes; exec yes "more and more"',
+    async (world) => {
+      await world.put('b', bad);
+      const run = await world.run();
+      await run.logged('Running the hook');
+      const startedMs = performance.now();
+      const status = await world.run(['status', '--config', world.device.configPath]);
+      await status.exit;
+      expect(status.output).toMatch(/^agent +version .* running/);
+      expect(performance.now() - startedMs).toBeLessThan(3_000);
+      await run.logged('was ended after 4 s');
+      expect(performance.now() - startedMs).toBeLessThan(7_000);
+      expect(run.log).toMatch(/\[\d{5,} lines are left out\]/);
+      expect(run.log.length).toBeLessThan(40_000);
+      await world.put('c', better);
+      await until('the next hook', () => run.log.split('Running the hook').length === 4);
+      const stoppedMs = performance.now();
+      await run.stop();
+      expect(performance.now() - stoppedMs).toBeLessThan(5_000);
+    },
+    { hook: { timeoutSeconds: 4 } },
+  ));
+
 test('secrets that a hook prints stay out of log, state and shadow', () =>
   hooked(
     `cat <<'END'
