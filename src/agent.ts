@@ -9,7 +9,7 @@ import { Counters } from './core/counters.ts';
 import { AgentError, type Problem } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
 import { member } from './core/json.ts';
-import { metricsText } from './core/metrics.ts';
+import { lastAnswerIn, metricsText } from './core/metrics.ts';
 import { portsOf } from './core/ports.ts';
 import { type ShadowDocument, shadowPrefix } from './core/shadow.ts';
 import { type AgentStatus, statusOfError, wallTime } from './core/status.ts';
@@ -23,7 +23,7 @@ import { CurrentIdentity } from './io/current-identity.ts';
 import type { Identity } from './io/identity.ts';
 import { createLogger, type Logger } from './io/log.ts';
 import { createMetered } from './io/metered.ts';
-import { keepMetricsFile } from './io/metrics-file.ts';
+import { formerMetrics, keepMetricsFile } from './io/metrics-file.ts';
 import { keepProgressLine } from './io/progress-line.ts';
 import { routeBy } from './io/proxy.ts';
 import { createRanges } from './io/ranges.ts';
@@ -228,7 +228,8 @@ class Agent {
   async #keepMetrics(signal: AbortSignal): Promise<void> {
     const { metricsFile: path } = this.#config;
     if (path === undefined) return;
-    const render = () => metricsText(this.#counters, this.#status());
+    const formerAnswer = lastAnswerIn(await formerMetrics(path));
+    const render = () => metricsText(this.#counters, this.#status(), formerAnswer);
     await keepMetricsFile({ path, render, clock: this.#clock, log: this.#log, signal });
   }
 

@@ -7,8 +7,21 @@ interface Sample {
   value: number;
 }
 
-/** All metrics of one moment. Times are seconds since 1970, as Prometheus advises: an age is for the query to work out. */
-export function metricsText(counters: Counters, status: AgentStatus): string {
+const lastAnswer = 'last_answer_timestamp_seconds';
+
+/** When the shadow service last answered, by the metrics of an earlier run; 0 where they do not tell. */
+export function lastAnswerIn(text: string): number {
+  const [, seconds = '0'] = new RegExp(`^shadow_agent_${lastAnswer} (\\d{1,10})$`, 'm').exec(text) ?? [];
+  return Number(seconds);
+}
+
+/**
+ * All metrics of one moment. Times are seconds since 1970, as Prometheus advises: an age is for the query to work out.
+ *
+ * @param formerAnswer when the shadow service last answered an earlier run. There is always a value: a query finds no
+ * age in a series that is not there, and none would tell of a device that was started while it was cut off
+ */
+export function metricsText(counters: Counters, status: AgentStatus, formerAnswer = 0): string {
   const { version, startedAt, link, certificate, files } = status;
   const perFile = (value: (file: AgentStatus['files'][string]) => number | undefined): Sample[] =>
     Object.entries(files).flatMap(([property, file]) => {
@@ -24,10 +37,10 @@ export function metricsText(counters: Counters, status: AgentStatus): string {
       { labels: {}, value: link?.connected === true ? 1 : 0 },
     ]),
     family(
-      'last_answer_timestamp_seconds',
+      lastAnswer,
       'gauge',
-      'When the shadow service last told the full document.',
-      at(link?.lastAnswerAt ?? null),
+      'When the shadow service last told the full document, also before the start; 0 where that is not known.',
+      [{ labels: {}, value: formerAnswer }, ...at(link?.lastAnswerAt ?? null)].slice(-1),
     ),
     family(
       'certificate_not_after_timestamp_seconds',

@@ -97,8 +97,11 @@ export function statusOfFile(
   moment: Moment,
 ): StatusOfFile {
   const { desired, installed } = snapshot;
-  const failure = failureOf(snapshot);
-  const reason = desired.kind === 'refused' ? desired : isHeld(snapshot) ? heldBack : failure;
+  // Before the shadow has answered, what was true when it last did is all that there is to tell.
+  const isInTheDark = desired.kind === 'unknown' && desired.last === undefined;
+  const failure = isInTheDark ? snapshot.failure : failureOf(snapshot);
+  const isKeptBack = isInTheDark ? snapshot.held !== undefined : isHeld(snapshot);
+  const reason = desired.kind === 'refused' ? desired : isKeptBack ? heldBack : failure;
   return {
     path,
     status: wordFor(snapshot, failure, progress),

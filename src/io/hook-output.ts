@@ -48,7 +48,10 @@ export class HookOutput {
   }
 
   #take(source: LineSource, bytes: Uint8Array): void {
-    if (this.#lines < maxLines) return source.take(bytes);
+    if (this.#lines < maxLines) {
+      source.take(bytes);
+      return;
+    }
     // The memory of a stream may be used again for what comes next.
     this.#tail.push({ source, bytes: Uint8Array.from(bytes) });
     this.#tailBytes += bytes.length;

@@ -7,6 +7,8 @@ import type { Logger } from './log.ts';
 
 // Prometheus scrapes every 15 s to a minute; more often would only wear the flash.
 const everyMs = 15_000;
+// The times stand at the start.
+const maxFormerBytes = 65_536;
 
 export interface MetricsFileOptions {
   /** Where node_exporter looks, by its --collector.textfile.directory; it reads names that end in .prom. */
@@ -47,6 +49,22 @@ export async function keepMetricsFile({
     }
     if (isLast) return;
     await clock.sleep(everyMs, signal);
+  }
+}
+
+/** What an earlier run has written; empty where that is not to be had. */
+export async function formerMetrics(path: string): Promise<string> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK).catch(
+    () => undefined,
+  );
+  try {
+    const buffer = Buffer.alloc(maxFormerBytes);
+    const read = await handle?.read(buffer, 0, maxFormerBytes, 0);
+    return buffer.toString('utf8', 0, read?.bytesRead ?? 0);
+  } catch {
+    return '';
+  } finally {
+    await handle?.close();
   }
 }
 

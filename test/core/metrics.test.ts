@@ -5,7 +5,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { Counters } from '../../src/core/counters.ts';
-import { metricsText } from '../../src/core/metrics.ts';
+import { lastAnswerIn, metricsText } from '../../src/core/metrics.ts';
 import type { Outcome, Snapshot } from '../../src/core/reconcile.ts';
 import type { AgentStatus } from '../../src/core/status.ts';
 import { program, toolTest } from '../support/tools.ts';
@@ -134,7 +134,19 @@ test('says of each counter that it begins with the run', () => {
 test('leaves out what is not known yet', () => {
   const text = metricsText(new Counters([]), { ...status, link: null, files: {} });
   expect(text).toContain('shadow_agent_link_up 0\n');
-  for (const name of ['last_answer', 'failures', 'file_']) expect(text).not.toContain(`shadow_agent_${name}`);
+  for (const name of ['failures', 'file_']) expect(text).not.toContain(`shadow_agent_${name}`);
+});
+
+test('always tells the last answer: that of an earlier run as long as there is none, and 0 where nobody knows of one', () => {
+  const silent = { ...status, link: null };
+  const first = metricsText(new Counters([]), silent);
+  expect(first).toContain('shadow_agent_last_answer_timestamp_seconds 0\n');
+  const answered = metricsText(new Counters([]), status, lastAnswerIn(first));
+  expect(answered).toContain('shadow_agent_last_answer_timestamp_seconds 1795600805\n');
+  const restarted = metricsText(new Counters([]), silent, lastAnswerIn(answered));
+  expect(restarted).toContain('shadow_agent_last_answer_timestamp_seconds 1795600805\n');
+  for (const rubbish of ['', 'shadow_agent_last_answer_timestamp_seconds 1e99\n', '\0\0'])
+    expect(lastAnswerIn(rubbish)).toBe(0);
 });
 
 toolTest([promtool], 'promtool finds nothing to say against the names', () => {

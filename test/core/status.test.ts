@@ -68,6 +68,16 @@ describe('the status of a file', () => {
     });
   });
 
+  test('tells the error that an earlier run has left for as long as the shadow has not answered', () => {
+    const unknown = { kind: 'unknown' } as const;
+    expect(of({ desired: unknown, failure })).toMatchObject({
+      status: 'unknown',
+      error: { code: 'S3_NOT_FOUND' },
+      attempt: 3,
+    });
+    expect(of({ desired: unknown, held: { sha256: wanted } }).error?.code).toBe('HELD');
+  });
+
   test('says nothing of a failure that answers another desired value', () => {
     expect(of({ desired, failure: { ...failure, value: { url: 'other' } } }).error).toBeNull();
   });

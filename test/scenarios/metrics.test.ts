@@ -1,7 +1,7 @@
 /** `metricsFile`, with the compiled executable. */
 import { expect, test } from 'bun:test';
 import { spawnSync } from 'node:child_process';
-import { existsSync, readFileSync, statSync } from 'node:fs';
+import { existsSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import * as v from 'valibot';
 import { agentStatusSchema } from '../../src/core/status.ts';
 import { examine, finding } from '../support/doctor.ts';
@@ -118,6 +118,77 @@ test('what the metrics count is what has happened: installs, hooks, refused valu
     },
     { config, file: { allow: [`s3://${bucketName}/`] } },
   ));
+
+test('an agent that is started while it is cut off keeps telling the last answer and the errors of before', () =>
+  hooked(
+    'exit 3',
+    async (world) => {
+      await world.put('a', 'bad\n');
+      const first = await world.start();
+      await world.hasStatus({ code: 'HOOK_FAILED' });
+      await first.stop();
+      const answered = /^shadow_agent_last_answer_timestamp_seconds \d{10}$/m.exec(metrics(world))?.[0];
+      expect(answered).toBeDefined();
+      world.sandbox.faults.set('mqtt-refuse', 1);
+      const second = await world.run();
+      await second.logged('retryInSeconds');
+      const run = await world.run(['status', '--config', world.device.configPath]);
+      expect(await run.exit).toBe(1);
+      expect(run.output).toContain('HOOK_FAILED: The hook exited with 3');
+      await second.stop();
+      expect(metrics(world)).toContain('shadow_agent_link_up 0\n');
+      expect(metrics(world)).toContain(`${answered}\n`);
+      expect(metrics(world)).toContain('file_error{property="s3",code="HOOK_FAILED"} 1\n');
+    },
+    { config },
+  ));
+
+/** What promtool finds wrong with an expectation of an alert of the README, on the metrics that were written. */
+function alerted(world: World, query: string, expected: string): string {
+  const samples = metrics(world)
+    .split('\n')
+    .filter((line) => /^[^#]/.test(line));
+  const tests = {
+    rule_files: [],
+    evaluation_interval: '1m',
+    tests: [
+      {
+        interval: '1m',
+        input_series: samples.map((line) => ({
+          series: line.slice(0, line.lastIndexOf(' ')),
+          values: `${line.slice(line.lastIndexOf(' ') + 1)}+0x300`,
+        })),
+        promql_expr_test: [
+          { expr: query, eval_time: '4h', exp_samples: [{ labels: expected, value: 4 * 3600 }] },
+        ],
+      },
+    ],
+  };
+  writeFileSync(world.path('alerts.yml'), JSON.stringify(tests));
+  const { stdout, stderr } = spawnSync(promtool.path, ['test', 'rules', 'alerts.yml'], {
+    cwd: world.device.dir,
+    encoding: 'utf8',
+  });
+  return (stdout + stderr).replace(/^\s*SUCCESS\s*$|^.*alerts\.yml$/gm, '').trim();
+}
+
+toolTest(
+  [promtool],
+  'the alert of the README for a device that is cut off rings for one that was never answered',
+  () =>
+    scenario(
+      async (world) => {
+        const [, query = ''] = /cut off.*\| `([^`]+)`/.exec(readFileSync('README.md', 'utf8')) ?? [];
+        expect(query).toContain('time()');
+        world.sandbox.faults.set('mqtt-refuse', 1);
+        const agent = await world.run();
+        await until('the metrics', () => metrics(world) !== '');
+        await agent.stop();
+        expect(alerted(world, query, '{}')).toBe('');
+      },
+      { config },
+    ),
+);
 
 toolTest([promtool], 'promtool finds nothing to say against the file', () =>
   scenario(
