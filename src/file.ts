@@ -6,7 +6,7 @@ import { type Desired, type DesiredRules, sameDesired } from './core/artifact.ts
 import type { Counters } from './core/counters.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
-import { failedReapply, released } from './core/pending.ts';
+import { agentEnds, failedReapply, released } from './core/pending.ts';
 import {
   type Action,
   decide,
@@ -164,12 +164,9 @@ export class FileKeeper {
       this.#report('stopping');
       return undefined;
     } finally {
-      this.#answer(
-        new AgentError(
-          'INSTALL',
-          `${this.property}: the agent ends; what was begun is ended at its next start`,
-        ),
-      );
+      // A file that holds the agent itself has the agent ended by its hook: it is back all the same.
+      const isBack = this.#asker?.isBegun === true && this.#snapshot.pending?.step === 'reapply';
+      this.#answer(isBack ? this.#snapshot : this.#reason(agentEnds));
     }
   }
 

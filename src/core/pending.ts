@@ -198,6 +198,12 @@ export const heldBack: Reason = {
   hint: 'desire another hash',
 };
 
+/** Why a rollback that somebody waits for is not over. */
+export const agentEnds: Reason = {
+  code: 'INSTALL',
+  message: 'The agent ends; what was begun is ended at its next start',
+};
+
 /** Drops the hold that a rollback left, as soon as another hash is desired. */
 export function released(snapshot: Snapshot): Snapshot {
   const { held, ...rest } = snapshot;

@@ -112,10 +112,31 @@ export function isHeld({ desired, installed, held }: Snapshot): boolean {
 }
 
 /** The failure that answers the present desired value; one of an earlier value is history. */
-export function failureOf({ desired, failure }: Snapshot): Failure | undefined {
+export function failureOf(snapshot: Snapshot): Failure | undefined {
+  const { desired, failure } = snapshot;
   const wanted = wantedBy(desired);
-  if (failure === undefined || wanted === undefined) return undefined;
-  return jsonEqual(failure.value, wanted.value) ? failure : undefined;
+  if (wanted === undefined) return undefined;
+  const isPresent = failure !== undefined && jsonEqual(failure.value, wanted.value);
+  return isPresent ? failure : changedAgain(snapshot, wanted);
+}
+
+/** Installs in a row that were undone, from which on somebody is told. */
+const toldChanges = 3;
+
+/** A file that does not stay as it was installed, however often: that is for somebody to mend, and tried again all the same. */
+function changedAgain({ installed, lastInstall }: Snapshot, wanted: Wanted): Failure | undefined {
+  if (lastInstall === undefined || lastInstall.count < toldChanges) return undefined;
+  if (installed?.sha256 === wanted.artifact.sha256 || !jsonEqual(lastInstall.value, wanted.value))
+    return undefined;
+  return {
+    value: wanted.value,
+    code: 'INSTALL',
+    message: 'Something changes or removes the file after each install',
+    hint: 'find what writes to it: a hook must leave the file as it is, and work on a copy',
+    retry: 'slow',
+    attempt: lastInstall.count,
+    retryAtMs: lastInstall.againAtMs,
+  };
 }
 
 /** The snapshot after an action. `random` is from 0 to under 1. */

@@ -1,7 +1,8 @@
 import { expect, test } from 'bun:test';
 import { parseDesired } from '../../src/core/artifact.ts';
 import { released } from '../../src/core/pending.ts';
-import { decide, record, type Snapshot } from '../../src/core/reconcile.ts';
+import { decide, failureOf, record, type Snapshot, settled } from '../../src/core/reconcile.ts';
+import { reportOf } from '../../src/core/report.ts';
 
 const sha256 = 'ab'.repeat(32);
 const value = { url: 's3://bucket/key', hash: sha256 };
@@ -42,6 +43,26 @@ test('a file that is changed again and again is repaired ever more seldom, but a
   expect(waits[0]).toBeGreaterThanOrEqual(500);
   expect(Math.max(...waits)).toBeLessThanOrEqual(hourMs);
   expect(waits.at(-1)).toBeGreaterThan(hourMs / 2);
+});
+
+test('a file that is changed after each of three installs has an error, which ends as soon as one stays', () => {
+  let snapshot: Snapshot = { desired };
+  for (const nowMs of [0, 1_000]) {
+    snapshot = installAndSpoil(snapshot, nowMs);
+    expect(failureOf(snapshot)).toBeUndefined();
+  }
+  snapshot = installAndSpoil(snapshot, 3_000);
+  const failure = failureOf(snapshot);
+  expect(failure).toMatchObject({ code: 'INSTALL', retry: 'slow', attempt: 3 });
+  expect(failure?.message).toContain('after each install');
+  expect(reportOf(snapshot, 'idle')).toMatchObject({ status: { status: 'failed', code: 'INSTALL' } });
+  expect(settled(snapshot)).toMatchObject({ code: 'INSTALL' });
+  expect(decide(snapshot, 3_000)).toEqual({ do: 'wait', untilMs: failure?.retryAtMs ?? Number.NaN });
+  const stays = { ...snapshot, installed: { sha256 } };
+  expect(failureOf(stays)).toBeUndefined();
+  expect(settled(stays)).toBe('done');
+  const other = parseDesired({ ...value, note: 'again' }, {});
+  expect(failureOf({ ...snapshot, desired: other })).toBeUndefined();
 });
 
 test('two quiet hours, or another desired value, makes the next repair immediate again', () => {

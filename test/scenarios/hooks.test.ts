@@ -307,6 +307,21 @@ test('a file that was changed on the device is repaired, and the hook runs for i
     expect(contents(world)).toEqual(['good', 'good']);
   }));
 
+test('a hook that changes the file that it is given each time is told of, in shadow and status', () =>
+  hooked('echo edited >>"$SHADOW_AGENT_PATH"', async (world) => {
+    await world.put('a', good);
+    const run = await world.run();
+    await world.hasStatus({ status: 'failed', code: 'INSTALL', hash: sha256(good) });
+    expect(world.status()['message']).toContain('after each install');
+    const status = await world.run(['status', '--config', world.device.configPath]);
+    expect(await status.exit).toBe(1);
+    expect(status.output).toMatch(/error +INSTALL: Something changes or removes the file after each install/);
+    await run.stop();
+    const once = await world.run(['--config', world.device.configPath, '--once']);
+    expect(await once.exit).toBe(1);
+    expect(once.log).toMatch(/^error: .*after each install/m);
+  }));
+
 test('SIGTERM ends a running hook within 5 s, and the next start runs it before anything is current', () =>
   hooked('echo $$ >pid; [ -e go ] || sleep 300', async (world) => {
     await world.put('a', good);

@@ -88,7 +88,8 @@ test(
       expect(starts.map(({ log }) => log).join('')).toContain('is to run again');
       expect(sha256(readFileSync(world.path('agent')))).toBe(sha256(next));
       const back = await world.run(['rollback', 'agent', '--config', world.device.configPath]);
-      await back.exit;
+      expect([await back.exit, back.log]).toEqual([0, '']);
+      expect(back.output).toContain(`is back to ${sha256(first)}\n${sha256(next)} is held`);
       await world.hasStatus({ status: 'waiting', code: 'HELD', hash: sha256(next) }, 'agent');
       await until('the old version', () => reportedVersion(world) === version);
       expect(starts.length).toBe(3);
