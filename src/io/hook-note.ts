@@ -2,7 +2,7 @@
  * Which process a hook is, noted for as long as it runs: where the agent is killed, its hook lives on, and must be gone
  * before the next start runs it again. Without /proc nothing is noted.
  */
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
 import { readBootId, remove } from './disk.ts';
 
@@ -45,10 +45,11 @@ export class HookNote {
     const text = await readFile(this.#path, 'utf8').catch(() => '');
     const [bootId, pidText, startedAt] = text.trim().split(' ');
     const pid = Number(pidText);
-    // After a boot, or when the number was given anew, it is another process.
-    const isThere = () =>
-      bootId === this.#bootId && Number.isInteger(pid) && pid > 1 && startTicks(readStat(pid)) === startedAt;
-    if (startedAt === undefined || !isThere()) return false;
+    // After a boot it is another process.
+    const isOurs = bootId === this.#bootId && Number.isInteger(pid) && pid > 1;
+    if (!isOurs || startedAt === undefined) return false;
+    const isThere = () => isRunning(pid, startedAt);
+    if (!isThere()) return false;
     killGroup(pid, 'SIGTERM');
     await gone(isThere, graceMs);
     killGroup(pid, 'SIGKILL');
@@ -74,6 +75,32 @@ async function gone(isThere: () => boolean, withinMs: number): Promise<void> {
     await new Promise((resolve) => setTimeout(resolve, pollMs));
 }
 
+/** Whether a hook runs, or what it has started and left in its process group. */
+function isRunning(pid: number, startedAt: string): boolean {
+  const ticks = startTicks(readStat(pid));
+  // A number that was given anew is no longer that of a group.
+  return ticks === undefined ? processIds().some((id) => isLeftBy(pid, id)) : ticks === startedAt;
+}
+
+/** Whether a process is of the group of a hook that has ended; that of another program has no such environment. */
+function isLeftBy(group: number, pid: number): boolean {
+  const [state, , ownGroup] = fieldsOf(readStat(pid));
+  if (Number(ownGroup) !== group || state === 'Z' || state === 'X') return false;
+  try {
+    return `\0${readFileSync(`/proc/${pid}/environ`, 'utf8')}`.includes('\0SHADOW_AGENT_PROPERTY=');
+  } catch {
+    return false;
+  }
+}
+
+function processIds(): number[] {
+  try {
+    return readdirSync('/proc').map(Number).filter(Number.isInteger);
+  } catch {
+    return [];
+  }
+}
+
 function readStat(pid: number): string {
   try {
     return readFileSync(`/proc/${pid}/stat`, 'utf8');
@@ -84,7 +111,12 @@ function readStat(pid: number): string {
 
 /** When a process was started, in ticks since boot; undefined where it has ended. Source: proc_pid_stat(5), fields 3 and 22. */
 function startTicks(stat: string): string | undefined {
-  // The name, which may hold anything, stands in parentheses.
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  const fields = fieldsOf(stat);
   return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
+}
+
+/** State, parent, process group and so on: from field 3. */
+function fieldsOf(stat: string): string[] {
+  // The name, which may hold anything, stands in parentheses.
+  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }

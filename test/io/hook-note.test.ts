@@ -59,6 +59,43 @@ test('a process of another boot, one that was given the number anew, and no proc
   expect(child.exitCode ?? child.signalCode).toBeNull();
 });
 
+/** A program that has ended, and noted before, with the process that it has left in its group. */
+async function leftBehind(note: HookNote, env: Record<string, string>): Promise<number> {
+  const leader = spawn('sh', ['-c', 'sleep 60 & echo $!; read -r line'], {
+    detached: true,
+    stdio: ['pipe', 'pipe', 'ignore'],
+    env: { PATH: process.env['PATH'], ...env },
+  });
+  const left = await new Promise<number>((resolve) => {
+    leader.stdout.once('data', (text) => resolve(Number(String(text))));
+  });
+  note.write(leader.pid ?? 0);
+  leader.stdin.end('\n');
+  await new Promise((resolve) => leader.once('exit', resolve));
+  return left;
+}
+
+function lives(pid: number): boolean {
+  return existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+}
+
+test('what a hook has left in the background is ended, also where the hook itself has ended', async () => {
+  const note = await HookNote.at(path);
+  const left = await leftBehind(note, { SHADOW_AGENT_PROPERTY: 's3' });
+  expect(lives(left)).toBe(true);
+  expect(await note.endSurvivor(2_000)).toBe(true);
+  expect(lives(left)).toBe(false);
+  expect(await note.endSurvivor(2_000)).toBe(false);
+});
+
+test('a group without the environment of a hook is of another program, and is left alone', async () => {
+  const note = await HookNote.at(path);
+  const left = await leftBehind(note, {});
+  expect(await note.endSurvivor(100)).toBe(false);
+  expect(lives(left)).toBe(true);
+  process.kill(left, 'SIGKILL');
+});
+
 test('where it cannot be written, nothing is noted', async () => {
   const note = await HookNote.at(join(dir, 'missing', 'hook'));
   note.write(pid);
