@@ -1,7 +1,7 @@
 import { runAgent } from './agent.ts';
 import type { Configured } from './cli/commands.ts';
 import type { DiagnosisInvocation } from './cli/diagnosis.ts';
-import { describeError, errorLines } from './cli/errors.ts';
+import { describeError, errorLines, stackLines } from './cli/errors.ts';
 import { exit } from './cli/exits.ts';
 import { type Invocation, parseCli, version } from './cli.ts';
 import { examine } from './commands/doctor.ts';
@@ -124,7 +124,7 @@ function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
 async function fail(error: unknown): Promise<never> {
   const { message, hint } = describeError(error);
   await complain(message, hint);
-  if (debug && error instanceof Error) await write(process.stderr, `${error.stack ?? ''}\n`);
+  if (debug) await write(process.stderr, stackLines(error));
   process.exit(exit.failed);
 }
 

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { redact } from './secrets.ts';
 
 /** A value that no log, JSON text or template shows; `reveal()` is the only way to it. */
 export class Secret {
@@ -73,11 +74,11 @@ function parse(text: string): v.InferOutput<typeof answerSchema> {
   }
 }
 
-/** The message of an error body, or '' where there is none. */
+/** The message of an error body without what is secret, or '' where there is none. */
 export function providerMessage(text: string): string {
   try {
     const parsed = v.safeParse(messageSchema, JSON.parse(text));
-    return parsed.success ? parsed.output.message.slice(0, 200) : '';
+    return parsed.success ? redact(parsed.output.message).slice(0, 200) : '';
   } catch {
     return '';
   }

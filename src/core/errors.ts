@@ -1,3 +1,5 @@
+import { redact } from './secrets.ts';
+
 /** What went wrong; the same code in logs, `status`, `doctor` and the shadow. */
 export const errorCodes = [
   'NETWORK',
@@ -57,18 +59,21 @@ export interface AgentErrorOptions {
   cause?: unknown;
 }
 
-/** An error that tells its reader what failed, on what and why; `message` holds no secret. */
+/**
+ * An error that tells its reader what failed, on what and why. Message and hint hold no secret, whatever text of the
+ * network they quote: they are shown, stored and published as they are.
+ */
 export class AgentError extends Error {
   readonly code: ErrorCode;
   readonly retry: Retry;
   readonly hint?: string;
 
   constructor(code: ErrorCode, message: string, options: AgentErrorOptions = {}) {
-    super(message, 'cause' in options ? { cause: options.cause } : undefined);
+    super(redact(message), 'cause' in options ? { cause: options.cause } : undefined);
     this.name = 'AgentError';
     this.code = code;
     this.retry = options.retry ?? retryOf[code];
-    if (options.hint !== undefined) this.hint = options.hint;
+    if (options.hint !== undefined) this.hint = redact(options.hint);
   }
 }
 

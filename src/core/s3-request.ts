@@ -1,4 +1,5 @@
 import type { Artifact } from './artifact.ts';
+import { redact } from './secrets.ts';
 
 /** Where a bucket is asked for. */
 export interface S3Address {
@@ -61,7 +62,7 @@ export function objectUrl(artifact: Artifact, address: S3Address): string {
   return `${protocol}//${place}/${encodeKey(artifact.key)}${version}`;
 }
 
-/** What an error answer of S3 says; the body may echo the session token, so nothing else of it is kept. */
+/** What an error answer of S3 says, without the session token, which it may say back. */
 export interface S3ErrorBody {
   code: string;
   message: string;
@@ -81,8 +82,10 @@ export function parseS3Error(xml: string): S3ErrorBody {
 }
 
 function element(xml: string, name: string): string {
-  const match = new RegExp(`<${name}>([^<]{0,300})`).exec(xml);
-  return (match?.[1] ?? '').trim();
+  const match = new RegExp(`<${name}>([^<]*)`).exec(xml);
+  return redact(match?.[1] ?? '')
+    .slice(0, 300)
+    .trim();
 }
 
 /** `Content-Range: bytes 5-9/10`; undefined where it is anything else. Source: RFC 9110, 14.4. */

@@ -1,8 +1,8 @@
 import { type Credentials, parseCredentials, providerHint, providerMessage } from '../core/credentials.ts';
 import { AgentError } from '../core/errors.ts';
+import { protect } from '../core/secrets.ts';
 import type { Clock } from './clock.ts';
 import { authority, networkError, readText } from './http.ts';
-import { protect } from './log.ts';
 import { through } from './proxy.ts';
 import type { Fetch } from './runtime.ts';
 import { ServerTime } from './server-time.ts';

@@ -1,4 +1,4 @@
-import { redact } from './log.ts';
+import { redact } from '../core/secrets.ts';
 
 const maxLineChars = 500;
 /** So many lines are handed on as they come; of what follows only the last ones, when the hook has ended. */

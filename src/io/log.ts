@@ -1,4 +1,5 @@
 import { configureSync, getLogger, type LogRecord } from '@logtape/logtape';
+import { redact } from '../core/secrets.ts';
 import { writeLine } from './stderr.ts';
 
 /** What may stand in a log line. A Secret is none of these, so the compiler keeps it out. */
@@ -30,40 +31,6 @@ export function createLogger({ level, format }: LogOptions): Logger {
     ],
   });
   return getLogger('agent');
-}
-
-// The newest secrets of the process; older ones have long expired.
-const protectedValues: string[] = [];
-const maxProtected = 32;
-
-/** Makes sure that this value is never written to the log, wherever it may turn up. */
-export function protect(value: string): void {
-  if (value.length < 8 || protectedValues.includes(value)) return;
-  protectedValues.push(value);
-  if (protectedValues.length > maxProtected) protectedValues.shift();
-}
-
-// Those that stay good as long as the process: no number of newer ones drives them out.
-const lastingValues = new Set<string>();
-
-/** The same for user and password that are used to the end of the process, in each form that they are sent or written in. */
-export function protectLogin(user: string, password: string): void {
-  const login = `${user}:${password}`;
-  const forms = [login, Buffer.from(login).toString('base64'), password, encodeURIComponent(password)];
-  // Fewer characters would blank out words; they are still taken out beside the user.
-  for (const form of forms) if (form.length >= 4) lastingValues.add(form);
-}
-
-/** Takes out of a text what must not be shown: protected values, keys, userinfo and queries of web URLs. */
-export function redact(text: string): string {
-  // The longest first: one may be a part of another.
-  const values = [...lastingValues, ...protectedValues].sort((one, other) => other.length - one.length);
-  const known = values.reduce((rest, value) => rest.replaceAll(value, '[secret]'), text);
-  return known
-    .replace(/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g, '[secret]')
-    .replace(/(https?:\/\/)[^\s/@"']+@/g, '$1[secret]@')
-    .replace(/(https?:\/\/[^\s?"']+)\?[^\s"']*/g, '$1?[secret]')
-    .replace(/(X-Amz-(?:Security-Token|Signature|Credential)[=:]\s*)[^\s&"']+/gi, '$1[secret]');
 }
 
 function fieldsOf(record: LogRecord): Array<[string, unknown]> {

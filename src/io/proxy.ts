@@ -1,6 +1,6 @@
 import { BlockList, isIP } from 'node:net';
 import type { Secret } from '../core/credentials.ts';
-import { protectLogin } from './log.ts';
+import { protectLogin } from '../core/secrets.ts';
 
 /** A forward proxy that carries TLS by HTTP CONNECT. */
 export interface ForwardProxy {

@@ -2,6 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { AgentError } from '../core/errors.ts';
 import { type IotAction, policyStatement } from '../core/iot-policy.ts';
 import type { JsonObject } from '../core/json.ts';
+import { redact } from '../core/secrets.ts';
 import {
   parseShadowMessage,
   type ShadowDocument,
@@ -157,7 +158,7 @@ export class ShadowClient {
       this.#log.warning('Dropped a message that is no shadow document', {
         topic,
         bytes: payload.length,
-        reason: reason.slice(0, 100),
+        reason: redact(reason).slice(0, 100),
       });
       return;
     }
@@ -176,7 +177,7 @@ export class ShadowRejection extends AgentError {
   constructor(verb: string, rejectedCode: number, message: string) {
     super(
       'SHADOW_REJECTED',
-      `The shadow service rejected "${verb}": ${rejectedCode} ${message.slice(0, 200)}`,
+      `The shadow service rejected "${verb}": ${rejectedCode} ${redact(message).slice(0, 200)}`,
       {
         retry: [409, 429, 500].includes(rejectedCode) ? 'soon' : 'slow',
       },

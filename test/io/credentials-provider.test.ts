@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'bun:test';
+import { redact } from '../../src/core/secrets.ts';
 import type { CredentialsProvider } from '../../src/io/credentials-provider.ts';
-import { redact } from '../../src/io/log.ts';
 import { CredentialsSource, credentialsAnswer, hourMs, providerOf } from '../support/io-credentials.ts';
 import { FakeClock } from '../support/io-fake-clock.ts';
 import { caught, deferred, settle } from '../support/io-helpers.ts';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'bun:test';
 import { Secret } from '../../src/core/credentials.ts';
-import { redact } from '../../src/io/log.ts';
+import { redact } from '../../src/core/secrets.ts';
 import { parseNoProxy, routeBy } from '../../src/io/proxy.ts';
 
 const proxy = { host: 'proxy', port: 3128 };

@@ -12,10 +12,10 @@ export interface HostileServer extends AsyncDisposable {
   written: number;
 }
 
-/** Listens with the sandbox's own server certificate, and hands each connection with its first bytes to `attack`. */
+/** Listens with the sandbox's own server certificate, and hands each connection to `attack` when its first bytes are there. */
 export async function hostileServer(
   world: World,
-  attack: (socket: Socket) => void,
+  attack: (socket: Socket, head: string) => void,
   tls: TlsOptions = {},
 ): Promise<HostileServer> {
   const open = new Set<Socket>();
@@ -38,7 +38,7 @@ export async function hostileServer(
       hostile.written += socket.bytesWritten;
       open.delete(socket);
     });
-    socket.once('data', () => attack(socket));
+    socket.once('data', (head: Buffer) => attack(socket, head.toString('latin1')));
   });
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   hostile.port = (server.address() as AddressInfo).port;

@@ -1,0 +1,76 @@
+/**
+ * The secrets of this process, and how they are kept out of what is shown or stored. Whatever becomes an error's text
+ * passes here, and once more what becomes a line of the log: a server may say back what it was sent.
+ */
+
+/** A text that must not be shown; one that was cut short counts from `startChars` characters on. */
+interface Protected {
+  text: string;
+  startChars: number;
+}
+
+const startChars = 12;
+
+// The newest secrets of the process; older ones have long expired.
+const passing = new Map<string, Protected>();
+const maxPassing = 64;
+
+// Those that stay good as long as the process: no number of newer ones drives them out.
+const lasting = new Map<string, Protected>();
+
+/** Makes sure that this value is never shown, wherever it may turn up, also as a part of a URL. */
+export function protect(value: string): void {
+  if (value.length < 8) return;
+  for (const text of [value, encodeURIComponent(value)]) passing.set(text, { text, startChars });
+  for (const oldest of [...passing.keys()].slice(0, -maxPassing)) passing.delete(oldest);
+}
+
+/** The same for user and password that are used to the end of the process, in each form that they are sent or written in. */
+export function protectLogin(user: string, password: string): void {
+  const login = `${user}:${password}`;
+  // The user alone is no secret.
+  lasting.set(login, { text: login, startChars: Math.max(startChars, user.length + 1 + 4) });
+  const forms = [base64(login), password, encodeURIComponent(password)];
+  // Fewer characters would blank out words; they are still taken out beside the user.
+  for (const text of forms) if (text.length >= 4) lasting.set(text, { text, startChars });
+}
+
+function base64(text: string): string {
+  return btoa(String.fromCharCode(...new TextEncoder().encode(text)));
+}
+
+/**
+ * Takes out of a text what must not be shown: protected values, keys, userinfo and queries of web URLs. A text is
+ * to be redacted before it is cut.
+ */
+export function redact(text: string): string {
+  return withoutProtected(text)
+    .replace(/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g, '[secret]')
+    .replace(/(https?:\/\/)[^\s/@"']+@/g, '$1[secret]@')
+    .replace(/(https?:\/\/[^\s?"']+)\?[^\s"']*/g, '$1?[secret]')
+    .replace(/(X-Amz-(?:Security-Token|Signature|Credential)[=:]\s*)[^\s&"']+/gi, '$1[secret]');
+}
+
+/** Where several begin, or one within another, the longest goes: they may have their first characters in common. */
+function withoutProtected(text: string): string {
+  const values = [...lasting.values(), ...passing.values()];
+  let shown = '';
+  let rest = text;
+  for (;;) {
+    const begun = values.map((value) => rest.indexOf(value.text.slice(0, value.startChars)));
+    const at = Math.min(...begun.filter((index) => index >= 0));
+    if (!Number.isFinite(at)) return shown + rest;
+    const lengths = values
+      .filter((_, index) => begun[index] === at)
+      .map(({ text }) => common(text, rest, at));
+    shown += `${rest.slice(0, at)}[secret]`;
+    rest = rest.slice(at + Math.max(...lengths));
+  }
+}
+
+/** How many characters of a value stand at this place of a text. */
+function common(value: string, text: string, at: number): number {
+  let length = 0;
+  while (length < value.length && value[length] === text[at + length]) length += 1;
+  return length;
+}

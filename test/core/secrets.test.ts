@@ -1,0 +1,108 @@
+/** What is secret is taken out of every text, whole or cut short. */
+import { beforeEach, describe, expect, test } from 'bun:test';
+import { randomBytes } from 'node:crypto';
+import { errorLines, stackLines } from '../../src/cli/errors.ts';
+import { providerMessage } from '../../src/core/credentials.ts';
+import { AgentError } from '../../src/core/errors.ts';
+import { parseS3Error } from '../../src/core/s3-request.ts';
+import { protect, protectLogin, redact } from '../../src/core/secrets.ts';
+import { networkError } from '../../src/io/http.ts';
+import { ShadowRejection } from '../../src/io/shadow-client.ts';
+
+describe('redact', () => {
+  test.each([
+    ['-----BEGIN PRIVATE KEY-----\nMIGH\n-----END PRIVATE KEY-----', 'MIGH'],
+    ['-----BEGIN RSA PRIVATE KEY-----\nMIIE\n-----END RSA PRIVATE KEY-----', 'MIIE'],
+    ['-----BEGIN ENCRYPTED PRIVATE KEY-----\nMIIF\n-----END ENCRYPTED PRIVATE KEY-----', 'MIIF'],
+    ['cut short: -----BEGIN PRIVATE KEY-----\nMIGG', 'MIGG'],
+    ['http://user:pass@proxy:3128/', 'pass'],
+    ['CONNECT https://user:p%40ss@proxy:3128 failed', 'p%40ss'],
+    ['GET https://host/path?token=abc123 failed', 'abc123'],
+    ['x-amz-security-token: FQoGZXIv', 'FQoGZXIv'],
+    ['X-Amz-Credential=AKIA/2013/us', 'AKIA'],
+  ])('takes the secret out of %j', (text, secret) => {
+    expect(redact(text)).not.toContain(secret);
+    expect(redact(text)).toContain('[secret]');
+  });
+
+  test('leaves everyday text alone', () => {
+    const text =
+      'Cannot get s3://bucket/key?x of https://host:8443/path: HTTP 403 (Access Denied), mail a@b.c';
+    expect(redact(text)).toBe(text);
+  });
+
+  test('knows every value that is protected now, the newest for certain', () => {
+    for (let index = 0; index < 100; index += 1) protect(`protected-value-${index}-`);
+    expect(redact('a protected-value-99- b')).toBe('a [secret] b');
+    expect(redact('a protected-value-98- b')).toBe('a [secret] b');
+  });
+
+  test('knows a login in every form, however many credentials came after it', () => {
+    protectLogin('jo', 'pw/5 é');
+    for (let index = 0; index < 100; index += 1) protect(`renewed-value-${index}-`);
+    const forms = ['pw/5 é', encodeURIComponent('pw/5 é'), Buffer.from('jo:pw/5 é').toString('base64')];
+    for (const form of forms) expect(redact(`a ${form} b`)).toBe('a [secret] b');
+  });
+
+  test('a login of one letter blanks out no other text', () => {
+    protectLogin('jo', 'a');
+    expect(redact('banana jo:a')).toBe('banana [secret]');
+  });
+
+  test('a short value would blank out the whole log, and is not protected', () => {
+    protect('a');
+    protect('');
+    expect(redact('banana')).toBe('banana');
+  });
+
+  test('knows a value that is written as a part of a URL', () => {
+    protect('aa+bb/cc=dd+ee/ff=');
+    expect(redact('https://h/aa%2Bbb%2Fcc%3Ddd%2Bee%2Fff%3D/x')).toBe('https://h/[secret]/x');
+  });
+
+  test('takes out a value that was cut short, from its first 12 characters on', () => {
+    protect('abcdefghijklmnopqrstuvwxyz');
+    expect(redact('said abcdefghijklmnop')).toBe('said [secret]');
+    expect(redact('said abcdefghijkl… more')).toBe('said [secret]… more');
+    expect(redact('said abcdefghijk')).toBe('said abcdefghijk');
+  });
+
+  test('leaves no rest of one of two values that begin alike', () => {
+    protect('IQoJb3JpZ2luX2Vj-first-of-two');
+    protect('IQoJb3JpZ2luX2Vj-other');
+    expect(redact('IQoJb3JpZ2luX2Vj-other.')).toBe('[secret].');
+    expect(redact('IQoJb3JpZ2luX2Vj-first-of-two.')).toBe('[secret].');
+  });
+
+  test('takes a user without the password for no secret', () => {
+    protectLogin('a-user-with-a-long-name', 'pässword');
+    expect(redact('a-user-with-a-long-name: logs in')).toBe('a-user-with-a-long-name: logs in');
+    expect(redact('a-user-with-a-long-name:pässw')).toBe('[secret]');
+  });
+});
+
+/** A token as long as those of AWS, and one that a limit of 200 to 300 characters cuts in two. */
+describe.each([
+  ['whole', 0],
+  ['cut short by a limit', 150],
+  ['behind all limits', 400],
+])('a token that a server says back, %s, is not in', (_, padding) => {
+  const token = randomBytes(400).toString('base64');
+  beforeEach(() => protect(token));
+  const said = `${'x'.repeat(padding)} ${token} and more`;
+
+  test.each([
+    ['an error of S3', () => parseS3Error(`<Error><Code>${said}</Code><Message>${said}</Message></Error>`)],
+    ['an error of the credentials provider', () => providerMessage(JSON.stringify({ message: said }))],
+    ['a rejection of the shadow service', () => new ShadowRejection('get', 400, said)],
+    ['a failure of the runtime', () => networkError(new Error(said), 'x', new AbortController().signal)],
+    ['any error', () => new AgentError('MQTT', said, { hint: said })],
+    ['a line of the terminal', () => errorLines(said, said)],
+    ['a stack', () => stackLines(new Error(said))],
+  ])('%s', (_, made) => {
+    const value = made();
+    const text = value instanceof AgentError ? `${value.message} ${value.hint}` : JSON.stringify(value);
+    expect(text).not.toContain(token.slice(0, 12));
+    if (padding === 0) expect(text).toContain('[secret]');
+  });
+});
