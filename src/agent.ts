@@ -32,6 +32,7 @@ import { Room } from './io/room.ts';
 import { createFetch, defaultRoots, type TlsIdentity } from './io/runtime.ts';
 import { createGetObject } from './io/s3.ts';
 import { ServerTime } from './io/server-time.ts';
+import { warnOfUnknownSequences } from './io/signature.ts';
 import { State } from './io/state.ts';
 import { ShadowLink } from './link.ts';
 
@@ -67,6 +68,7 @@ export async function runAgent(
   const control = await takeControl(config.stateDir, (request) => answer(request));
   try {
     const state = await State.open(config.stateDir, log);
+    warnOfUnknownSequences(config.files, state, log);
     const agent = new Agent(config, identity, options, systemClock, log, state);
     answer = (request) => agent.answer(request);
     return await agent.run();

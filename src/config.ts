@@ -1,7 +1,7 @@
 import { dirname, resolve } from 'node:path';
 import * as v from 'valibot';
 import { type Resolved, type ResolvedFile, resolveAcross } from './config/checks.ts';
-import { type Flags, fileFlagProblems, mergeFlags, sourceOf } from './config/flags.ts';
+import { exposedFlagProblems, type Flags, fileFlagProblems, mergeFlags, sourceOf } from './config/flags.ts';
 import { structureProblems } from './config/keys.ts';
 import { type AgentUser, permissionProblems, userAskedAbout } from './config/permissions.ts';
 import { issueProblem } from './config/problems.ts';
@@ -164,7 +164,8 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
       ...(config === undefined ? {} : { config }),
     };
   }
-  return { ok: true, config, identity: identity.identity, user, warnings: open };
+  const warnings = [...open, ...exposedFlagProblems(flags, config.proxy.proxy)];
+  return { ok: true, config, identity: identity.identity, user, warnings };
 }
 
 function asRefusal({ hint, ...problem }: Problem): Problem {

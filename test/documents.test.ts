@@ -23,7 +23,7 @@ const runBy: Record<string, string> = {
   'When an upload fails': 'here',
   Fleets: 'here',
   'On a board': 'here',
-  'Signed files': 'test/clients/aws-cli.test.ts',
+  'Signed files': 'here',
   Rollback: 'test/scenarios/rollback.test.ts',
   'Update the agent itself': 'test/scenarios/self-update.test.ts',
   'The sandbox': 'here',
@@ -158,6 +158,35 @@ async function typeToAws(section: string, answers: Record<string, string>) {
     await desk.close();
   }
 }
+
+describe('the commands for signed files', () => {
+  let desk: Desk;
+  beforeAll(async () => {
+    desk = await Desk.create();
+    await desk.program('shadow-agent', `exec ${await executable()} "$@"`);
+    await desk.program('aws', 'printf "%s\\n" "$@" >>asked');
+    await writeFile(join(desk.dir, 'model.bin'), 'hoge\n');
+    await writeFile(join(desk.dir, 'release.sh'), blockOf('Signed files').replace(/^.*keygen.*\n/m, ''));
+  });
+  afterAll(() => desk.close());
+
+  test('make a key, sign and upload', async () => {
+    const output = await desk.type(blockOf('Signed files'));
+    expect(output).toContain('Public key: ');
+    const asked = (await readFile(join(desk.dir, 'asked'), 'utf8')).split('\n');
+    expect(asked.slice(0, 5)).toEqual(['s3', 'cp', 'model.bin', 's3://bucket/model.bin', '--metadata']);
+  });
+
+  test('fail in a script, with set -e or without, where the file cannot be signed', async () => {
+    const before = await readFile(join(desk.dir, 'asked'), 'utf8');
+    await rm(join(desk.dir, 'model.bin'));
+    for (const shell of ['sh', 'sh -e']) {
+      const failed = await desk.type(`${shell} release.sh`).catch((error: unknown) => String(error));
+      expect(failed).toMatch(/exit [12] of:[\s\S]*error: .*model\.bin/);
+    }
+    expect(await readFile(join(desk.dir, 'asked'), 'utf8')).toBe(before);
+  });
+});
 
 toolTest(
   python,

@@ -16,8 +16,9 @@ export const keygenCommand: Command = {
 public key and the lines with which agent.json of a device demands its signatures. Keep FILE off the
 devices and out of the cloud account: whoever has it decides what the devices install.
 
-To change keys: list the new public key beside the old one on all devices, sign with the new key, and
-then take the old one out.`,
+To change keys: list the new public key beside the old one on all devices, sign anew with the new key what
+is installed, upload it, and then take the old one out. A file that only the old key has signed stays where
+it is, but can no longer be repaired, or installed at another path or on another device.`,
   options: [],
   exits: [
     [0, 'the key is made'],
@@ -33,7 +34,12 @@ export const signCommand: Command = {
   argument: 'FILE',
   summary: 'sign a file, and print the command that uploads it',
   about: `Prints the "aws s3 cp" command that uploads FILE with its signature in the metadata of the object; nothing
-is uploaded. To do both: shadow-agent sign … | sh
+is uploaded. To do both, and to fail where FILE could not be signed:
+
+  upload=$(shadow-agent sign …)
+  sh -c "\${upload:?}"
+
+Piped into sh, a failure would go unseen: a shell that reads nothing succeeds.
 
 The signature covers the SHA-256 of FILE, the property, and the sequence number. A device takes no number
 that is lower than one that it took before: to go back to an older file, sign that anew.`,
@@ -60,7 +66,7 @@ that is lower than one that it took before: to go back to an older file, sign th
       flag: 'sequence',
       type: 'integer',
       value: '<n>',
-      description: 'Number that grows from release to release; by default the seconds since 1970',
+      description: 'Number that grows from release to release; by default the milliseconds since 1970',
     },
   ],
   exits: [
@@ -89,7 +95,7 @@ function signInvocation({ argument = '', options }: Given): Invocation {
   if (sequence !== undefined && !isSequence(Number(sequence))) {
     return wrong(
       '--sequence must be a whole number from 1 on',
-      'leave it out to take the seconds since 1970',
+      'leave it out to take the milliseconds since 1970',
     );
   }
   return {

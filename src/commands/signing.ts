@@ -28,12 +28,12 @@ export interface SignRequest {
 /**
  * Signs a file, and gives the command that uploads it.
  *
- * @param nowMs wall clock; without a sequence the seconds since 1970 are taken
+ * @param nowMs wall clock, whole milliseconds since 1970: the sequence where none is given
  * @throws AgentError when the file or the key cannot be read
  */
 export async function sign(request: SignRequest, nowMs: number): Promise<string> {
   const { path, property, to = 's3://BUCKET/KEY' } = request;
-  const sequence = request.sequence ?? Math.floor(nowMs / 1000);
+  const sequence = request.sequence ?? nowMs;
   const key = await readSigningKey(request.key);
   const signature = signatureOf(key, { sha256: await sha256Of(path), property, sequence });
   const metadata = `${signatureMetadata}=${signature},${sequenceMetadata}=${sequence}`;

@@ -1,6 +1,7 @@
 import { resolve } from 'node:path';
 import type { Problem } from '../core/errors.ts';
 import { isJsonObject, type JsonObject, type JsonValue } from '../core/json.ts';
+import type { ForwardProxy } from '../io/proxy.ts';
 import { configKeys } from './keys.ts';
 
 export type FlagValue = string | number | boolean | string[];
@@ -66,6 +67,18 @@ export function fileFlagProblems(file: JsonObject, flags: Flags): Problem[] {
       message: 'defines the only file, but the configuration lists `files`',
       hint: 'leave the flag out, or take `files` out of the configuration',
     }));
+}
+
+/** What the command line should not have: every user of the device can read it. */
+export function exposedFlagProblems(flags: Flags, proxy: ForwardProxy | undefined): Problem[] {
+  if (!Object.hasOwn(flags, 'proxy') || proxy?.login === undefined) return [];
+  const problem = {
+    path: '--proxy',
+    message:
+      'has a password, which all users of this device see in the list of processes, and which a crash prints',
+    hint: 'write it as "proxy" in the configuration file, for the agent alone to read, or set HTTPS_PROXY',
+  };
+  return [problem];
 }
 
 /** Says where the value came from: the flag in the place of the key's path, if it was one. */

@@ -2,7 +2,7 @@
 import { dirname } from 'node:path';
 import type { AgentConfig, LoadedConfig } from '../config.ts';
 import type { Finding } from '../core/doctor.ts';
-import type { Problem } from '../core/errors.ts';
+import { AgentError, type Problem } from '../core/errors.ts';
 import { daysLeft } from '../core/status.ts';
 import { bytesText, grouped, timeText } from '../core/words.ts';
 import { roomIn } from '../io/disk.ts';
@@ -133,16 +133,20 @@ async function probeTarget(
   });
 }
 
-export async function probeStateDir({ config: { stateDir }, otherUser }: Findings): Promise<Finding> {
+export async function probeStateDir({ config: { stateDir, files }, otherUser }: Findings): Promise<Finding> {
   const isThere = (await fileKind(stateDir)) === 'directory';
   const refusal = await writeRefusal(isThere ? stateDir : await nearestDirectory(stateDir), otherUser);
   if (refusal !== undefined) return fail(refusal);
   try {
     await readState(stateDir);
-  } catch {
+  } catch (error) {
+    if (error instanceof AgentError) return fail(error);
+    const lost = files.some(({ verify }) => verify !== undefined)
+      ? 'until the next install it takes a signature of any age'
+      : 'nothing is to be done';
     return warn(
       `${stateDir}/state.json is not readable as the agent's`,
-      'it is set aside when the agent starts, which then begins anew from disk and shadow; nothing is to be done',
+      `it is set aside when the agent starts, which then begins anew from disk and shadow; ${lost}`,
     );
   }
   return isThere ? ok(`${stateDir} is writable`) : ok(`${stateDir} is made when the agent starts`);

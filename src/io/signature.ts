@@ -8,7 +8,9 @@ import {
   type SignatureTexts,
   signedMessage,
 } from '../core/signature.ts';
+import type { Logger } from './log.ts';
 import type { GetObject, ObjectAnswer, ObjectRequest } from './s3.ts';
+import type { State } from './state.ts';
 
 export interface SignedObjectOptions {
   getObject: GetObject;
@@ -73,6 +75,24 @@ export class SignedObject {
     }
     const problem = replayProblem({ sequence, sha256 }, last);
     return problem === undefined ? { sequence, sha256 } : refuse(problem);
+  }
+}
+
+/** What is known of a property that must be signed. */
+interface Sealed {
+  property: string;
+  path: string;
+  verify?: object;
+}
+
+/** Warns of each file of which no sequence is recorded: a release of any age is taken, also where the state was lost. */
+export function warnOfUnknownSequences(files: readonly Sealed[], state: State, log: Logger): void {
+  for (const { property, path, verify } of files) {
+    if (verify === undefined || state.file(property, path).signature !== undefined) continue;
+    log.warning('No signature of this file is recorded: until the next install one of any age is taken', {
+      file: property,
+      hint: 'at the first start this is as it must be; else the state directory was lost, and older releases are not held off',
+    });
   }
 }
 

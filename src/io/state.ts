@@ -1,6 +1,7 @@
 import { readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
+import { AgentError } from '../core/errors.ts';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import type { Pending } from '../core/pending.ts';
 import type { Failure, Installed } from '../core/reconcile.ts';
@@ -173,7 +174,11 @@ export class State {
     this.#files = files;
   }
 
-  /** Opens the state of a directory that this agent holds. Rubbish is set aside as `state.json.bad`. */
+  /**
+   * Opens the state of a directory that this agent holds. Rubbish is set aside as `state.json.bad`.
+   *
+   * @throws AgentError INSTALL where there is a state that cannot be read: it may be sound
+   */
   static async open(stateDir: string, log: Logger): Promise<State> {
     return new State(join(stateDir, stateName), await load(stateDir, log));
   }
@@ -248,24 +253,32 @@ export class State {
 /**
  * What is stored in a state directory, for one who only looks; by property, empty where nothing was stored yet.
  *
- * @throws Error where there is a state file that cannot be read as one
+ * @throws AgentError INSTALL where a state file cannot be read, Error where it is read, but rubbish
  */
 export async function readState(stateDir: string): Promise<Map<string, StoredFile>> {
+  const path = join(stateDir, stateName);
   try {
-    const text = await readFile(join(stateDir, stateName), 'utf8');
+    const text = await readFile(path, 'utf8');
     const { files } = v.parse(stateSchema, JSON.parse(text));
     return new Map(files.map((file) => [file.property, file]));
   } catch (error) {
-    if (errnoOf(error) === 'ENOENT') return new Map();
-    throw error;
+    const errno = errnoOf(error);
+    if (errno === 'ENOENT') return new Map();
+    if (!/^E[A-Z0-9]+$/.test(errno) || errno === 'EISDIR') throw error;
+    throw new AgentError('INSTALL', `Cannot read ${path}: ${errno}`, {
+      hint: 'let the user of the agent read it, or mend the disk; to begin anew without it, move it away',
+      cause: error,
+    });
   }
 }
 
 async function load(stateDir: string, log: Logger): Promise<Map<string, StoredFile>> {
   try {
     return await readState(stateDir);
-  } catch {
+  } catch (error) {
     const path = join(stateDir, stateName);
+    // To begin anew would lose what is still there, and take old signatures again.
+    if (error instanceof AgentError) throw error;
     await rename(path, `${path}.bad`).catch(() => undefined);
     log.warning('The state file is not readable and was set aside; starting anew from disk and shadow', {
       path: `${path}.bad`,

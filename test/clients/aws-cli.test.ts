@@ -1,5 +1,5 @@
 /** The AWS CLI, unchanged, with nothing but the shell variables that the sandbox writes. */
-import { afterAll, beforeAll, expect } from 'bun:test';
+import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { readFile, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { bucketName } from '../../src/sandbox/sandbox.ts';
@@ -84,6 +84,19 @@ cliTest('what shadow-agent sign prints uploads the file with its signature, as a
   expect(metadata).toEqual(
     await metadataOf(clients.sandbox.dir, 'signed\n', { key: 'signing.key', sequence: 7 }),
   );
+});
+
+test('of two files that are signed one after the other, the later has the higher sequence, above all seconds', async () => {
+  await command(clients.sandbox.dir, 'keygen', 'order.key');
+  await writeFile(clients.path('release'), 'release\n');
+  const sign = () =>
+    command(clients.sandbox.dir, 'sign', clients.path('release'), '--key', 'order.key', '--property', 's3');
+  const sequences: number[] = [];
+  for (let count = 0; count < 4; count += 1) {
+    sequences.push(Number(/shadow-agent-sequence=(\d+)\n$/.exec(await sign())?.[1]));
+  }
+  expect(sequences).toEqual([...new Set(sequences)].sort((one, other) => one - other));
+  expect(sequences.every((sequence) => Number.isSafeInteger(sequence) && sequence > 1e12)).toBe(true);
 });
 
 cliTest('aws s3 cp uploads 20 MB in parts and downloads them in ranges', async () => {

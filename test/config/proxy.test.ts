@@ -31,6 +31,19 @@ describe('"proxy"', () => {
     expect(JSON.stringify(config)).not.toContain('ss:word');
   });
 
+  test('with a password on the command line is a warning without it, elsewhere it is none', async () => {
+    const proxy = 'http://u:hunter22@proxy:1';
+    const warningsOf = async (config: unknown, flags = {}) => {
+      const loaded = await place.load(config, flags);
+      return loaded.ok ? loaded.warnings.filter(({ path }) => path.includes('proxy')) : undefined;
+    };
+    const told = await warningsOf(sampleConfig(), { proxy });
+    expect(told).toMatchObject([{ path: '--proxy', message: expect.stringContaining('list of processes') }]);
+    expect(JSON.stringify(told)).not.toContain('hunter22');
+    expect(await warningsOf(sampleConfig({ proxy }))).toEqual([]);
+    expect(await warningsOf(sampleConfig(), { proxy: 'http://proxy:1' })).toEqual([]);
+  });
+
   test.each<[unknown, string]>([
     ['https://u:hunter22@proxy:1', 'must be an http:// proxy'],
     ['socks5://u:hunter22@proxy:1', 'must be an http:// proxy'],

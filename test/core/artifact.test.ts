@@ -298,6 +298,15 @@ describe('allow', () => {
     expect(refused.message).not.toContain('s3://bucket/app/v1');
   });
 
+  test.each([
+    's3://other/bucket/app/v1',
+    's3://a-bucket/app/v1',
+    's3://other/s3://bucket/app/v1',
+    's3://other/app/v1',
+  ])('%s is not covered for what it has further on', (url) => {
+    expect(of(url, 's3://bucket/app/')).toMatchObject({ kind: 'refused', code: 'NOT_ALLOWED' });
+  });
+
   test('no dot segment leads out of an allowed prefix', () => {
     expect(of('s3://bucket/app/../secret', 's3://bucket/app/')).toMatchObject({
       kind: 'refused',

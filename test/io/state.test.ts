@@ -1,5 +1,5 @@
 import { beforeEach, describe, expect, test } from 'bun:test';
-import { mkdir, readdir, readFile, rmdir, stat, writeFile } from 'node:fs/promises';
+import { mkdir, readdir, readFile, rmdir, stat, symlink, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Failure } from '../../src/core/reconcile.ts';
 import { type FileState, State, storable } from '../../src/io/state.ts';
@@ -208,6 +208,14 @@ describe('a state file that is rubbish', () => {
     expect(log.of('warning').length).toBe(1);
     await state.update('s3', target, { previous: { sha256: sha } });
     expect((await open()).file('s3', target).previous?.sha256).toBe(sha);
+  });
+
+  test('(one that is there, but cannot be read) keeps the agent from starting, and stays', async () => {
+    await symlink('state.json', file());
+    const failed = await open().catch((error: unknown) => error);
+    expect(failed).toMatchObject({ code: 'INSTALL', message: `Cannot read ${file()}: ELOOP` });
+    expect(await readdir(dir())).toEqual(['state.json']);
+    expect(log.entries).toEqual([]);
   });
 
   test('replaces an earlier one that was set aside', async () => {

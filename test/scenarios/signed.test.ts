@@ -1,6 +1,6 @@
 /** Signed files: what a stolen cloud account can and cannot make a device install. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -92,6 +92,36 @@ test('a signature of an older release is a replay, also after a restart; signed 
 
     await putSigned(world, 'old\n', { ...signed, sequence: 21 });
     await world.inSync(sha256('old\n'));
+  }));
+
+const anyAge = 'No signature of this file is recorded: until the next install one of any age is taken';
+
+test('an agent whose state was lost says that signatures of any age are taken, and one that cannot read it does not start', () =>
+  play(async (world) => {
+    await putSigned(world, 'new\n', { ...signed, sequence: 20 });
+    const first = await world.start();
+    expect(first.log).toContain(anyAge);
+    await world.inSync(sha256('new\n'));
+    await first.stop();
+    const second = await world.run();
+    await second.logged('Connected to');
+    await second.stop();
+    expect(second.log).not.toContain(anyAge);
+
+    const state = join(world.device.dir, 'state', 'state.json');
+    writeFileSync(state, 'rubbish');
+    const third = await world.run();
+    await third.logged('Connected to');
+    await third.stop();
+    expect(third.log).toMatch(
+      /The state file is not readable and was set aside[\s\S]*No signature of this file/,
+    );
+
+    rmSync(state, { force: true });
+    symlinkSync('state.json', state);
+    const fourth = await world.run();
+    expect(await fourth.exit).toBe(1);
+    expect(fourth.log).toMatch(/^error: INSTALL: Cannot read \S+state\.json: ELOOP\nhint: .*\n$/);
   }));
 
 test('a file that was changed on the device is repaired under the signature that it came with', () =>
