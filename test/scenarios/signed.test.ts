@@ -5,6 +5,7 @@ import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { partPath } from '../../src/io/part.ts';
+import { configure } from '../support/hostile-servers.ts';
 import { parts } from '../support/resume.ts';
 import { makeKey, metadataOf, objectUrl, putSigned, verifying } from '../support/signing.ts';
 import { noise, scenario, sha256, type World } from '../support/world.ts';
@@ -143,6 +144,32 @@ test('keys are rotated: either of two is taken', () =>
       await world.inSync(sha256('by the old key\n'));
       await putSigned(world, 'by the new key\n', { key: 'new.key', sequence: 2 });
       await world.inSync(sha256('by the new key\n'));
+    },
+    ['old.key', 'new.key'],
+  ));
+
+test('what a removed key has signed stays, but is fetched again only when it is signed anew', () =>
+  play(
+    async (world) => {
+      const content = 'by the old key\n';
+      await putSigned(world, content, { key: 'old.key', sequence: 1 });
+      const both = await world.start();
+      await world.inSync(sha256(content));
+      await both.stop();
+      configure(world, (config) => {
+        const text = JSON.stringify(config['files']);
+        return { ...config, files: JSON.parse(text.replace(/("publicKeys":\[)"[^"]+",/, '$1')) };
+      });
+      const started = await world.run();
+      await started.logged('Connected to');
+      await world.inSync(sha256(content));
+      await started.stop();
+      rmSync(world.path());
+      await world.run();
+      await isRefused(world, content, 'The signature is wrong');
+      await putSigned(world, content, { key: 'new.key', sequence: 2 });
+      await world.inSync(sha256(content));
+      expect(world.file()).toBe(content);
     },
     ['old.key', 'new.key'],
   ));
