@@ -149,6 +149,7 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
       mustKeep: hasHook,
       claim,
       announce,
+      withdraw: () => target.store({ pending: undefined }),
     });
     return stamp;
   } catch (error) {

@@ -34,6 +34,8 @@ export interface InstallJob {
   claim?: (directory: string) => RoomClaim;
   /** Called before the rename, with whether the file is kept. */
   announce?: (kept: boolean) => Promise<void>;
+  /** Called where it has failed and the target is what it was. */
+  withdraw?: () => Promise<void>;
 }
 
 /**
@@ -67,6 +69,8 @@ export async function install(job: InstallJob): Promise<{ stamp: FileStamp; kept
     // What cannot be installed for want of room is not to take more of it.
     const isInTheWay = reason instanceof DiskFull && (await onSameDisk(reason.directory, part.path));
     if (isInTheWay) await remove(part.path).catch(() => undefined);
+    const isThere = await isNamed(part, target).catch((error) => errnoOf(error) !== 'ENOENT');
+    if (!isThere) await job.withdraw?.();
     throw reason;
   } finally {
     await part.close();
@@ -74,12 +78,17 @@ export async function install(job: InstallJob): Promise<{ stamp: FileStamp; kept
 }
 
 /** The name must still be that of the file that was verified, not of another that was put in its place. */
-async function assertNamed({ handle, path }: Part): Promise<void> {
-  const [named, verified] = await Promise.all([lstat(path, { bigint: true }), handle.stat({ bigint: true })]);
-  if (named.dev === verified.dev && named.ino === verified.ino) return;
+async function assertNamed(part: Part): Promise<void> {
+  const { path } = part;
+  if (await isNamed(part, path)) return;
   throw new AgentError('INSTALL', `${path} is no longer the file that was downloaded`, {
     hint: 'find out who replaced it, and remove it',
   });
+}
+
+async function isNamed({ handle }: Part, path: string): Promise<boolean> {
+  const [named, verified] = await Promise.all([lstat(path, { bigint: true }), handle.stat({ bigint: true })]);
+  return named.dev === verified.dev && named.ino === verified.ino;
 }
 
 async function lookAt(path: string): Promise<Stats | undefined> {
