@@ -70,7 +70,9 @@ async function rollback({
 
 async function printUnit({ configPath, user }: Extract<Invocation, { kind: 'unit' }>): Promise<number> {
   const loaded = await load({ configPath, flags: {} });
-  return loaded.ok ? print(await unit(loaded.config, configPath, user)) : refuse(loaded);
+  if (!loaded.ok) return refuse(loaded);
+  const made = await unit(loaded.config, configPath, user);
+  return made.ok ? print(made.text) : refuse({ ...made, usage: false });
 }
 
 /** Problems of the configuration are findings like all others. */

@@ -2,6 +2,7 @@
  * The systemd unit of one configuration: an unprivileged user, everything read-only but what this configuration writes,
  * and no right that no file of it needs. Source of the directives: systemd.exec(5), systemd.service(5).
  */
+import type { Problem } from './errors.ts';
 import { shellWord } from './shell.ts';
 
 /** What of a file matters to its unit. */
@@ -39,7 +40,36 @@ export const dangerousVariables = [
 
 const stateRoot = '/var/lib/';
 
-/** The text of the unit; its first lines say how to install it. */
+/**
+ * What no unit can be made of: a line feed in a path would end a comment, or a directive, and begin another one.
+ *
+ * @returns a problem for each path that holds a control character
+ */
+export function unitProblems(request: UnitRequest): Problem[] {
+  const { command, configPath, stateDir, metricsFile, key, certificates, files } = request;
+  const named = [
+    ...command.map((path) => ({ at: 'executable', path })),
+    { at: 'config', path: configPath },
+    { at: 'stateDir', path: stateDir },
+    ...(metricsFile === undefined ? [] : [{ at: 'metricsFile', path: metricsFile }]),
+    { at: 'key', path: key },
+    ...certificates.map((path) => ({ at: 'cert, ca', path })),
+    ...files.map(({ path }, index) => ({ at: `files[${index}].path`, path })),
+  ];
+  return named
+    .filter(({ path }) => /\p{Cc}/u.test(path))
+    .map(({ at, path }) => ({
+      path: at,
+      message: `"${path.replaceAll(/\p{Cc}/gu, escaped)}" holds a control character, which cannot be written into a unit`,
+      hint: 'give the file or directory another name',
+    }));
+}
+
+function escaped(control: string): string {
+  return `\\x${(control.codePointAt(0) ?? 0).toString(16).padStart(2, '0')}`;
+}
+
+/** The text of the unit; its first lines say how to install it. @param request without `unitProblems` */
 export function systemdUnit(request: UnitRequest): string {
   const { command, configPath, thingName, user } = request;
   const capabilities = capabilitiesOf(request);
@@ -77,17 +107,10 @@ export function systemdUnit(request: UnitRequest): string {
 }
 
 /** What is to be done before, as comments to copy from. */
-function preface({
-  command,
-  configPath,
-  stateDir,
-  metricsFile,
-  key,
-  certificates,
-  files,
-  user,
-}: UnitRequest): string {
+function preface(request: UnitRequest): string {
+  const { command, configPath, stateDir, metricsFile, key, certificates, files, user } = request;
   const { name } = user;
+  const gives = capabilitiesOf(request).length > 0;
   const written = [...files.map(({ path }) => path), ...(metricsFile === undefined ? [] : [metricsFile])];
   const directories = unique(written.map(directoryOf).filter((path) => !isShared(path)));
   const own = stateName(stateDir) === undefined ? [stateDir] : [];
@@ -100,7 +123,7 @@ function preface({
     // What was made on the operator's machine may let nobody else in.
     `  chmod a+x ${shellWords([configPath, key, ...certificates].map(directoryOf))}`,
     `  chmod a+r ${shellWords([configPath, ...certificates])}`,
-    ...directories.map((path) => `  ${grant(path, name)}`),
+    ...directories.flatMap((path) => grant(path, name, gives)).map((line) => `  ${line}`),
     // Only root could keep a file's owner that is not the agent.
     ...files
       .filter(({ path, owner }) => owner === undefined && !ofTheSystem.test(directoryOf(path)))
@@ -124,7 +147,10 @@ function pathsOf({
   const name = stateName(stateDir);
   const targets = unique(files.map(({ path }) => directoryOf(path)));
   const metrics = metricsFile === undefined ? [] : [directoryOf(metricsFile)];
-  const writable = unique([...(name === undefined ? [stateDir] : []), ...targets, ...metrics]);
+  // To be let in to the root directory is to be let in everywhere.
+  const writable = unique([...(name === undefined ? [stateDir] : []), ...targets, ...metrics]).filter(
+    (path) => path !== '/',
+  );
   const read = unique([configPath, key, ...certificates]);
   // A file that is mounted by itself is not seen to be replaced, so that its directory is better.
   const readOnly = unique(
@@ -189,9 +215,11 @@ function capabilitiesOf({ files, user }: UnitRequest): string[] {
   return gives ? ['CAP_CHOWN', 'CAP_FOWNER', 'CAP_DAC_READ_SEARCH'] : [];
 }
 
-/** What StateDirectory= calls it; undefined where it is not below /var/lib. */
+/** What StateDirectory= calls it; undefined where it is not below /var/lib, or has a colon, behind which a link is named. */
 function stateName(stateDir: string): string | undefined {
-  return stateDir.startsWith(stateRoot) ? stateDir.slice(stateRoot.length) : undefined;
+  return stateDir.startsWith(stateRoot) && !stateDir.includes(':')
+    ? stateDir.slice(stateRoot.length)
+    : undefined;
 }
 
 function directoryOf(path: string): string {
@@ -202,21 +230,34 @@ function isBelow(path: string, roots: readonly string[]): boolean {
   return roots.some((root) => path === root || path.startsWith(`${root}/`));
 }
 
-/** Directories that are there for everyone; none is made or given away. */
 /** Everybody may write there as it is. */
 function isShared(directory: string): boolean {
-  return ['/', '/tmp', '/var/tmp'].includes(directory);
+  return ['/tmp', '/var/tmp'].includes(directory);
 }
 
 // Whoever owns one of these owns the system: the top level, programs and libraries, and what others put files into.
 const ofTheSystem =
-  /^\/([^/]+|(usr|s?bin|lib[^/]*|boot|dev|proc|sys|run)\/.*|var\/[^/]+|etc\/(systemd|ss[hl]|pam|cron|init|profile|sudoers)[^/]*(\/.*)?)$/;
+  /^\/([^/]*|(usr|s?bin|lib[^/]*|boot|dev|proc|sys|run)\/.*|var\/[^/]+|etc\/(systemd|ss[hl]|pam|cron|init|profile|sudoers)[^/]*(\/.*)?)$/;
 
-/** What lets the user of the service write to the directory of a target. */
-function grant(directory: string, user: string): string {
-  return ofTheSystem.test(directory)
-    ? `# ${directory} is the system's, not to be given away: keep the file in a directory of its own, or run as root`
-    : `install -d -o ${user} ${shellWord(directory)}    # or let it write there as a group`;
+/**
+ * What lets the user of the service write to the directory of a target.
+ *
+ * @param gives whether the unit has the right to give files to another owner
+ */
+function grant(directory: string, user: string, gives: boolean): string[] {
+  if (!ofTheSystem.test(directory))
+    return [`install -d -o ${user} ${shellWord(directory)}    # or let it write there as a group`];
+  const remark = `# ${directory} is the system's, not to be given away: keep the file in a directory of its own`;
+  if (directory === '/') return [`${remark}; this unit does not let the agent write there`];
+  return [
+    `${remark}, or run as root`,
+    ...(gives
+      ? [
+          `# With "owner" this unit may change the owner of all that is in ${directory} (CAP_CHOWN): an agent that is`,
+          '# taken over can take it for itself, and the system with it',
+        ]
+      : []),
+  ];
 }
 
 function shellWords(paths: readonly string[]): string {

@@ -75,8 +75,10 @@ async function sync(path: string): Promise<void> {
 /**
  * Makes a directory and what is missing above it, so that a power cut does not take them away. Those that are there are
  * made as safe: the run that made them may have been killed before it came to that.
+ *
+ * @param mode less what the umask takes; whatever that is, by default nobody else may write there
  */
-export async function makeDirectory(path: string, mode = 0o777): Promise<void> {
+export async function makeDirectory(path: string, mode = 0o755): Promise<void> {
   await mkdir(path, { recursive: true, mode });
   const { dev } = await stat(path);
   for (let made = path; dirname(made) !== made; made = dirname(made)) {

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'bun:test';
-import { systemdUnit, type UnitRequest } from '../../src/core/unit.ts';
+import { systemdUnit, type UnitRequest, unitProblems } from '../../src/core/unit.ts';
 
-function unitOf(changes: Partial<UnitRequest> = {}): string {
-  return systemdUnit({
+function requestOf(changes: Partial<UnitRequest> = {}): UnitRequest {
+  return {
     command: ['/usr/local/bin/shadow-agent'],
     configPath: '/etc/shadow-agent/agent.json',
     thingName: 'test-thing',
@@ -12,7 +12,11 @@ function unitOf(changes: Partial<UnitRequest> = {}): string {
     files: [{ path: '/srv/app/model.bin' }],
     user: { name: 'shadow-agent' },
     ...changes,
-  });
+  };
+}
+
+function unitOf(changes: Partial<UnitRequest> = {}): string {
+  return systemdUnit(requestOf(changes));
 }
 
 /** The values of one directive. */
@@ -38,6 +42,26 @@ describe('the unit of a configuration', () => {
     const lines = unitOf().split('\n');
     expect(lines).toContain('#   chmod a+x /etc/shadow-agent /etc/ssl');
     expect(lines.filter((line) => line.startsWith('#   chmod a+r '))).toHaveLength(1);
+  });
+
+  test('says what "owner" means in a directory of the system’s', () => {
+    const owner = { uid: 1000, gid: 1000 };
+    const remark = 'may change the owner of all that is in /etc (CAP_CHOWN)';
+    expect(unitOf({ files: [{ path: '/etc/motd', owner }, { path: '/srv/a' }] })).toContain(remark);
+    // The right is the whole unit's, whichever file it is for.
+    expect(unitOf({ files: [{ path: '/etc/motd' }, { path: '/srv/app/a', owner }] })).toContain(remark);
+    expect(unitOf({ files: [{ path: '/etc/motd' }] })).not.toContain('CAP_CHOWN');
+  });
+
+  test('never makes the root directory writable, which would make everything so', () => {
+    const text = unitOf({ files: [{ path: '/foo' }, { path: '/srv/a' }], metricsFile: '/agent.prom' });
+    expect(values(text, 'ReadWritePaths')).toEqual(['-/srv']);
+    expect(text).toContain(
+      "#   # / is the system's, not to be given away: keep the file in a directory of its own;",
+    );
+    expect(text).not.toContain('install -d -o shadow-agent / ');
+    expect(text).not.toContain('chown shadow-agent: /foo');
+    expect(values(unitOf({ files: [{ path: '/foo' }] }), 'ReadWritePaths')).toEqual(['']);
   });
 
   test.each(['/etc', '/usr/local/bin', '/opt', '/var/lib', '/lib/firmware', '/etc/cron.d', '/boot/efi'])(
@@ -74,6 +98,13 @@ describe('the unit of a configuration', () => {
     expect(values(text, 'StateDirectory')).toEqual([]);
     expect(values(text, 'ReadWritePaths')).toEqual(['-/data/agent -/srv/app']);
     expect(text).toContain('#   install -d -m 700 -o shadow-agent /data/agent\n');
+  });
+
+  test('makes a state directory with a colon itself: behind one, systemd would name a link', () => {
+    const text = unitOf({ stateDir: '/var/lib/a:b' });
+    expect(values(text, 'StateDirectory')).toEqual([]);
+    expect(values(text, 'ReadWritePaths')).toEqual(['-/var/lib/a:b -/srv/app']);
+    expect(text).toContain('#   install -d -m 700 -o shadow-agent /var/lib/a:b\n');
   });
 
   test('keeps key and certificates read-only where a target lies beside them', () => {
@@ -149,5 +180,27 @@ describe('the unit of a configuration', () => {
     const configPath = '/etc/a b/100%/$HOME/"x".json';
     const [line] = values(unitOf({ configPath }), 'ExecStart');
     expect(line).toBe('/usr/local/bin/shadow-agent --config "/etc/a b/100%%/$$HOME/\\"x\\".json"');
+  });
+});
+
+describe('no unit is made of a path with a control character, such as', () => {
+  const forged = '/x\n[Service]\nExecStartPre=+/bin/true\n#';
+
+  test.each<[string, Partial<UnitRequest>]>([
+    ['executable', { command: [forged] }],
+    ['config', { configPath: `${forged}/agent.json` }],
+    ['stateDir', { stateDir: forged }],
+    ['metricsFile', { metricsFile: '/srv/\r.prom' }],
+    ['key', { key: '/etc/\u0085key' }],
+    ['cert, ca', { certificates: ['/etc/a.pem', '/etc/\u001b.pem'] }],
+    ['files[1].path', { files: [{ path: '/srv/a' }, { path: forged }] }],
+  ])('%s', (path, changes) => {
+    const problems = unitProblems(requestOf(changes));
+    expect(problems.map((one) => one.path)).toEqual([path]);
+    expect(problems[0]?.message).toMatch(/^"\P{Cc}*" holds a control character/u);
+  });
+
+  test('and every other one can be written', () => {
+    expect(unitProblems(requestOf({ configPath: '/etc/a b/ü/"x".json' }))).toEqual([]);
   });
 });

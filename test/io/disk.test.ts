@@ -6,6 +6,7 @@ import {
   diskError,
   errnoOf,
   hashFile,
+  makeDirectory,
   onSameDisk,
   readThrough,
   remove,
@@ -52,6 +53,17 @@ describe('an error of the file system', () => {
     expect(errnoOf(systemError('ENOENT'))).toBe('ENOENT');
     expect([errnoOf(new Error('x')), errnoOf('ENOENT'), errnoOf(undefined)]).toEqual(['', '', '']);
   });
+});
+
+test('directories that are made are nobody else’s to write, whatever the umask is', async () => {
+  const path = join(dir(), 'new', 'sub');
+  const before = process.umask(0);
+  try {
+    await makeDirectory(path);
+  } finally {
+    process.umask(before);
+  }
+  for (const made of [path, join(path, '..')]) expect((await stat(made)).mode & 0o7777).toBe(0o755);
 });
 
 describe('writeFileAtomic', () => {

@@ -40,6 +40,17 @@ test('the unit is for the executable and its configuration, by their absolute pa
     expect(text).toContain('\nUser=shadow-agent\n');
   }));
 
+test('a path that would forge lines of the unit is refused, and nothing is printed', () =>
+  scenario(
+    async (world) => {
+      const made = await world.run(['unit', '--config', world.device.configPath]);
+      expect([await made.exit, made.output]).toEqual([78, '']);
+      expect(made.log).toContain('error: files[0].path: "');
+      expect(made.log).toContain('holds a control character, which cannot be written into a unit');
+    },
+    { files: [{ property: 's3', path: 'x\n[Service]\nExecStartPre=+/bin/true\n#' }] },
+  ));
+
 /** How much of the system a unit is exposed to, as systemd judges it: 0 to 10. */
 function exposureOf(path: string): number {
   const { output } = run(analyze.path, 'security', '--offline=true', '--no-pager', path);
