@@ -28,7 +28,7 @@ It changes nothing. Run it as the user of the agent, or as root.
 
 --json prints one object. What is not known is null; of an agent that does not
 run, or answer, that is version, pid, startedAt, uptimeSeconds and link. error
-says why an agent that runs does not answer.
+says why an agent that runs does not answer, or that the state file is rubbish.
 
   {ok, running, error: {code, message, hint},
    startedAt, uptimeSeconds, version, pid, thing, shadow,

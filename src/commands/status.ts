@@ -3,6 +3,7 @@ import { stat } from 'node:fs/promises';
 import type { AgentConfig, FileConfig } from '../config.ts';
 import { parseDesired } from '../core/artifact.ts';
 import { AgentError, toAgentError } from '../core/errors.ts';
+import { jsonEqual } from '../core/json.ts';
 import { heldBack } from '../core/pending.ts';
 import {
   type AgentStatus,
@@ -12,14 +13,15 @@ import {
   type StatusOfFile,
   statusOfError,
 } from '../core/status.ts';
-import { statusText } from '../core/status-text.ts';
+import { statusText, type Told } from '../core/status-text.ts';
 import { timeText } from '../core/words.ts';
 import { systemClock } from '../io/clock.ts';
 import { askForStatus } from '../io/control-client.ts';
+import { errnoOf } from '../io/disk.ts';
 import type { Identity } from '../io/identity.ts';
 import { inspect } from '../io/install.ts';
 import { partPath } from '../io/part.ts';
-import { readState, type StoredFile } from '../io/state.ts';
+import { readState, type StoredFailure, type StoredFile } from '../io/state.ts';
 import { type Output, standardOutput } from '../io/terminal.ts';
 
 // A Ctrl-C ends the command as it does any other.
@@ -44,18 +46,20 @@ export async function showStatus(
 ): Promise<number> {
   const asked = await askForStatus(config.stateDir).catch(asAgentError);
   const silent = asked instanceof AgentError ? asked : undefined;
-  const status =
+  const { status, rubbish } =
     asked instanceof AgentError || asked === undefined
       ? await statusFromDisk(config, identity).catch((error: unknown) => {
           // Who may not ask the agent may not read its state either: the first says more.
           throw silent ?? error;
         })
-      : asked;
+      : { status: asked };
   const wallMs = systemClock.wallMs();
+  const error = silent ?? rubbish;
+  const told = { running: asked !== undefined, error: error === undefined ? null : statusOfError(error) };
   const { paint, columns } = output;
   const text = json
-    ? `${JSON.stringify(document(status, { running: asked !== undefined, silent, wallMs }), null, 2)}\n`
-    : statusText(status, { wallMs, paint, columns }, silent && statusOfError(silent));
+    ? `${JSON.stringify(document(status, told), null, 2)}\n`
+    : statusText(status, { wallMs, paint, columns }, told);
   await output.write(text);
   return isWell(status) ? 0 : 1;
 }
@@ -64,21 +68,14 @@ function asAgentError(error: unknown): AgentError {
   return toAgentError(error, 'INSTALL', 'Cannot ask the running agent');
 }
 
-interface Asked {
-  running: boolean;
-  /** Why the running agent says nothing. */
-  silent: AgentError | undefined;
-  wallMs: number;
-}
-
 /** The shape of `--json`, which the help documents. */
-function document(status: AgentStatus, { running, silent, wallMs }: Asked) {
+function document(status: AgentStatus, { running, error }: Told, wallMs = systemClock.wallMs()) {
   const { startedAt, certificate, ...rest } = status;
   const uptimeSeconds = startedAt === null ? null : Math.round((wallMs - Date.parse(startedAt)) / 1000);
   return {
     ok: isWell(status),
     running,
-    error: silent === undefined ? null : statusOfError(silent),
+    error,
     startedAt,
     uptimeSeconds,
     ...rest,
@@ -86,15 +83,22 @@ function document(status: AgentStatus, { running, silent, wallMs }: Asked) {
   };
 }
 
-async function statusFromDisk(config: AgentConfig, identity: Identity): Promise<AgentStatus> {
-  const stored = await storedFiles(config.stateDir);
+interface FromDisk {
+  status: AgentStatus;
+  /** What is wrong with the state file. */
+  rubbish?: AgentError;
+}
+
+async function statusFromDisk(config: AgentConfig, identity: Identity): Promise<FromDisk> {
+  const found = await storedFiles(config.stateDir);
+  const stored = found instanceof AgentError ? new Map<string, StoredFile>() : found;
   const files = await Promise.all(
     config.files.map(async (file): Promise<[string, StatusOfFile]> => {
       const found = stored.get(file.property);
       return [file.property, await fileFromDisk(config, file, found?.path === file.path ? found : undefined)];
     }),
   );
-  return {
+  const status = {
     version: null,
     pid: null,
     startedAt: null,
@@ -104,15 +108,24 @@ async function statusFromDisk(config: AgentConfig, identity: Identity): Promise<
     certificate: { notAfter: timeText(identity.notAfterMs) },
     files: Object.fromEntries(files),
   };
+  return found instanceof AgentError ? { status, rubbish: found } : { status };
 }
 
-async function storedFiles(stateDir: string): Promise<Map<string, StoredFile>> {
+/** What is stored, by property, or that it is rubbish. @throws AgentError INSTALL where it may not be read */
+async function storedFiles(stateDir: string): Promise<Map<string, StoredFile> | AgentError> {
   try {
     return await readState(stateDir);
-  } catch (error) {
-    throw new AgentError('INSTALL', `Cannot read the state in ${stateDir}`, {
-      cause: error,
-      hint: 'run this as the user that the agent runs as; a state file that is rubbish is set aside when the agent starts',
+  } catch (cause) {
+    const errno = errnoOf(cause);
+    if (errno === '') {
+      return new AgentError('INSTALL', `The state file in ${stateDir} is rubbish`, {
+        cause,
+        hint: 'start the agent: it sets that file aside, and begins anew from disk and shadow',
+      });
+    }
+    throw new AgentError('INSTALL', `Cannot read the state in ${stateDir}: ${errno}`, {
+      cause,
+      hint: 'run this as the user that the agent runs as, or as root',
     });
   }
 }
@@ -123,12 +136,16 @@ async function fileFromDisk(
   { property, path }: FileConfig,
   stored: StoredFile | undefined,
 ): Promise<StatusOfFile> {
-  const { failure, part, installed } = stored ?? {};
+  const { part, installed, desired } = stored ?? {};
+  const failure = presentFailure(stored);
   const isHeld = stored?.held !== undefined;
-  // Of what is held, no more than its hash is stored.
-  const value = isHeld ? undefined : (failure?.value ?? installed?.value);
-  const wanted = value === undefined ? undefined : parseDesired(value, {});
-  const bytes = part === undefined ? undefined : await sizeOf(partPath(property, path, part.sha256));
+  // What is held is not to be told as wanted.
+  const value = isHeld ? undefined : (desired ?? failure?.value ?? installed?.value);
+  const parsed = value === undefined ? undefined : parseDesired(value, {});
+  const wanted = parsed?.kind === 'artifact' ? parsed.artifact : undefined;
+  const isOfAnother = part !== undefined && wanted !== undefined && wanted.sha256 !== part.sha256;
+  const bytes =
+    part === undefined || isOfAnother ? undefined : await sizeOf(partPath(property, path, part.sha256));
   const found = await inspect(path, installed, digest, untilKilled).catch((error: unknown) =>
     toAgentError(error, 'INSTALL', `Cannot read ${path}`),
   );
@@ -140,12 +157,18 @@ async function fileFromDisk(
     path,
     status: error !== undefined && error !== heldBack ? 'failed' : waits ? 'waiting' : 'unknown',
     installed: sha256,
-    desired: wanted?.kind === 'artifact' ? desiredOf(wanted.artifact) : null,
+    desired: wanted === undefined ? null : desiredOf(wanted),
     progress: bytes === undefined ? null : { bytes, size: part?.size ?? null, bytesPerSecond: null },
     error: error === undefined ? null : statusOfError(error),
     attempt: failure?.attempt ?? null,
     retryAt: failure?.retryAtMs === undefined ? null : timeText(failure.retryAtMs),
   };
+}
+
+/** The last failure, unless something else was desired since. */
+function presentFailure({ failure, desired, pending }: Partial<StoredFile> = {}): StoredFailure | undefined {
+  if (failure === undefined || desired === undefined || pending !== undefined) return failure;
+  return jsonEqual(failure.value, desired) ? failure : undefined;
 }
 
 async function sizeOf(path: string): Promise<number | undefined> {

@@ -10,32 +10,36 @@ export interface Canvas {
   columns: number | undefined;
 }
 
+/** What the command knows beside what the agent or the disk says. */
+export interface Told {
+  /** Whether an agent runs. */
+  running: boolean;
+  /** Why the running agent says nothing, or the state file. */
+  error: StatusOfFile['error'];
+}
+
 type Row = readonly [label: string, text: string];
 
 const labelWidth = 13;
 
-/**
- * The whole text: the agent, its link and certificate, then each file.
- *
- * @param silent why an agent that runs says nothing of itself
- */
+/** The whole text: the agent, its link and certificate, then each file. */
 export function statusText(
   status: AgentStatus,
   canvas: Canvas,
-  silent: StatusOfFile['error'] = null,
+  told: Told = { running: status.version !== null, error: null },
 ): string {
   const isTold = status.version !== null;
   const files = Object.entries(status.files).map(([property, file]) =>
     fileBlock(property, file, isTold, canvas),
   );
-  return [table(agentRows(status, silent, canvas), canvas), ...files].join('\n');
+  return [table(agentRows(status, told, canvas), canvas), ...files].join('\n');
 }
 
-function agentRows(status: AgentStatus, silent: StatusOfFile['error'], canvas: Canvas): Row[] {
+function agentRows(status: AgentStatus, { running, error }: Told, canvas: Canvas): Row[] {
   const { thing, shadow, certificate } = status;
   return [
-    ['agent', agentText(status, silent !== null, canvas)],
-    ...errorRows(silent, canvas.paint),
+    ['agent', agentText(status, running, canvas)],
+    ...errorRows(error, canvas.paint),
     ['thing', shadow === null ? thing : `${thing}, shadow ${shadow}`],
     ...linkRows(status, canvas),
     ['certificate', certificateText(certificate.notAfter, canvas)],
@@ -44,11 +48,11 @@ function agentRows(status: AgentStatus, silent: StatusOfFile['error'], canvas: C
 
 function agentText(
   { version, pid, startedAt }: AgentStatus,
-  isSilent: boolean,
+  isRunning: boolean,
   { paint, wallMs }: Canvas,
 ): string {
   if (version === null || startedAt === null) {
-    const state = isSilent ? 'runs, but cannot be asked' : 'does not run';
+    const state = isRunning ? 'runs, but cannot be asked' : 'does not run';
     return paint('red', `${state}; what follows is what the disk and the state file tell`);
   }
   const forMs = wallMs - Date.parse(startedAt);

@@ -179,17 +179,59 @@ test('while the agent is down, status shows how far a download had come', () =>
     const { text } = await status(world);
     expect(text).toMatch(/\n {2}progress {5}[\d.]+ [kM]B of 4\.0 MB \(\d+ %\)\n/);
     expect(text).toContain('\n  status       waiting: half downloaded; the agent goes on from there\n');
+    expect(text).toContain(`\n  from         s3://${bucketName}/big`);
   }));
 
-test('a state file that cannot be read is told, and stays as it is', () =>
+test('while the agent is down, what was desired last is told as wanted, and no error of what was before', () =>
   scenario(async (world) => {
+    await world.put('test.txt', 'hoge\n');
     const agent = await world.start();
+    await world.inSync(hoge);
+    world.desire({ s3: { url: `s3://${bucketName}/missing`, hash: 'ab'.repeat(32) } });
+    await world.hasStatus({ code: 'S3_NOT_FOUND' });
+    world.sandbox.faults.set('s3-slow', 400_000);
+    const big = noise(4_000_000);
+    await world.put('big', big);
+    await until('some bytes', () => world.gets().some(({ bytesSent }) => bytesSent > 500_000));
+    await agent.stop('SIGKILL');
+    const { text } = await status(world);
+    expect(text).toContain(`\n  wanted       ${sha256(big)}\n  from         s3://${bucketName}/big,`);
+    expect(await statusJson(world)).toMatchObject({
+      files: {
+        s3: {
+          status: 'waiting',
+          installed: hoge,
+          desired: { url: `s3://${bucketName}/big`, hash: sha256(big) },
+          progress: { size: 4_000_000 },
+          error: null,
+        },
+      },
+    });
+  }));
+
+test('a state file that is rubbish is told beside what the disk tells, in JSON too, and stays as it is', () =>
+  scenario(async (world) => {
+    await world.put('test.txt', 'hoge\n');
+    const agent = await world.start();
+    await world.inSync(hoge);
     await agent.stop();
-    writeFileSync(join(world.device.dir, 'state', 'state.json'), 'rubbish');
-    const { code, text, log } = await status(world);
-    expect([code, text]).toEqual([1, '']);
-    expect(log).toMatch(/^error: INSTALL: Cannot read the state in .*\nhint: .*\n$/);
-    expect((await status(world)).log).toBe(log);
+    for (const rubbish of ['', 'rubbish', '[]', '{"version":1']) {
+      writeFileSync(join(world.device.dir, 'state', 'state.json'), rubbish);
+      const { code, text, log } = await status(world);
+      expect([code, log]).toEqual([1, '']);
+      expect(text).toMatch(
+        /^agent +does not run; .*\nerror +INSTALL: The state file in .* is rubbish\nhint +start/,
+      );
+      expect(text).toContain(`\n  installed    ${hoge}\n`);
+      expect(await statusJson(world)).toMatchObject({
+        code: 1,
+        ok: false,
+        running: false,
+        error: { code: 'INSTALL' },
+        files: { s3: { installed: hoge, desired: null } },
+      });
+      expect(world.file('state/state.json')).toBe(rubbish);
+    }
   }));
 
 test('status of a wrong configuration exits 78', () =>
