@@ -11,7 +11,7 @@ import { rings, type ShadowDocument } from './core/shadow.ts';
 import type { Clock } from './io/clock.ts';
 import { Latest } from './io/latest.ts';
 import type { Logger } from './io/log.ts';
-import { LinkLost, type MqttLink } from './io/mqtt.ts';
+import { BrokerFault, LinkLost, type MqttLink } from './io/mqtt.ts';
 import { type Change, isOwnToken, ShadowClient, ShadowRejection } from './io/shadow-client.ts';
 
 export interface LinkOptions {
@@ -117,7 +117,7 @@ export class ShadowLink {
         this.#fail(lost);
         const retryInSeconds = Math.round(next.waitMs / 100) / 10;
         log.warning(lost.message, { code: lost.code, hint: lost.hint, retryInSeconds });
-        if (next.isStorm) this.#tellStorm(reconnects.kicks);
+        if (next.isStorm && !(lost instanceof BrokerFault)) this.#tellStorm(reconnects.kicks);
         await clock.sleep(next.waitMs, signal);
       }
     }

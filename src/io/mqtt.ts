@@ -2,7 +2,7 @@ import { ErrorWithSubackPacket, type IClientOptions, MqttClient } from 'mqtt';
 import { nameHint, tlsHint } from '../core/connection-hints.ts';
 import { AgentError, type AgentErrorOptions } from '../core/errors.ts';
 import { policyStatement } from '../core/iot-policy.ts';
-import { type FramePosition, nextPosition } from '../core/mqtt-frames.ts';
+import { Incoming } from '../core/mqtt-frames.ts';
 import { alpnPort } from '../core/ports.ts';
 import { type ForwardProxy, through, Unreachable } from './proxy.ts';
 import { openSecure } from './socket.ts';
@@ -27,6 +27,15 @@ export class LinkLost extends AgentError {
   }
 }
 
+/** The agent has ended the connection: what the broker does there is against the protocol, or beyond all measure. */
+export class BrokerFault extends LinkLost {
+  constructor(host: string, problem: string) {
+    super(`The broker ${host} ${problem}`, {
+      hint: `AWS IoT does not do so: check that "endpoint" is right, and what stands behind it`,
+    });
+  }
+}
+
 /** One connection to the broker. It is never mended: when it is closed, another is made. */
 export interface MqttLink {
   /** The host that it was made to. */
@@ -48,6 +57,8 @@ export interface MqttLink {
 
 const connackTimeoutMs = 20_000;
 const endTimeoutMs = 2_000;
+// Many times what the agent ever says at once; acknowledgements have a few bytes.
+const maxWaitingBytes = 256 * 1024;
 
 /**
  * Connects to AWS IoT over mutual TLS, with MQTT 3.1.1 and a clean session: what was missed is read from the shadow.
@@ -122,13 +133,22 @@ class ClientLink implements MqttLink {
     this.#guard();
   }
 
-  /** mqtt.js keeps whatever a packet announces in memory, up to 256 MB, before it looks at it. */
+  /**
+   * Holds the broker to what it may send, and to reading what it is sent: mqtt.js keeps whatever a packet announces, up
+   * to 256 MB, each message of QoS 2 until it is released, and all that the broker does not take.
+   */
   #guard(): void {
-    let position: FramePosition = { in: 'start' };
-    this.#client.stream.on('data', (chunk: Uint8Array) => {
-      const next = nextPosition(position, chunk);
-      if ('position' in next) position = next.position;
-      else this.drop(new LinkLost(`The broker ${this.host} ${next.problem}`));
+    const incoming = new Incoming();
+    const { stream } = this.#client;
+    stream.on('data', (chunk: Uint8Array) => {
+      const problem = incoming.problem(chunk, performance.now());
+      if (problem !== undefined) this.drop(new BrokerFault(this.host, problem));
+    });
+    this.#client.on('packetsend', ({ cmd }) => {
+      if (cmd === 'pingreq') incoming.pinged();
+      if (stream.writableLength <= maxWaitingBytes) return;
+      const waits = `${stream.writableLength} bytes wait for it, ${maxWaitingBytes} are the most`;
+      this.drop(new BrokerFault(this.host, `does not read what it is sent: ${waits}`));
     });
   }
 

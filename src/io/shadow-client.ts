@@ -12,7 +12,8 @@ import {
   type UpdateDelta,
 } from '../core/shadow.ts';
 import type { Logger } from './log.ts';
-import { LinkLost, type MqttLink } from './mqtt.ts';
+import { BrokerFault, LinkLost, type MqttLink } from './mqtt.ts';
+import { Seldom } from './seldom.ts';
 
 type Answer = Exclude<ShadowMessage, UpdateDelta>;
 /** A message that tells of a change of the shadow, whoever made it. */
@@ -37,12 +38,14 @@ export class ShadowClient {
   readonly #log: Logger;
   readonly #waiting = new Map<string, (answer: Answer) => void>();
   readonly #onChange: (change: Change) => void;
+  readonly #dropped: Seldom;
 
   private constructor(link: MqttLink, prefix: string, log: Logger, onChange: (change: Change) => void) {
     this.#link = link;
     this.#prefix = prefix;
     this.#log = log;
     this.#onChange = onChange;
+    this.#dropped = new Seldom(log);
   }
 
   /**
@@ -69,7 +72,7 @@ export class ShadowClient {
     try {
       refused = await this.#orDeaf('the subscription', this.#link.subscribe(topics));
     } catch (error) {
-      if (!(error instanceof LinkLost)) throw error;
+      if (!(error instanceof LinkLost) || error instanceof BrokerFault) throw error;
       const hint = `if this comes each time, ${this.#lacks('Subscribe', this.#answers())}`;
       throw new LinkLost(`${error.message}, when the shadow's topics were subscribed`, {
         cause: error,
@@ -155,11 +158,8 @@ export class ShadowClient {
       message = parseShadowMessage(this.#prefix, topic, payload);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      this.#log.warning('Dropped a message that is no shadow document', {
-        topic,
-        bytes: payload.length,
-        reason: redact(reason).slice(0, 100),
-      });
+      const fields = { topic, bytes: payload.length, reason: redact(reason).slice(0, 100) };
+      this.#dropped.warning('Dropped a message that is no shadow document', fields);
       return;
     }
     this.#log.debug('Received', { topic, bytes: payload.length });

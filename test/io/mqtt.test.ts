@@ -1,9 +1,10 @@
 import { afterEach, beforeAll, describe, expect, test } from 'bun:test';
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import tls, { createServer, type TlsOptions, connect as tlsConnect } from 'node:tls';
-import { connectMqtt, type MqttLink } from '../../src/io/mqtt.ts';
+import type { AgentError } from '../../src/core/errors.ts';
+import { BrokerFault, connectMqtt, type MqttLink } from '../../src/io/mqtt.ts';
 import { createPki, type KeyPair, type Pki } from '../../src/sandbox/pki.ts';
-import { caught } from '../support/io-helpers.ts';
+import { caught, settle } from '../support/io-helpers.ts';
 import { root, type Tool, toolTest } from '../support/tools.ts';
 
 const mqttPort = 443;
@@ -43,6 +44,10 @@ interface BrokerOptions {
   returnCode?: number;
   /** The codes of the SUBACK, one for each topic. */
   granted?: number[];
+  /** What is sent right behind the CONNACK. */
+  more?: Uint8Array;
+  /** Nothing is read after the CONNECT. */
+  deaf?: boolean;
   versions?: Pick<TlsOptions, 'minVersion' | 'maxVersion'>;
 }
 
@@ -51,6 +56,8 @@ async function startBroker({
   port = 0,
   returnCode,
   granted = [],
+  more = new Uint8Array(),
+  deaf = false,
   versions = {},
 }: BrokerOptions): Promise<Broker> {
   const seen: Seen[] = [];
@@ -71,7 +78,8 @@ async function startBroker({
       const pingsMs: number[] = [];
       seen.push({ servername, alpnProtocol, connect, pingsMs });
       if (returnCode === undefined) socket.end();
-      else socket.write(Buffer.from([0x20, 2, 0, returnCode]));
+      else socket.write(Buffer.from([0x20, 2, 0, returnCode, ...more]));
+      if (deaf) socket.pause();
       socket.on('data', (packet: Buffer) => {
         if (packet[0] === 0xc0) {
           pingsMs.push(performance.now());
@@ -111,6 +119,10 @@ async function connectTo(port: number, host = 'localhost', keepAliveSeconds = 12
   const link = await connectMqtt(options, new AbortController().signal);
   open.push(() => link.end());
   return link;
+}
+
+function fail(error: Error): never {
+  throw error;
 }
 
 /** The right to listen on the real port. */
@@ -216,6 +228,31 @@ describe('a connection to the broker', () => {
     }
     while (pings.length === 0) await new Promise((resolve) => setTimeout(resolve, 10));
     expect((pings[0] ?? 0) - publishedMs).toBeGreaterThan(900);
+  });
+
+  test('is ended where the broker sends a message of QoS 2, which would be kept until its release', async () => {
+    const more = Uint8Array.of(0x34, 6, 0, 1, 0x61, 0, 1, 0x62);
+    const broker = await startBroker({ returnCode: 0, more });
+    const error = await caught(connectTo(broker.port).then((link) => link.closed.then(fail)));
+    expect(error).toBeInstanceOf(BrokerFault);
+    expect(error.message).toContain('The broker localhost sends a packet that begins with 0x34');
+  });
+
+  test('is ended where the broker does not read what it is sent', async () => {
+    const broker = await startBroker({ returnCode: 0, deaf: true });
+    const link = await connectTo(broker.port);
+    const payload = 'x'.repeat(100_000);
+    let sent = 0;
+    const published: Array<Promise<AgentError>> = [];
+    const isUp = () => Promise.race([link.closed.then(() => false), settle().then(() => true)]);
+    // The kernel takes some megabytes.
+    for (; sent < 1_000 && (await isUp()); sent += 1) published.push(caught(link.publish('t', payload)));
+    const error = await link.closed;
+    expect(error).toBeInstanceOf(BrokerFault);
+    expect(error.message).toMatch(
+      /does not read what it is sent: \d{6} bytes wait for it, 262144 are the most/,
+    );
+    for (const each of await Promise.all(published)) expect(each).toBe(error);
   });
 
   test('that is closed before its CONNACK hints at certificate and policy', async () => {

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from 'bun:test';
 import { AgentError } from '../../src/core/errors.ts';
 import { shadowPrefix } from '../../src/core/shadow.ts';
-import { LinkLost } from '../../src/io/mqtt.ts';
+import { BrokerFault, LinkLost } from '../../src/io/mqtt.ts';
 import { type Change, isOwnToken, ShadowClient, ShadowRejection } from '../../src/io/shadow-client.ts';
 import { FakeLink } from '../support/io-fake-link.ts';
 import { caught, RecordingLog, settle } from '../support/io-helpers.ts';
@@ -62,6 +62,15 @@ describe('a shadow client', () => {
     expect(error.hint).toContain(
       '"Resource":["arn:aws:iot:us-east-1:ACCOUNT:topicfilter/$aws/things/test-thing/shadow/get/*","arn:aws:iot:us-east-1:ACCOUNT:topicfilter/$aws/things/test-thing/shadow/update/*"]',
     );
+  });
+
+  test('tells of no policy where the broker went against the protocol meanwhile', async () => {
+    const faulty = new FakeLink();
+    faulty.subscribeNever = true;
+    const opened = caught(ShadowClient.open(faulty, prefix, log, () => undefined));
+    const fault = new BrokerFault('localhost', 'sends too much');
+    faulty.drop(fault);
+    expect(await opened).toBe(fault);
   });
 
   test('reads the document with a token of its own, new each time', async () => {
@@ -193,9 +202,9 @@ describe('garbage', () => {
     const asked = client.get();
     await settle();
     for (const topic of topics) link.receiveRaw(`${prefix}/${topic}`, payload);
-    const warnings = log.of('warning');
-    expect(warnings.length).toBe(topics.length);
-    for (const { fields } of warnings) expect(JSON.stringify(fields).length).toBeLessThan(400);
+    const lines = log.entries.filter(({ message }) => message.startsWith('Dropped'));
+    expect(lines.map(({ level }) => level)).toEqual(['warning', 'debug', 'debug', 'debug', 'debug']);
+    for (const { fields } of lines) expect(JSON.stringify(fields).length).toBeLessThan(400);
     expect(changes).toEqual([]);
     link.receive('get/accepted', { ...emptyDocument, clientToken: link.lastToken });
     await asked;
@@ -212,7 +221,7 @@ describe('garbage', () => {
     ]) {
       link.receiveRaw(topic, payload);
     }
-    expect(log.of('warning').length).toBe(5);
+    expect(log.entries.filter(({ message }) => message.startsWith('Dropped')).length).toBe(5);
     expect(changes).toEqual([]);
   });
 

@@ -68,7 +68,7 @@ onEachBroker('garbage on any topic is logged and dropped', async (world) => {
   ]) {
     for (const payload of garbage) await world.sandbox.broker.publish(`${prefix}/${topic}`, payload);
   }
-  await run.logged(/Dropped a message that is no shadow document topic="?\$aws[^\n]*update\/delta/);
+  await run.logged(/Dropped a message that is no shadow document topic="?\$aws[^\n]*get\/accepted/);
   await world.put('test.txt', 'hoge\n');
   await world.inSync(hoge);
   expect(run.child.exitCode).toBeNull();
