@@ -12,6 +12,7 @@ import { links } from './links.ts';
 import { soak } from './soak.ts';
 import { speed } from './speed.ts';
 import { transfer } from './transfer.ts';
+import { UsageError } from './usage.ts';
 
 /** A bench gives back its figures, one object for each row of the table. */
 export type Bench = () => Promise<JsonObject[]>;
@@ -27,7 +28,8 @@ const benches: Record<string, Entry> = {
   fleet: { about: 'what 1,000 devices ask of each service after one upload', run: fleet },
   idle: { about: 'what an agent that has nothing to do sends and gets in a month', run: idle },
   soak: {
-    about: 'random faults for an hour, or --seconds N: in sync after each, RSS and descriptors',
+    about:
+      'random faults for an hour, or --seconds N: in sync after each; fails where memory or descriptors grow',
     run: soak,
   },
   footprint: { about: 'latency, idle memory and wake-ups, growth, size', run: footprint },
@@ -49,7 +51,14 @@ async function main(name?: string): Promise<number> {
     process.stderr.write(`error: there is no bench ${JSON.stringify(name)}\nhint: one of\n${list()}`);
     return 64;
   }
-  const rows = await bench.run();
+  let rows: JsonObject[];
+  try {
+    rows = await bench.run();
+  } catch (error) {
+    if (!(error instanceof UsageError)) throw error;
+    process.stderr.write(`error: ${error.message}\nhint: ${error.hint}\n`);
+    return 64;
+  }
   process.stdout.write(table(rows));
   const path = join('dist', `bench-${name}.json`);
   await mkdir('dist', { recursive: true });

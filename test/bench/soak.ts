@@ -1,21 +1,21 @@
 /** Random faults against the executable with steady uploads. After each round there is quiet, and all must be in sync. */
 import { createCipheriv, randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync } from 'node:fs';
+import { readdirSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import type { JsonObject } from '../../src/core/json.ts';
 import { Relay } from '../support/relay.ts';
 import { type Run, scenario, sha256, type World } from '../support/world.ts';
+import { Growth, type Sample } from './growth.ts';
+import { memoryOf } from './measure.ts';
+import { secondsOf } from './usage.ts';
 
 const usualSeconds = 3_600;
-const roundSeconds = 20;
+const maxRoundSeconds = 20;
+/** So many rounds at least, where none is followed by a long wait: the least of each is a point of the line. */
+const minRounds = 12;
+const sampleMs = 250;
 // A storm of faults may have led to a long wait before the next connect.
 const quietTimeoutMs = 180_000;
-
-interface Sample {
-  seconds: number;
-  rssKb: number;
-  descriptors: number;
-}
 
 interface Links {
   broker: Relay;
@@ -28,29 +28,37 @@ export async function soak(): Promise<JsonObject[]> {
     args: process.argv.slice(3),
     options: { seconds: { type: 'string' }, seed: { type: 'string' } },
   });
-  const seconds = Number(values.seconds ?? usualSeconds);
+  const seconds = secondsOf(values.seconds ?? String(usualSeconds));
   const seed = Number(values.seed ?? randomBytes(4).readUInt32BE());
   process.stdout.write(`seed ${seed} (again with --seed ${seed})\n`);
   const random = seeded(seed);
-  const samples: Sample[] = [];
+  const roundSeconds = Math.min(maxRoundSeconds, seconds / minRounds);
+  const growth = new Growth();
   let uploads = 0;
   await scenario(async (world) => {
     const links = await linksOf(world);
     const run = await world.run(argsFor(world, links));
     const startedMs = Date.now();
-    while (samples.length < 3 || Date.now() - startedMs < seconds * 1_000) {
-      const played = await round(world, links, random);
-      uploads += played.uploads;
-      calm(world, links);
-      for (const link of Object.values(links)) await link.up();
-      await world.inSync(played.hash, 's3', quietTimeoutMs);
-      const sample = { seconds: Math.round((Date.now() - startedMs) / 1_000), ...usageOf(run) };
-      samples.push(sample);
-      process.stdout.write(`  in sync after ${JSON.stringify(sample)} and ${played.faults.join(', ')}\n`);
+    const look = () => growth.add({ seconds: (Date.now() - startedMs) / 1_000, ...usageOf(run) });
+    const looks = setInterval(look, sampleMs);
+    try {
+      while (growth.rounds < 3 || Date.now() - startedMs < seconds * 1_000) {
+        const played = await round(world, links, random, roundSeconds);
+        uploads += played.uploads;
+        calm(world, links);
+        for (const link of Object.values(links)) await link.up();
+        await world.inSync(played.hash, 's3', quietTimeoutMs);
+        look();
+        process.stdout.write(`  ${growth.endRound()}; faults: ${played.faults.join(', ') || 'none'}\n`);
+      }
+    } finally {
+      clearInterval(looks);
     }
     for (const link of Object.values(links)) await link.down();
   });
-  return [...summary(samples, uploads)];
+  const { rows, verdict } = growth.judge((points) => slopeOf(points));
+  process.stdout.write(`${uploads} uploads in ${growth.rounds} rounds. ${verdict}\n`);
+  return rows;
 }
 
 async function linksOf({ sandbox }: World): Promise<Links> {
@@ -73,7 +81,7 @@ function argsFor({ device }: World, { broker, credentials, s3 }: Links): string[
 }
 
 /** Uploads and faults for some seconds; gives back what is desired at the end. */
-async function round(world: World, links: Links, random: () => number) {
+async function round(world: World, links: Links, random: () => number, roundSeconds: number) {
   const faults: string[] = [];
   const untilMs = Date.now() + roundSeconds * 1_000;
   let uploads = 0;
@@ -90,12 +98,12 @@ async function round(world: World, links: Links, random: () => number) {
   return { faults, uploads, hash };
 }
 
-/** Does one thing that networks and services do, and names it. */
+/** Does one thing that networks and services do, and names it with what it is done to. */
 async function fault({ sandbox }: World, links: Links, random: () => number): Promise<string> {
   const name = pick(['broker', 'credentials', 's3'] as const, random);
   const link = links[name];
   const amount = Math.floor(random() * 300_000);
-  const kinds: Record<string, () => Promise<void> | void> = {
+  const onLink: Record<string, () => Promise<void> | void> = {
     reset: () => link.reset(),
     freeze: () => link.freeze(),
     down: async () => {
@@ -109,6 +117,8 @@ async function fault({ sandbox }: World, links: Links, random: () => number): Pr
     delay: () => {
       link.delayMs = random() * 300;
     },
+  };
+  const onService: Record<string, () => void> = {
     's3-cut': () => sandbox.faults.set('s3-cut', amount, 2),
     's3-503': () => sandbox.faults.set('s3-503', 1, 2),
     'credentials-503': () => sandbox.faults.set('credentials-503', 1, 2),
@@ -116,9 +126,9 @@ async function fault({ sandbox }: World, links: Links, random: () => number): Pr
     'shadow-reject': () => sandbox.faults.set('shadow-reject', 429, 2),
     'end of all sessions': () => sandbox.sessions.expireAll(),
   };
-  const kind = pick(Object.keys(kinds), random);
-  await kinds[kind]?.();
-  return `${kind} (${name})`;
+  const kind = pick([...Object.keys(onLink), ...Object.keys(onService)], random);
+  await (onLink[kind] ?? onService[kind])?.();
+  return kind in onLink ? `${kind} of the link to ${name}` : kind;
 }
 
 function calm({ sandbox }: World, links: Links): void {
@@ -131,33 +141,10 @@ function calm({ sandbox }: World, links: Links): void {
   }
 }
 
+/** Anonymous memory: pages of the executable come when they are first needed, which is no growth. */
 function usageOf({ child }: Run): Omit<Sample, 'seconds'> {
-  const status = readFileSync(`/proc/${child.pid}/status`, 'utf8');
-  const rssKb = Number(/^VmRSS:\s+(\d+) kB/m.exec(status)?.[1]);
-  return { rssKb, descriptors: readdirSync(`/proc/${child.pid}/fd`).length };
-}
-
-/** The first third is left out: until then a runtime fills its pools. */
-function summary(samples: readonly Sample[], uploads: number): JsonObject[] {
-  const late = samples.slice(Math.floor(samples.length / 3));
-  const figure = (play: string, of: (sample: Sample) => number, aim: number) => {
-    const first = of(late[0] ?? { seconds: 0, rssKb: 0, descriptors: 0 });
-    const last = of(late.at(-1) ?? { seconds: 0, rssKb: 0, descriptors: 0 });
-    const slope = slopeOf(late.map((sample) => [sample.seconds / 60, of(sample)]));
-    return {
-      play,
-      uploads,
-      first,
-      last,
-      slopePerMinute: slope,
-      ratio: Number((last / first).toFixed(3)),
-      aim,
-    };
-  };
-  return [
-    figure('RSS, kB', ({ rssKb }) => rssKb, 1.25),
-    figure('descriptors', ({ descriptors }) => descriptors, 1.3),
-  ];
+  const pid = child.pid ?? 0;
+  return { bytes: memoryOf(pid, 'RssAnon'), descriptors: readdirSync(`/proc/${pid}/fd`).length };
 }
 
 /** Of the line through the points that is nearest to all. */
