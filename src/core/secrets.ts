@@ -40,15 +40,16 @@ function base64(text: string): string {
 }
 
 /**
- * Takes out of a text what must not be shown: protected values, keys, userinfo and queries of web URLs. A text is
- * to be redacted before it is cut.
+ * Takes out of a text what must not be shown: protected values, keys, signatures of requests, userinfo and queries of
+ * web URLs. A text is to be redacted before it is cut.
  */
 export function redact(text: string): string {
   return withoutProtected(text)
     .replace(/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g, '[secret]')
     .replace(/(https?:\/\/)[^\s/@"']+@/g, '$1[secret]@')
     .replace(/(https?:\/\/[^\s?"']+)\?[^\s"']*/g, '$1?[secret]')
-    .replace(/(X-Amz-(?:Security-Token|Signature|Credential)[=:]\s*)[^\s&"']+/gi, '$1[secret]');
+    .replace(/(X-Amz-(?:Security-Token|Signature|Credential)[=:]\s*)[^\s&"']+/gi, '$1[secret]')
+    .replace(/(\bSignature=)[0-9a-f]{16,}/gi, '$1[secret]');
 }
 
 /** Where several begin, or one within another, the longest goes: they may have their first characters in common. */

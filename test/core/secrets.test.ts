@@ -20,6 +20,7 @@ describe('redact', () => {
     ['GET https://host/path?token=abc123 failed', 'abc123'],
     ['x-amz-security-token: FQoGZXIv', 'FQoGZXIv'],
     ['X-Amz-Credential=AKIA/2013/us', 'AKIA'],
+    ['AWS4-HMAC-SHA256 SignedHeaders=host, Signature=0123456789abcdef0123', '0123456789abcdef'],
   ])('takes the secret out of %j', (text, secret) => {
     expect(redact(text)).not.toContain(secret);
     expect(redact(text)).toContain('[secret]');
