@@ -1,6 +1,6 @@
 /** What the probes of `doctor` find, and how that is shown. */
 import type { Paint } from './paint.ts';
-import { folded, oneLine } from './words.ts';
+import { folded, oneLine, visible } from './words.ts';
 
 /** `skip`: it could not be tried, since an earlier probe failed or there is nothing to try. */
 export const verdicts = ['ok', 'skip', 'warn', 'fail'] as const;
@@ -55,7 +55,7 @@ export function resultText(result: Result, paint: Paint, columns?: number): stri
 
 /** Never folded, so that it can be copied. */
 function jsonLines(value: object): string[] {
-  return JSON.stringify(value, null, 2).split('\n');
+  return JSON.stringify(value, null, 2).split('\n').map(visible);
 }
 
 /** `12 ok, 1 warning, 2 failed, 3 skipped` */

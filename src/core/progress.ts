@@ -1,8 +1,8 @@
 // A download that ends sooner is not worth a message.
 const firstMs = 2_000;
 const everyMs = 30_000;
-// The log is told when both have passed: a fast download fills no log, and a slow one takes ten lines.
-const logEveryMs = 30_000;
+// The log is told of each tenth, but a fast download fills no log; of a slow one it is told as often as the shadow.
+const logLeastMs = 2_000;
 const logEveryPart = 0.1;
 const rateWindowMs = 10_000;
 const rateStepMs = 1_000;
@@ -58,10 +58,12 @@ export class Progress {
     return true;
   }
 
-  /** Whether it is time for a line in the log: 30 s and a tenth of the object after the last one. */
+  /** Whether it is time for a line in the log: a tenth of the object or 30 s after the last one, and not within 2 s. */
   isLogDue(nowMs: number): boolean {
     const { ms, bytes } = this.#logged;
-    if (nowMs - ms < logEveryMs || this.#bytes - bytes < (this.#size ?? 0) * logEveryPart) return false;
+    const part = (this.#size ?? Number.POSITIVE_INFINITY) * logEveryPart;
+    const isLater = nowMs - ms >= everyMs || this.#bytes - bytes >= part;
+    if (nowMs - ms < logLeastMs || !isLater) return false;
     this.#logged = { ms: nowMs, bytes: this.#bytes };
     return true;
   }

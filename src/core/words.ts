@@ -34,9 +34,19 @@ export function timeText(wallMs: number): string {
   return new Date(wallMs).toISOString().replace(/\.\d{3}/, '');
 }
 
-/** Whatever a text brings along, it cannot begin a line of its own or steer the terminal. */
+/** Whatever a text brings along, it cannot begin a line of its own, steer the terminal, or be read in another order. */
 export function oneLine(text: string): string {
-  return text.replace(/[\p{Cc}\s]+/gu, ' ').trim();
+  return visible(text.replace(/[\p{Cc}\s]+/gu, ' ').trim());
+}
+
+/** Writes what cannot be seen as an escape: line ends, what drives a terminal, and what turns the direction of a text. */
+export function visible(text: string): string {
+  return text.replace(/[\p{Cc}\p{Cf}\u2028\u2029]/gu, (char) =>
+    char
+      .split('')
+      .map((unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`)
+      .join(''),
+  );
 }
 
 // Colours take no place in a line.

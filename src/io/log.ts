@@ -1,5 +1,6 @@
 import { configureSync, getLogger, type LogRecord } from '@logtape/logtape';
 import { redact } from '../core/secrets.ts';
+import { visible } from '../core/words.ts';
 import { writeLine } from './stderr.ts';
 
 /** What may stand in a log line. A Secret is none of these, so the compiler keeps it out. */
@@ -48,7 +49,7 @@ function formatJson(record: LogRecord): string {
     message: messageOf(record),
     ...Object.fromEntries(fields),
   };
-  return harmless(JSON.stringify(line));
+  return visible(JSON.stringify(line));
 }
 
 function formatText(record: LogRecord): string {
@@ -57,19 +58,11 @@ function formatText(record: LogRecord): string {
   return `${time} ${record.level.toUpperCase().padEnd(7)} ${messageOf(record)}${fields.join('')}`;
 }
 
-/** An error's message may quote the network. */
+/** An error's message may quote the network, which must not forge a line or steer the terminal of whoever reads it. */
 function messageOf(record: LogRecord): string {
-  return harmless(redact(String(record.rawMessage)));
-}
-
-/** Line ends would forge lines, and terminal sequences drive the terminal of whoever reads them. */
-function harmless(text: string): string {
-  return text.replace(
-    /[\p{Cc}\u2028\u2029]/gu,
-    (char) => `\\u${char.charCodeAt(0).toString(16).padStart(4, '0')}`,
-  );
+  return visible(redact(String(record.rawMessage)));
 }
 
 function quote(text: string): string {
-  return /^[\w./:+@,%-]+$/.test(text) ? text : harmless(JSON.stringify(text));
+  return /^[\w./:+@,%-]+$/.test(text) ? text : visible(JSON.stringify(text));
 }

@@ -1,5 +1,5 @@
 /** Stderr: lines, and on a terminal one more beneath them that is rewritten in place. */
-import { erase } from './terminal.ts';
+import { erase, eraseFrom } from './terminal.ts';
 
 let live = '';
 
@@ -10,7 +10,7 @@ export function isTerminal(env: Readonly<Record<string, string | undefined>> = p
 
 /** Writes one line; it goes above the live one. */
 export function writeLine(text: string): void {
-  process.stderr.write(`${live === '' ? '' : erase}${text}\n${live}`);
+  process.stderr.write(`${live === '' ? '' : eraseLive()}${text}\n${live}`);
 }
 
 /** Characters that the line beneath the log has room for: one that is wrapped could not be rewritten. */
@@ -18,10 +18,17 @@ export function liveWidth(): number {
   return Math.max((process.stderr.columns || 80) - 1, 0);
 }
 
+/** A terminal that was made narrower since has broken the line into several. */
+function eraseLive(): string {
+  const above = Math.ceil(live.length / (process.stderr.columns || 80)) - 1;
+  return above > 0 ? eraseFrom(above) : erase;
+}
+
 /** Shows a text beneath all lines, in the place of the last such one; an empty one takes it away. */
 export function showLive(text: string): void {
   const fitting = text.slice(0, liveWidth());
   if (fitting === live) return;
+  const gone = eraseLive();
   live = fitting;
-  process.stderr.write(`${erase}${live}`);
+  process.stderr.write(`${gone}${live}`);
 }

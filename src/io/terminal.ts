@@ -3,6 +3,11 @@ import { type Paint, painter } from '../core/paint.ts';
 // ECMA-48: to the start of the line, and what is right of it goes.
 export const erase = '\r\u001b[K';
 
+/** The same for so many lines above as well. */
+export function eraseFrom(linesAbove: number): string {
+  return `\u001b[${linesAbove}A\r\u001b[J`;
+}
+
 /** Where a command prints: a terminal, or whatever stdout leads to. */
 export interface Output {
   /** Resolves when the text is handed over; a reader that has gone away is no error of ours. */

@@ -1,15 +1,13 @@
 /** `bun run sandbox [command]` */
 import { rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
-import { join, relative, resolve } from 'node:path';
-import { hostTarget } from '../../build.ts';
+import { join, resolve } from 'node:path';
 import { openToClients, orderFault, putFile, readShadow, writeDesired } from './client.ts';
 import { faultNames, isFaultName } from './faults.ts';
+import { nextSteps, ports } from './next-steps.ts';
 import { bucketName, Sandbox } from './sandbox.ts';
 
 let dir = resolve('.sandbox');
-// Fixed, so that agent.json and the shell variables stay good over a restart.
-const ports = { mqtt: 18883, credentials: 18443, s3: 19000, dataPlane: 18444, controlPlane: 18445 };
 
 const usage = `Usage: bun run sandbox [--dir DIR] [COMMAND]
 
@@ -97,36 +95,13 @@ async function serve(): Promise<void> {
   await rm(join(dir, 'control.sock'), { force: true });
   const control = await openToClients(sandbox);
   const device = await sandbox.device('test-thing');
-  const config = relative('.', device.configPath);
-  print(`The sandbox is up: MQTT ${ports.mqtt}, credentials ${ports.credentials}, S3 ${ports.s3}, shadows over HTTPS ${ports.dataPlane}
-
-In a second terminal, run the device:
-
-${howToRun(config)}
-
-In a third one, upload something and look at the device's file:
-
-  echo hoge > hoge.txt
-  bun run sandbox put hoge.txt s3://${bucketName}/test.txt
-  cat ${relative('.', join(device.dir, 'tmpfile'))}
-  bun run sandbox shadow
-
-The AWS CLI works as well, after:  . ${relative('.', join(dir, 'env'))}
-
-Stop with Ctrl-C.`);
+  print(nextSteps(dir, device));
   await new Promise((stop) => {
     process.once('SIGINT', stop);
     process.once('SIGTERM', stop);
   });
   control.close();
   await sandbox.close();
-}
-
-/** The executable where the build makes one for this machine, else the sources. */
-function howToRun(config: string): string {
-  if (process.platform !== 'linux') return `  bun src/main.ts --config ${config}`;
-  const target = hostTarget();
-  return `  bun run build --target ${target}\n  dist/shadow-agent-${target} --config ${config}`;
 }
 
 try {

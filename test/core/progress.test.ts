@@ -29,15 +29,15 @@ function loggedAt(bytesEachSecond: number, seconds: number, size: number | undef
   return told;
 }
 
-test('the log is told after 30 s and a tenth of the object, whichever is later', () => {
-  expect(loggedAt(100, 100, 10_000)).toEqual([30, 60, 90]);
-  expect(loggedAt(1, 1000, 1_000)).toEqual([100, 200, 300, 400, 500, 600, 700, 800, 900, 1000]);
+test('the log is told after 30 s or a tenth of the object, whichever is sooner, but not within 2 s', () => {
+  expect(loggedAt(100, 100, 10_000)).toEqual([10, 20, 30, 40, 50, 60, 70, 80, 90, 100]);
+  expect(loggedAt(1, 100, 1_000)).toEqual([30, 60, 90]);
   expect(loggedAt(1, 100, undefined)).toEqual([30, 60, 90]);
-  expect(loggedAt(1_000, 29, 29_000)).toEqual([]);
+  expect(loggedAt(1_000, 9, 9_000)).toEqual([2, 4, 6, 8]);
 });
 
 test('what earlier attempts brought is no progress of this one', () => {
-  expect(loggedAt(1, 150, 1_000, 500)).toEqual([100]);
+  expect(loggedAt(10, 25, 1_000, 500)).toEqual([10, 20]);
 });
 
 test('the rate is that of the last ten seconds', () => {

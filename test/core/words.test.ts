@@ -36,6 +36,12 @@ test('long figures are grouped', () => {
   ]);
 });
 
+test('what turns the direction of a text, or is not seen, is shown as an escape', () => {
+  expect(oneLine('a\u202ecba\u2066\u200bd')).toBe('a\\u202ecba\\u2066\\u200bd');
+  expect(oneLine('a\u{e0041}b')).toBe('a\\udb40\\udc41b');
+  expect(oneLine('é ü ‑ 日本 🙂')).toBe('é ü ‑ 日本 🙂');
+});
+
 test('a text of others stays one line and steers no terminal', () => {
   expect(oneLine(' a\r\n\u001b[31mb\u0007 ')).toBe('a [31mb');
 });

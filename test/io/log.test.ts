@@ -23,10 +23,10 @@ function logger(options: Partial<LogOptions> = {}): Logger {
 }
 
 const hostile =
-  'line\n2026-01-01T00:00:00.000Z ERROR   forged\r\u001b[2J\u001b]0;title\u0007\u009b31m\u0085\u2028\u2029\u007f\u0000"';
+  'line\n2026-01-01T00:00:00.000Z ERROR   forged\r\u001b[2J\u001b]0;title\u0007\u009b31m\u0085\u2028\u2029\u007f\u0000\u202e\u2066"';
 // All that ends a line or drives a terminal.
 // biome-ignore lint/suspicious/noControlCharactersInRegex: these are what must not be there
-const harmful = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029]/;
+const harmful = /[\u0000-\u0009\u000b-\u001f\u007f-\u009f\u2028\u2029\u202e\u2066]/;
 
 function onlyLine(): string {
   expect(lines.length).toBe(1);

@@ -50,6 +50,25 @@ terminalTest(
 );
 
 terminalTest(
+  'a terminal that is made narrower in the middle of a download keeps no piece of the line',
+  async (world, terminal) => {
+    world.sandbox.faults.set('s3-slow', 500_000);
+    await world.put('big.bin', noise(6_000_000));
+    terminal.type('$A --config agent.json');
+    await terminal.shows(/^s3: \d+\.\d [kM]B of 6\.0 MB .* left$/m);
+    for (const width of [40, 20, 12]) {
+      terminal.resize(width);
+      const screen = await terminal.shows(new RegExp(`^s3: \\d+ %.{0,${width - 7}}$(?![^]*\n)`, 'm'));
+      expect(screen.match(/^s3: .*/gm)).toHaveLength(1);
+      // tmux tells the program of one size in a quarter of a second.
+      const percent = /^s3: (\d+) %/m.exec(screen)?.[1] ?? '';
+      await terminal.shows(new RegExp(`^s3: (?!${percent} |${Number(percent) + 1} )\\d+ %`, 'm'));
+    }
+    terminal.press('C-c');
+  },
+);
+
+terminalTest(
   'status and doctor are coloured on a terminal, and not with NO_COLOR',
   async (world, terminal) => {
     await world.put('test.txt', 'hoge\n');

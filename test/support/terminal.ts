@@ -50,6 +50,10 @@ export class Terminal {
     this.#tmux('send-keys', key);
   }
 
+  resize(width: number): void {
+    this.#tmux('resize-window', '-x', `${width}`);
+  }
+
   /** What stands on the screen, without the blanks at its ends. */
   screen(): string {
     return this.#tmux('capture-pane', '-p').trimEnd();
