@@ -76,10 +76,15 @@ async function printUnit({ configPath, user }: Extract<Invocation, { kind: 'unit
 }
 
 /** Problems of the configuration are findings like all others. */
-async function doctor({ json, ...configured }: DiagnosisInvocation): Promise<number> {
+async function doctor({ json, property, ...configured }: DiagnosisInvocation): Promise<number> {
   const loaded = await load(configured);
   if (!loaded.ok && loaded.usage) return refuse(loaded);
-  return examine(loaded, { json, version, configPath: configured.configPath });
+  const file = property === undefined ? undefined : loaded.config && findFile(loaded.config, property);
+  if (file !== undefined && 'message' in file) {
+    await complain(file.message, file.hint);
+    return exit.usage;
+  }
+  return examine(loaded, { json, property, version, configPath: configured.configPath });
 }
 
 /** By default for a command that asks about an agent, which may be of another user than root. */

@@ -2,7 +2,12 @@
 import type { Command, CommandOption, Configured, Given } from './commands.ts';
 import { wrongConfiguration } from './exits.ts';
 
-export type DiagnosisInvocation = { kind: 'status' | 'doctor'; json: boolean } & Configured;
+export type DiagnosisInvocation = {
+  kind: 'status' | 'doctor';
+  json: boolean;
+  /** Of doctor: the one file that is looked at. */
+  property?: string;
+} & Configured;
 
 const jsonOption: CommandOption = {
   flag: 'json',
@@ -10,9 +15,22 @@ const jsonOption: CommandOption = {
   description: 'Print one JSON document, for programs',
 };
 
+const propertyOption: CommandOption = {
+  flag: 'property',
+  type: 'text',
+  value: '<name>',
+  description: 'Look at object and target of this file only, not of all',
+};
+
 function invocationOf(kind: DiagnosisInvocation['kind'], given: Given): DiagnosisInvocation {
   const { options, argument: _, ...configured } = given;
-  return { kind, json: options.has('json'), ...configured };
+  const property = options.get('property');
+  return {
+    kind,
+    json: options.has('json'),
+    ...(typeof property === 'string' ? { property } : {}),
+    ...configured,
+  };
 }
 
 export const statusCommand: Command = {
@@ -90,7 +108,7 @@ each. verdict is ok, warn, fail or skip.
 
   {ok, version, at, probes: [{probe, verdict, message, hint,
    policy: {of, statement}, milliseconds}]}`,
-  options: [jsonOption],
+  options: [jsonOption, propertyOption],
   exits: [
     [0, 'nothing failed; there may be warnings'],
     [1, 'something failed; problems of the configuration are among it'],

@@ -11,6 +11,8 @@ export interface DoctorOptions {
   version: string;
   /** The file of the configuration, as it was written. */
   configPath?: string | undefined;
+  /** Of the files only this one. */
+  property?: string | undefined;
   /** By default stdout. */
   output?: Output;
 }
@@ -21,8 +23,8 @@ export interface DoctorOptions {
  * @returns 0 where none has failed (a warning is no failure), else 1
  */
 export async function examine(loaded: LoadedConfig, options: DoctorOptions): Promise<number> {
-  const { json, version, configPath, output = standardOutput() } = options;
-  const found = new Findings(loaded, configPath);
+  const { json, version, configPath, property, output = standardOutput() } = options;
+  const found = new Findings(loaded, configPath, property);
   const results: Result[] = [];
   for (const stage of stages) {
     await output.pass(`trying ${stage.map(({ name }) => name).join(', ')} …`);

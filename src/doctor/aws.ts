@@ -218,7 +218,7 @@ export async function probeCredentials(found: Findings, signal: AbortSignal): Pr
 
 /** Asks for one byte of each object that is desired. */
 export async function probeObjects(found: Findings, signal: AbortSignal): Promise<Finding[]> {
-  return Promise.all(found.config.files.map((file) => probeObject(found, file, signal)));
+  return Promise.all(found.files.map((file) => probeObject(found, file, signal)));
 }
 
 async function probeObject(

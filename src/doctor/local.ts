@@ -103,7 +103,7 @@ function renewal(thingName: string): string {
 }
 
 export async function probeTargets(found: Findings): Promise<Finding[]> {
-  return Promise.all(found.config.files.map((file) => probeTarget(found, file)));
+  return Promise.all(found.files.map((file) => probeTarget(found, file)));
 }
 
 /** Whether a file could be put there: a part beside it, and a rename. */

@@ -30,6 +30,8 @@ export class Findings {
   readonly loaded: LoadedConfig;
   /** The file of the configuration, as it was written. */
   readonly configPath: string | undefined;
+  /** The one file whose object and target are looked at; undefined: those of all. */
+  readonly property: string | undefined;
   readonly clock: Clock = systemClock;
   readonly serverTime = new ServerTime(systemClock);
   /** The agent that runs on the state directory: undefined where none does, an error where it cannot be asked. */
@@ -50,8 +52,9 @@ export class Findings {
   readonly sizes = new Map<string, number>();
   readonly #failed = new Set<string>();
 
-  constructor(loaded: LoadedConfig, configPath?: string) {
+  constructor(loaded: LoadedConfig, configPath?: string, property?: string) {
     this.loaded = loaded;
+    this.property = property;
     this.configPath = configPath;
     this.dataPort = loaded.config?.endpoint.port ?? mqttPort;
     this.route = loaded.config === undefined ? () => undefined : routeBy(loaded.config.proxy);
@@ -61,6 +64,13 @@ export class Findings {
   get config(): AgentConfig {
     if (this.loaded.config === undefined) throw new AgentError('CONFIG_INVALID', 'There is no configuration');
     return this.loaded.config;
+  }
+
+  /** The files whose objects and targets are looked at. @throws AgentError as `config` */
+  get files(): AgentConfig['files'] {
+    return this.config.files.filter(
+      ({ property }) => this.property === undefined || property === this.property,
+    );
   }
 
   get identity(): Identity {

@@ -48,6 +48,28 @@ test('doctor finds a healthy device healthy, with figures, and changes nothing o
     expect(existsSync(join(world.device.dir, 'state'))).toBe(false);
   }));
 
+test('doctor --property looks at object and target of one file, and knows the names of all', () =>
+  scenario(
+    async (world) => {
+      await world.put('test.txt', 'hoge\n');
+      world.desire({ other: { url: `s3://${bucketName}/missing`, hash: hoge } });
+      expect(failures(await examine(world))).toEqual(['s3']);
+      const one = await examine(world, '--property', 's3');
+      expect(failures(one)).toEqual([]);
+      expect(finding(one, 's3').message).toContain('test.txt is there');
+      expect(finding(one, 'targets').message).toStartWith('s3: ');
+      const wrong = await text(world, '--property', 'othr');
+      expect([wrong.code, wrong.text]).toEqual([64, '']);
+      expect(wrong.log).toBe('error: no file has the property "othr"\nhint: did you mean other?\n');
+    },
+    {
+      files: [
+        { property: 's3', path: 'tmpfile' },
+        { property: 'other', path: 'other' },
+      ],
+    },
+  ));
+
 test('doctor prints a line for each probe, without colours where stdout is no terminal', () =>
   scenario(async (world) => {
     const { code, text: lines, log } = await text(world);

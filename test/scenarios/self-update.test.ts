@@ -36,7 +36,10 @@ function release(bytes: Buffer): Buffer {
 /** Plays with a device that runs its own file, and is started again whenever it ends. */
 function selfUpdating(play: (world: World, starts: Run[], first: Buffer) => Promise<void>): Promise<void> {
   const onInstall = { command: ['./self-update'], timeoutSeconds: 120 };
-  const files = [{ property: 'agent', path: 'agent', mode: '0755', onInstall }];
+  const files = [
+    { property: 'agent', path: 'agent', mode: '0755', onInstall },
+    { property: 'other', path: 'other' },
+  ];
   return scenario(
     async (world) => {
       copyFileSync(await executable(), world.path('agent'));
@@ -81,6 +84,9 @@ test(
   () =>
     selfUpdating(async (world, starts, first) => {
       const next = release(first);
+      // That of another file is no fault of the executable.
+      world.desire({ other: { url: 's3://123456789012-iot-test-files/missing', hash: 'ab'.repeat(32) } });
+      await world.hasStatus({ code: 'S3_NOT_FOUND' }, 'other');
       await desire(world, next);
       await world.inSync(sha256(next), 'agent');
       expect(reportedVersion(world)).toBe(newer);
@@ -121,7 +127,8 @@ test(
       const broken = patched(release(first), 'AWS4-HMAC-SHA256', 'AWS4-HMAC-SHA255');
       await desire(world, broken);
       await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(broken) }, 'agent');
-      expect(starts[0]?.log.match(/fail +s3/g)?.length).toBe(3);
+      expect(starts[0]?.log.match(/hook says .*fail +s3/g)?.length).toBe(4);
+      expect(String(world.status('agent')['message'])).toMatch(/HTTP 400 InvalidArgument/);
       expect(sha256(readFileSync(world.path('agent')))).toBe(sha256(first));
       expect(starts.length).toBe(1);
       const next = release(first);
