@@ -1,8 +1,13 @@
 /** The README names the test that holds a claim; here its names are held. */
 import { expect, test } from 'bun:test';
+import { spawnSync } from 'node:child_process';
 import { existsSync, globSync, readFileSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { configKeys } from '../src/config/keys.ts';
 import { errorCodes } from '../src/core/errors.ts';
+import { program, toolTest } from './support/tools.ts';
 
 const readme = readFileSync('README.md', 'utf8');
 
@@ -94,4 +99,33 @@ test('the table of codes has each error code of the program, and no other, with 
     );
   expect(rows.map(([code]) => code)).toEqual(errorCodes.map((code) => `\`${code}\``));
   for (const row of rows) expect(row.filter((cell) => cell !== '').length).toBe(4);
+});
+
+/** What of the README stands in code within its text, from this word on. */
+function inline(word: string): string[] {
+  const prose = readme.replace(/^```[\s\S]*?^```/gm, '').replace(/\s+/g, ' ');
+  return [...prose.matchAll(/`([^`]+)`/g)].flatMap(([, code = '']) => (code.startsWith(word) ? [code] : []));
+}
+
+test('each bench that is named is there, and those that CI is said to run are those that it runs', () => {
+  const { status, stdout } = spawnSync(process.execPath, ['test/bench/main.ts'], { encoding: 'utf8' });
+  expect(status).toBe(0);
+  const named = inline('bun run bench ').map((code) => code.split(' ')[3] ?? '');
+  expect(named).toContain('speed');
+  for (const name of named) expect(stdout).toMatch(new RegExp(`^ *${name} `, 'm'));
+  const run = [...readFileSync('.ci/run', 'utf8').matchAll(/^bun run bench (\w+)/gm)].map(([, name]) => name);
+  expect(run).toEqual(['check', 'transfer', 'soak']);
+});
+
+toolTest([program('zstd')], 'an executable that is packed as is said runs once it is unpacked', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'shadow-agent-packed-'));
+  try {
+    await writeFile(join(dir, 'shadow-agent'), '#!/bin/sh\necho runs\n', { mode: 0o755 });
+    const [pack, unpack] = inline('zstd ').filter((code) => code.includes('shadow-agent'));
+    const script = `${pack} && rm shadow-agent && ${unpack} && ./shadow-agent && ls`;
+    const { stdout } = spawnSync('sh', ['-ec', script], { cwd: dir, encoding: 'utf8' });
+    expect(stdout).toBe('runs\nshadow-agent\n');
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
 });
