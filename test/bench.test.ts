@@ -12,12 +12,6 @@ test('a bench fails for each ratio above its aim, and for no other figure', () =
   expect(aboveAim(rows)).toEqual(['cut: the ratio 1.0201 is above the aim of 1.02']);
 });
 
-/** The line through the first and the last point. */
-function slopeOf(points: ReadonlyArray<readonly [x: number, y: number]>): number {
-  const [[x0, y0], [x1, y1]] = [points[0] ?? [0, 0], points.at(-1) ?? [0, 0]];
-  return (y1 - y0) / (x1 - x0);
-}
-
 /** Rounds of 10 s, each with some samples of a program that had 30 MB at first. */
 function watched(rounds: number, kBPerMinute: number, descriptors = (_seconds: number) => 11) {
   const growth = new Growth();
@@ -27,7 +21,7 @@ function watched(rounds: number, kBPerMinute: number, descriptors = (_seconds: n
     growth.add({ seconds, bytes: kB * 1_000, descriptors: descriptors(seconds) });
     if (seconds % 10 === 9) growth.endRound();
   }
-  const { rows, verdict } = growth.judge(slopeOf);
+  const { rows, verdict } = growth.judge();
   return { misses: aboveAim(rows), verdict };
 }
 

@@ -72,15 +72,24 @@ async function sync(path: string): Promise<void> {
   }
 }
 
+/** Directories that this run has seen to be safe, by device and inode: each sync more would cost a board's flash. */
+const safeDirectories = new Set<string>();
+
 /**
  * Makes a directory and what is missing above it, so that a power cut does not take them away. Those that are there are
- * made as safe: the run that made them may have been killed before it came to that.
+ * made as safe once: the run that made them may have been killed before it came to that.
  *
  * @param mode less what the umask takes; whatever that is, by default nobody else may write there
  */
 export async function makeDirectory(path: string, mode = 0o755): Promise<void> {
-  await mkdir(path, { recursive: true, mode });
-  const { dev } = await stat(path);
+  const made = await mkdir(path, { recursive: true, mode });
+  const { dev, ino } = await stat(path);
+  if (made === undefined && safeDirectories.has(`${dev}:${ino}`)) return;
+  await syncAbove(path, dev);
+  safeDirectories.add(`${dev}:${ino}`);
+}
+
+async function syncAbove(path: string, dev: number): Promise<void> {
   for (let made = path; dirname(made) !== made; made = dirname(made)) {
     const parent = dirname(made);
     // What is mounted is not in its parent, and what is not ours to read was not made here.

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { buildTarget, hostTarget } from '../../build.ts';
 import type { JsonObject } from '../../src/core/json.ts';
 import { program } from '../support/tools.ts';
-import { scenario, type World } from '../support/world.ts';
+import { scenario, sha256, type World } from '../support/world.ts';
 import { Bench, type Row } from './compare.ts';
 import { idleCosts, monthBytes } from './idle.ts';
 import { median, memoryOf } from './measure.ts';
@@ -30,6 +30,7 @@ interface Figure {
 export async function check(): Promise<JsonObject[]> {
   const figures: Figure[] = [];
   await scenario(async (world) => void figures.push(...(await download(world))));
+  await scenario(async (world) => void figures.push(await syncsOfSmallUpdate(world)));
   const costs = await idleCosts();
   for (const [resyncSeconds, aim] of monthAimsMB) {
     const play = `idle month with resyncSeconds ${resyncSeconds}, MB`;
@@ -65,6 +66,27 @@ async function download(world: World): Promise<Figure[]> {
   } finally {
     await bench.stop();
   }
+}
+
+/** Of the third one of a run: the directories that the first two have made safe stay so. Each costs a board's flash some milliseconds. */
+async function syncsOfSmallUpdate(world: World): Promise<Figure> {
+  const run = await world.start();
+  const update = async (body: string) => {
+    await world.put('small', body);
+    await world.inSync(sha256(body));
+  };
+  await update('one');
+  await update('two');
+  const log = join(world.sandbox.dir, 'syncs');
+  const args = ['-f', '-o', log, '-e', 'trace=fsync,fdatasync', '-p', String(run.child.pid)];
+  const tracer = Bun.spawn([program('strace').path, ...args], { stderr: 'pipe' });
+  // It says so for each thread that it follows; the first is the process.
+  for await (const _ of tracer.stderr) break;
+  await update('three');
+  tracer.kill('SIGINT');
+  await tracer.exited;
+  const syncs = readFileSync(log, 'utf8').match(/\bf(?:data)?sync\(/g)?.length ?? 0;
+  return { play: 'syncs of a small update', ratio: syncs, aim: 10 };
 }
 
 async function medians(bench: Bench): Promise<Pick<Row, 'wireBytes' | 'writtenBytes' | 'peakBytes'>> {

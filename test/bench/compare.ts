@@ -69,6 +69,10 @@ export class Bench {
     });
   }
 
+  get job(): Readonly<Job> {
+    return this.#job;
+  }
+
   get port(): number {
     return this.#nginx.port;
   }

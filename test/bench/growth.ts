@@ -1,14 +1,12 @@
 /** Whether a program that is watched for a while uses ever more of something. */
 import type { JsonObject } from '../../src/core/json.ts';
+import { slopeOf } from './measure.ts';
 
 export interface Sample {
   seconds: number;
   bytes: number;
   descriptors: number;
 }
-
-type Points = ReadonlyArray<readonly [minutes: number, value: number]>;
-type SlopeOf = (points: Points) => number;
 
 // Until then a runtime fills its pools: this part of the rounds, and this long at least.
 const warmUpPart = 1 / 3;
@@ -56,7 +54,7 @@ export class Growth {
    * Compares the slope of the least of each round with what chance and the limit allow over that time. Chance counts
    * for less the longer it is.
    */
-  judge(slopeOf: SlopeOf): { rows: JsonObject[]; verdict: string } {
+  judge(): { rows: JsonObject[]; verdict: string } {
     const warm = Math.ceil(this.#rounds.length * warmUpPart);
     const late = this.#rounds
       .slice(warm)

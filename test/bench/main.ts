@@ -3,10 +3,12 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
 import { aboveAim } from './aims.ts';
+import { arm64 } from './arm64.ts';
 import { check } from './check.ts';
 import { compare } from './compare.ts';
 import { fleet } from './fleet.ts';
 import { footprint } from './footprint.ts';
+import { growth } from './growth-plots.ts';
 import { idle } from './idle.ts';
 import { links } from './links.ts';
 import { soak } from './soak.ts';
@@ -23,9 +25,14 @@ interface Entry {
 }
 
 const benches: Record<string, Entry> = {
+  arm64: { about: 'instructions that a MiB costs an arm64 CPU: hash, TLS, the agent', run: arm64 },
   check: { about: 'figures that are the same on every machine; fails where one is worse', run: check },
   compare: { about: 'one object beside curl, boto3 and the AWS CLI: time, CPU, memory, bytes', run: compare },
   fleet: { about: 'what 1,000 devices ask of each service after one upload', run: fleet },
+  growth: {
+    about: 'costs by size, files, changes an hour and round trip, as .github/growth.svg',
+    run: growth,
+  },
   idle: { about: 'what an agent that has nothing to do sends and gets in a month', run: idle },
   soak: {
     about:

@@ -89,6 +89,16 @@ export function median(values: readonly number[]): number {
   return (low + high) / 2;
 }
 
+/** Of the line through the points that is nearest to all. */
+export function slopeOf(points: ReadonlyArray<readonly [x: number, y: number]>): number {
+  const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
+  const mx = mean(points.map(([x]) => x));
+  const my = mean(points.map(([, y]) => y));
+  const over = points.reduce((sum, [x, y]) => sum + (x - mx) * (y - my), 0);
+  const under = points.reduce((sum, [x]) => sum + (x - mx) ** 2, 0);
+  return under === 0 ? 0 : over / under;
+}
+
 /** Each contender in turn, round after round, so that what else the machine does meets all alike. */
 export async function inTurn<T>(
   rounds: number,

@@ -56,7 +56,7 @@ export async function soak(): Promise<JsonObject[]> {
     }
     for (const link of Object.values(links)) await link.down();
   });
-  const { rows, verdict } = growth.judge((points) => slopeOf(points));
+  const { rows, verdict } = growth.judge();
   process.stdout.write(`${uploads} uploads in ${growth.rounds} rounds. ${verdict}\n`);
   return rows;
 }
@@ -145,16 +145,6 @@ function calm({ sandbox }: World, links: Links): void {
 function usageOf({ child }: Run): Omit<Sample, 'seconds'> {
   const pid = child.pid ?? 0;
   return { bytes: memoryOf(pid, 'RssAnon'), descriptors: readdirSync(`/proc/${pid}/fd`).length };
-}
-
-/** Of the line through the points that is nearest to all. */
-function slopeOf(points: ReadonlyArray<readonly [x: number, y: number]>): number {
-  const mean = (values: number[]) => values.reduce((sum, value) => sum + value, 0) / values.length;
-  const mx = mean(points.map(([x]) => x));
-  const my = mean(points.map(([, y]) => y));
-  const over = points.reduce((sum, [x, y]) => sum + (x - mx) * (y - my), 0);
-  const under = points.reduce((sum, [x]) => sum + (x - mx) ** 2, 0);
-  return under === 0 ? 0 : Math.round((over / under) * 10) / 10;
 }
 
 /** Mulberry32: the same seed gives the same faults and files; when each comes hangs on the machine. */
