@@ -17,7 +17,6 @@ import { statusText, type Told } from '../core/status-text.ts';
 import { timeText } from '../core/words.ts';
 import { systemClock } from '../io/clock.ts';
 import { askForStatus } from '../io/control-client.ts';
-import { errnoOf } from '../io/disk.ts';
 import type { Identity } from '../io/identity.ts';
 import { inspect } from '../io/install.ts';
 import { partPath } from '../io/part.ts';
@@ -116,16 +115,10 @@ async function storedFiles(stateDir: string): Promise<Map<string, StoredFile> | 
   try {
     return await readState(stateDir);
   } catch (cause) {
-    const errno = errnoOf(cause);
-    if (errno === '') {
-      return new AgentError('INSTALL', `The state file in ${stateDir} is rubbish`, {
-        cause,
-        hint: 'start the agent: it sets that file aside, and begins anew from disk and shadow',
-      });
-    }
-    throw new AgentError('INSTALL', `Cannot read the state in ${stateDir}: ${errno}`, {
+    if (cause instanceof AgentError) throw cause;
+    return new AgentError('INSTALL', `The state file in ${stateDir} is rubbish`, {
       cause,
-      hint: 'run this as the user that the agent runs as, or as root',
+      hint: 'start the agent: it sets that file aside, and begins anew from disk and shadow',
     });
   }
 }

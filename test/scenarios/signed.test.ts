@@ -120,6 +120,9 @@ test('an agent whose state was lost says that signatures of any age are taken, a
 
     rmSync(state, { force: true });
     symlinkSync('state.json', state);
+    const asked = await world.run(['status', '--config', world.device.configPath]);
+    expect(await asked.exit).toBe(1);
+    expect(asked.log).toMatch(/^error: INSTALL: Cannot read \S+state\.json: ELOOP\nhint: .*\n$/);
     const fourth = await world.run();
     expect(await fourth.exit).toBe(1);
     expect(fourth.log).toMatch(/^error: INSTALL: Cannot read \S+state\.json: ELOOP\nhint: .*\n$/);
