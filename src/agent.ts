@@ -12,7 +12,7 @@ import { member } from './core/json.ts';
 import { lastAnswerIn, metricsText } from './core/metrics.ts';
 import { portsOf } from './core/ports.ts';
 import { type ShadowDocument, shadowPrefix } from './core/shadow.ts';
-import { type AgentStatus, statusOfError, wallTime } from './core/status.ts';
+import { type AgentStatus, statusOfError, statusOfWarning, wallTime } from './core/status.ts';
 import { timeText } from './core/words.ts';
 import { FileKeeper } from './file.ts';
 import { createConnect } from './io/broker.ts';
@@ -44,6 +44,8 @@ export interface RunOptions {
   version: string;
   /** Of the configuration; logged at the start. */
   warnings?: readonly Problem[];
+  /** What others could read or replace of certificate, key and roots. */
+  openToOthers?: () => Promise<Problem[]>;
 }
 
 // SIGTERM to exit takes under 5 s: this much for the last report, 2 s for the disconnect.
@@ -110,7 +112,8 @@ class Agent {
     const route = routeBy(config.proxy);
     const { cert, key, ca, s3 } = config;
     const paths = { cert, key, ca, ...(s3.ca === undefined ? {} : { s3Ca: s3.ca }) };
-    this.#identity = new CurrentIdentity(identity, paths, clock, log);
+    const access = { strict: config.strict, openToOthers: options.openToOthers };
+    this.#identity = new CurrentIdentity(identity, paths, clock, log, access);
     this.#link = new ShadowLink({
       connect: createConnect({
         ports: portsOf(config.endpoint),
@@ -278,6 +281,7 @@ class Agent {
         error: lastError === undefined ? null : statusOfError(lastError),
       },
       certificate: { notAfter: timeText(this.#identity.value.notAfterMs) },
+      warnings: this.#identity.refused.map((refusal) => statusOfWarning(refusal, moment)),
       files: Object.fromEntries(this.#keepers.map((keeper) => [keeper.property, keeper.status()])),
     };
   }

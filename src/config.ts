@@ -85,7 +85,16 @@ export interface HookConfig {
 
 export type LoadedConfig =
   /** `warnings` are problems that do not keep the agent from running. */
-  { ok: true; config: AgentConfig; identity: Identity; user: AgentUser; warnings: Problem[] } | BrokenConfig;
+  | {
+      ok: true;
+      config: AgentConfig;
+      identity: Identity;
+      user: AgentUser;
+      warnings: Problem[];
+      /** What others can read or replace of certificate, key and roots, now. */
+      openToOthers: () => Promise<Problem[]>;
+    }
+  | BrokenConfig;
 
 export interface BrokenConfig {
   ok: false;
@@ -165,7 +174,8 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
     };
   }
   const warnings = [...open, ...exposedFlagProblems(flags, config.proxy.proxy)];
-  return { ok: true, config, identity: identity.identity, user, warnings };
+  const openToOthers = () => permissionProblems({ paths: across.paths, files: [] }, undefined, user, '');
+  return { ok: true, config, identity: identity.identity, user, warnings, openToOthers };
 }
 
 function asRefusal({ hint, ...problem }: Problem): Problem {

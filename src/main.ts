@@ -4,6 +4,7 @@ import type { DiagnosisInvocation } from './cli/diagnosis.ts';
 import { describeError, errorLines, stackLines } from './cli/errors.ts';
 import { exit } from './cli/exits.ts';
 import { type Invocation, parseCli, version } from './cli.ts';
+import { askingOf } from './commands/asking.ts';
 import { examine } from './commands/doctor.ts';
 import { findFile, rollBack } from './commands/rollback.ts';
 import { keygen, sign } from './commands/signing.ts';
@@ -45,14 +46,16 @@ async function run({ once, ...configured }: Extract<Invocation, { kind: 'run' }>
   const signal = shutdownSignal();
   const loaded = await load(configured, false);
   if (!loaded.ok) return refuse(loaded);
-  const { config, identity, warnings } = loaded;
-  return runAgent(config, identity, { once, signal, version, warnings });
+  const { config, identity, warnings, openToOthers } = loaded;
+  return runAgent(config, identity, { once, signal, version, warnings, openToOthers });
 }
 
 async function status({ json, ...configured }: DiagnosisInvocation): Promise<number> {
   const loaded = await load(configured);
-  if (!loaded.ok) return refuse(loaded);
-  return showStatus(loaded.config, loaded.identity, { json });
+  const asking = askingOf(loaded);
+  if (asking === undefined) return refuse(loaded);
+  const { config, identity, refusals } = asking;
+  return showStatus(config, identity, { json, refusals });
 }
 
 async function rollback({
@@ -61,9 +64,13 @@ async function rollback({
 }: Extract<Invocation, { kind: 'rollback' }>): Promise<number> {
   const signal = shutdownSignal();
   const loaded = await load(configured);
-  if (!loaded.ok) return refuse(loaded);
-  const file = findFile(loaded.config, property);
-  if ('property' in file) return rollBack(loaded.config, file, { signal });
+  const asking = askingOf(loaded);
+  if (asking === undefined) return refuse(loaded);
+  const { config, isOpen } = asking;
+  const file = findFile(config, property);
+  if ('property' in file) {
+    return (await rollBack(config, file, { signal, mayActHere: !isOpen })) ?? refuse(loaded);
+  }
   await complain(file.message, file.hint);
   return exit.usage;
 }
@@ -94,7 +101,8 @@ async function load({ configPath, flags }: Configured, asks = true): Promise<Loa
   return loaded;
 }
 
-async function refuse({ problems, usage }: Extract<LoadedConfig, { ok: false }>): Promise<number> {
+async function refuse(loaded: LoadedConfig): Promise<number> {
+  const { problems, usage } = loaded.ok ? { problems: [], usage: false } : loaded;
   for (const { path, message, hint } of problems) await complain(`${path}: ${message}`, hint);
   return usage ? exit.usage : exit.config;
 }

@@ -44,6 +44,10 @@ when it is tried again. Where no agent runs, or the one that runs does not
 answer within 5 s, it says so, and shows what the state file and the disk tell.
 It changes nothing. Run it as the user of the agent, or as root.
 
+A warning is what goes on working for now: a certificate that ends within 30
+days, or files on disk that are refused while the agent goes on with the
+certificate that it has. It does not change the exit code.
+
 --json prints one object. What is not known is null; of an agent that does not
 run, or answer, that is version, pid, startedAt, uptimeSeconds and link. error
 says why an agent that runs does not answer, or that the state file is rubbish.
@@ -52,6 +56,7 @@ says why an agent that runs does not answer, or that the state file is rubbish.
    startedAt, uptimeSeconds, version, pid, thing, shadow,
    link: {connected, since, lastAnswerAt, error: {code, message, hint}},
    certificate: {notAfter, daysLeft},
+   warnings: [{code, message, hint, since}],
    files: {PROPERTY: {path, status, installed,
      desired: {url, hash, versionId, size},
      progress: {bytes, size, bytesPerSecond},

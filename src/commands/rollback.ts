@@ -14,6 +14,8 @@ const answerSchema = v.object({ installed: v.nullable(sha256), held: v.nullable(
 
 export interface RollbackOptions {
   signal: AbortSignal;
+  /** Whether it may be done by this program where no agent runs. */
+  mayActHere?: boolean;
   /** By default stdout. */
   output?: Output;
 }
@@ -34,16 +36,17 @@ export function findFile({ files }: AgentConfig, property: string): FileConfig |
 /**
  * Puts the previous file back, and has it held until another hash is desired. Says so when it is done.
  *
- * @returns 0
+ * @returns 0; undefined where no agent runs and this program may not do it
  * @throws AgentError where there is no way back, or it cannot be gone
  */
 export async function rollBack(
   config: AgentConfig,
   file: FileConfig,
-  { signal, output = standardOutput() }: RollbackOptions,
-): Promise<number> {
-  const { installed, held } =
-    (await askToRollBack(config, file)) ?? (await rollBackHere(config, file, signal));
+  { signal, mayActHere = true, output = standardOutput() }: RollbackOptions,
+): Promise<number | undefined> {
+  const asked = await askToRollBack(config, file);
+  if (asked === undefined && !mayActHere) return undefined;
+  const { installed, held } = asked ?? (await rollBackHere(config, file, signal));
   const back = installed === null ? 'removed' : `back to ${installed}`;
   const until = held === null ? '' : `\n${held} is held until another hash is desired\n`;
   await output.write(`${file.property}: ${file.path} is ${back}${until === '' ? '\n' : until}`);

@@ -2,7 +2,7 @@
 import { stat } from 'node:fs/promises';
 import type { AgentConfig, FileConfig } from '../config.ts';
 import { parseDesired } from '../core/artifact.ts';
-import { AgentError, toAgentError } from '../core/errors.ts';
+import { AgentError, type Problem, toAgentError } from '../core/errors.ts';
 import { jsonEqual } from '../core/json.ts';
 import { heldBack } from '../core/pending.ts';
 import {
@@ -11,7 +11,9 @@ import {
   desiredOf,
   isWell,
   type StatusOfFile,
+  type StatusWarning,
   statusOfError,
+  warningsOf,
 } from '../core/status.ts';
 import { statusText, type Told } from '../core/status-text.ts';
 import { timeText } from '../core/words.ts';
@@ -28,6 +30,8 @@ const untilKilled = new AbortController().signal;
 
 export interface StatusOptions {
   json: boolean;
+  /** For which the agent would not start: of its certificate and key, and of what others may do. */
+  refusals?: readonly Problem[];
   /** By default stdout. */
   output?: Output;
 }
@@ -40,18 +44,19 @@ export interface StatusOptions {
  */
 export async function showStatus(
   config: AgentConfig,
-  identity: Identity,
-  { json, output = standardOutput() }: StatusOptions,
+  identity: Identity | undefined,
+  { json, refusals = [], output = standardOutput() }: StatusOptions,
 ): Promise<number> {
   const asked = await askForStatus(config.stateDir).catch(asAgentError);
   const silent = asked instanceof AgentError ? asked : undefined;
-  const { status, rubbish } =
+  const { status: known, rubbish } =
     asked instanceof AgentError || asked === undefined
       ? await statusFromDisk(config, identity).catch((error: unknown) => {
           // Who may not ask the agent may not read its state either: the first says more.
           throw silent ?? error;
         })
       : { status: asked };
+  const status = { ...known, warnings: [...known.warnings, ...refusalsBeside(known.warnings, refusals)] };
   const wallMs = systemClock.wallMs();
   const error = silent ?? rubbish;
   const told = { running: asked !== undefined, error: error === undefined ? null : statusOfError(error) };
@@ -63,6 +68,18 @@ export async function showStatus(
   return isWell(status) ? 0 : 1;
 }
 
+/** What the agent has seen for itself is told by it. */
+function refusalsBeside(warnings: readonly StatusWarning[], refusals: readonly Problem[]): StatusWarning[] {
+  return refusals
+    .filter(({ message }) => !warnings.some((warning) => warning.message.endsWith(message)))
+    .map(({ path, message, hint }) => ({
+      code: 'IDENTITY_INVALID',
+      message: `the agent would not start anew: ${path}: ${message}`,
+      hint: hint ?? null,
+      since: null,
+    }));
+}
+
 function asAgentError(error: unknown): AgentError {
   return toAgentError(error, 'INSTALL', 'Cannot ask the running agent');
 }
@@ -70,6 +87,7 @@ function asAgentError(error: unknown): AgentError {
 /** The shape of `--json`, which the help documents. */
 function document(status: AgentStatus, { running, error }: Told, wallMs = systemClock.wallMs()) {
   const { startedAt, certificate, ...rest } = status;
+  const { notAfter } = certificate;
   const uptimeSeconds = startedAt === null ? null : Math.round((wallMs - Date.parse(startedAt)) / 1000);
   return {
     ok: isWell(status),
@@ -78,7 +96,8 @@ function document(status: AgentStatus, { running, error }: Told, wallMs = system
     startedAt,
     uptimeSeconds,
     ...rest,
-    certificate: { ...certificate, daysLeft: daysLeft(certificate.notAfter, wallMs) },
+    certificate: { notAfter, daysLeft: notAfter === null ? null : daysLeft(notAfter, wallMs) },
+    warnings: warningsOf(status, wallMs),
   };
 }
 
@@ -88,7 +107,7 @@ interface FromDisk {
   rubbish?: AgentError;
 }
 
-async function statusFromDisk(config: AgentConfig, identity: Identity): Promise<FromDisk> {
+async function statusFromDisk(config: AgentConfig, identity: Identity | undefined): Promise<FromDisk> {
   const found = await storedFiles(config.stateDir);
   const stored = found instanceof AgentError ? new Map<string, StoredFile>() : found;
   const files = await Promise.all(
@@ -104,7 +123,8 @@ async function statusFromDisk(config: AgentConfig, identity: Identity): Promise<
     thing: config.thingName,
     shadow: config.shadowName ?? null,
     link: null,
-    certificate: { notAfter: timeText(identity.notAfterMs) },
+    certificate: { notAfter: identity === undefined ? null : timeText(identity.notAfterMs) },
+    warnings: [],
     files: Object.fromEntries(files),
   };
   return found instanceof AgentError ? { status, rubbish: found } : { status };

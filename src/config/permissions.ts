@@ -14,7 +14,7 @@ import {
 import { type Accounts, isGroupOf, nameOfGroup, nameOfUser } from '../io/accounts.ts';
 import type { Resolved } from './checks.ts';
 
-type Located = Pick<Resolved, 'paths' | 'stateDir' | 'metricsFile' | 'files'>;
+type Located = Pick<Resolved, 'paths' | 'files'> & Partial<Pick<Resolved, 'stateDir' | 'metricsFile'>>;
 type Rule = (at: string, entry: Entry & { isFile: boolean }, trust: Trust) => Problem[];
 
 /** The user of the agent, and the accounts by which users have names. */

@@ -1,6 +1,6 @@
 /** The text of `shadow-agent status`, for people. */
 import type { Paint } from './paint.ts';
-import { type AgentStatus, daysLeft, type StatusOfFile } from './status.ts';
+import { type AgentStatus, daysLeft, type StatusOfFile, type StatusWarning, warningsOf } from './status.ts';
 import { bytesText, durationText, folded, grouped, oneLine } from './words.ts';
 
 export interface Canvas {
@@ -43,6 +43,7 @@ function agentRows(status: AgentStatus, { running, error }: Told, canvas: Canvas
     ['thing', shadow === null ? thing : `${thing}, shadow ${shadow}`],
     ...linkRows(status, canvas),
     ['certificate', certificateText(certificate.notAfter, canvas)],
+    ...warningsOf(status, canvas.wallMs).flatMap((warning) => warningRows(warning, canvas)),
   ];
 }
 
@@ -74,11 +75,18 @@ function ago(time: string, wallMs: number): string {
   return `${durationText(wallMs - Date.parse(time))} ago`;
 }
 
-function certificateText(notAfter: string, { paint, wallMs }: Canvas): string {
+function certificateText(notAfter: string | null, { paint, wallMs }: Canvas): string {
+  if (notAfter === null) return paint('red', 'none that can be used');
   const days = daysLeft(notAfter, wallMs);
   if (days < 0) return paint('red', `expired at ${notAfter}`);
   const text = `valid until ${notAfter} (${grouped(days)} days left)`;
   return days < 30 ? paint('yellow', text) : text;
+}
+
+function warningRows({ message, hint, since }: StatusWarning, { paint }: Canvas): Row[] {
+  const text = since === null ? message : `since ${since}: ${message}`;
+  const rows: Row[] = [['warning', paint('yellow', oneLine(text))]];
+  return hint === null ? rows : [...rows, ['hint', oneLine(hint)]];
 }
 
 function errorRows(error: StatusOfFile['error'], paint: Paint): Row[] {

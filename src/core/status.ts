@@ -17,6 +17,11 @@ const errorSchema = v.object({
   hint: v.nullable(v.string()),
 });
 
+const warningSchema = v.object({
+  ...errorSchema.entries,
+  since: v.nullable(time),
+});
+
 const fileSchema = v.object({
   path: v.string(),
   /** `unknown` until the shadow has answered, `none` where it desires nothing. */
@@ -60,13 +65,16 @@ export const agentStatusSchema = v.object({
       error: v.nullable(errorSchema),
     }),
   ),
-  certificate: v.object({ notAfter: time }),
+  certificate: v.object({ notAfter: v.nullable(time) }),
+  /** What goes on working all the same, but will not for ever. */
+  warnings: v.optional(v.array(warningSchema), []),
   files: v.record(v.string(), fileSchema),
 });
 
 /** All times are ISO 8601 in UTC, all sizes bytes. Of an agent that does not run, version to link are null. */
 export type AgentStatus = v.InferOutput<typeof agentStatusSchema>;
 export type StatusOfFile = v.InferOutput<typeof fileSchema>;
+export type StatusWarning = v.InferOutput<typeof warningSchema>;
 type StatusOfError = v.InferOutput<typeof errorSchema>;
 
 /** The clocks at one moment: what is kept on the monotonic one is shown in wall-clock time. */
@@ -87,6 +95,14 @@ export function statusOfError({
   hint,
 }: Pick<Failure, 'code' | 'message' | 'hint'>): StatusOfError {
   return { code, message, hint: hint ?? null };
+}
+
+/** A warning as `status` shows it; since when is monotonic. */
+export function statusOfWarning(
+  { code, message, hint, sinceMs }: Pick<Failure, 'code' | 'message' | 'hint'> & { sinceMs: number },
+  moment: Moment,
+): StatusWarning {
+  return { ...statusOfError({ code, message, hint }), since: wallTime(sinceMs, moment) };
 }
 
 /** How one file stands. `progress` is there while an attempt is under way. */
@@ -155,6 +171,27 @@ function wordFor(
 /** Whether all is well: an agent runs, is connected, and no file has an error. What it takes time for is no error. */
 export function isWell({ link, files }: AgentStatus): boolean {
   return link?.connected === true && Object.values(files).every(({ error }) => error === null);
+}
+
+const warnDays = 30;
+
+/** What somebody has to see to before it is too late: the agent's own warnings, and the end of the certificate. */
+export function warningsOf(
+  { certificate: { notAfter }, warnings }: AgentStatus,
+  wallMs: number,
+): StatusWarning[] {
+  if (notAfter === null) return warnings;
+  const days = daysLeft(notAfter, wallMs);
+  if (days >= warnDays) return warnings;
+  const end =
+    days < 0
+      ? 'has expired'
+      : days === 0
+        ? 'expires within a day'
+        : `expires in ${days} ${days === 1 ? 'day' : 'days'}`;
+  const hint = 'make another one, attach policy and thing to it, and replace certificate and key on disk';
+  const message = `the certificate ${end}`;
+  return [{ code: 'IDENTITY_INVALID', message, hint, since: null }, ...warnings];
 }
 
 export function daysLeft(notAfter: string, wallMs: number): number {

@@ -1,4 +1,5 @@
 import { stat } from 'node:fs/promises';
+import type { ErrorCode, Problem } from '../core/errors.ts';
 import type { Clock } from './clock.ts';
 import { type Identity, type IdentityPaths, readIdentity } from './identity.ts';
 import type { Logger } from './log.ts';
@@ -7,6 +8,22 @@ const dayMs = 86_400_000;
 const warnDays = 30;
 // Certificate and key are two files: whoever replaces them is given this long until they fit.
 const settleMs = 10_000;
+
+/** Who else may read or replace the files, and what follows from it. */
+export interface Access {
+  /** What others may read or replace is refused, as it is at the start; else it is a warning. */
+  strict: boolean;
+  openToOthers?: (() => Promise<Problem[]>) | undefined;
+}
+
+/** Why the files on disk are not used. */
+export interface Refusal {
+  code: ErrorCode;
+  message: string;
+  hint?: string;
+  /** Monotonic. */
+  sinceMs: number;
+}
 
 /**
  * The identity that the next connection is made with. The files are looked at when one is about to be made: what was
@@ -20,9 +37,18 @@ export class CurrentIdentity {
   /** What the files looked like when they were last judged. */
   #stamp: string | undefined;
   #looking: Promise<Identity> | undefined;
-  #warnedAtMs: number | undefined;
+  #refused: Refusal[] = [];
+  #warned: { of: DateTrouble; atMs: number } | undefined;
+  readonly #access: Access;
 
-  constructor(identity: Identity, paths: IdentityPaths, clock: Clock, log: Logger) {
+  constructor(
+    identity: Identity,
+    paths: IdentityPaths,
+    clock: Clock,
+    log: Logger,
+    access: Access = { strict: false },
+  ) {
+    this.#access = access;
     this.#identity = identity;
     this.#paths = paths;
     this.#clock = clock;
@@ -32,6 +58,11 @@ export class CurrentIdentity {
   /** The one that was last found good. */
   get value(): Identity {
     return this.#identity;
+  }
+
+  /** Why what is on disk now is not used; empty where it is. */
+  get refused(): readonly Refusal[] {
+    return this.#refused;
   }
 
   /** Looks at the files; callers that come meanwhile share the look. It never fails. */
@@ -51,32 +82,42 @@ export class CurrentIdentity {
 
   async #judge(stamp: string, changedAtMs: number): Promise<void> {
     const read = await readIdentity(this.#paths);
-    if (read.ok) {
+    const open = (await this.#access.openToOthers?.()) ?? [];
+    if (read.ok && !(this.#access.strict && open.length > 0)) {
       const before = this.#identity;
+      const isFirst = this.#stamp === undefined;
       this.#identity = read.identity;
       this.#stamp = stamp;
+      this.#refused = [];
       this.#tell(before);
+      // Of those at the start the configuration has told.
+      if (!isFirst) {
+        for (const { path, message, hint } of open) this.#log.warning(`${path}: ${message}`, { hint });
+      }
       return;
     }
     const ageMs = Math.abs(this.#clock.wallMs() - changedAtMs);
     if (ageMs < settleMs) return;
     this.#stamp = stamp;
-    for (const { path, message, hint } of read.problems) {
-      this.#log.warning(
-        `What is now in "${path}" is refused, and what was there before is used on: ${message}`,
-        {
-          code: 'IDENTITY_INVALID',
-          hint,
-        },
-      );
-    }
+    this.#refuse(read.ok ? open : read.problems);
+  }
+
+  #refuse(problems: readonly Problem[]): void {
+    const sinceMs = this.#refused[0]?.sinceMs ?? this.#clock.nowMs();
+    this.#refused = problems.map(({ path, message, hint }) => ({
+      code: 'IDENTITY_INVALID',
+      message: `What is now in "${path}" is refused, and what was there before is used on: ${message}`,
+      sinceMs,
+      ...(hint === undefined ? {} : { hint }),
+    }));
+    for (const { code, message, hint } of this.#refused) this.#log.warning(message, { code, hint });
   }
 
   /** Tells what is another than before. */
   #tell(before: Identity): void {
     const { fingerprint, notAfterMs, caPem, s3CaPem } = this.#identity;
     if (fingerprint !== before.fingerprint) {
-      this.#warnedAtMs = undefined;
+      this.#warned = undefined;
       this.#log.info('The certificate was replaced on disk: it is used from the next connection on', {
         fingerprint,
         notAfter: dateOf(notAfterMs),
@@ -91,17 +132,16 @@ export class CurrentIdentity {
     this.#log.info(`The roots in ${where} were replaced on disk: they are used from the next connection on`);
   }
 
-  /** Once a day; a clock that is wrong says nothing worse than that. */
+  /** Once a day, and at once where it is another trouble; a clock that is wrong says nothing worse than that. */
   #warnOfDates(): void {
     const nowMs = this.#clock.nowMs();
     const wallMs = this.#clock.wallMs();
     const { notBeforeMs, notAfterMs } = this.#identity;
-    const leftMs = notAfterMs - wallMs;
-    const isEarly = wallMs < notBeforeMs;
-    if (!isEarly && leftMs > warnDays * dayMs) return;
-    if (this.#warnedAtMs !== undefined && nowMs - this.#warnedAtMs < dayMs) return;
-    this.#warnedAtMs = nowMs;
-    if (isEarly) {
+    const of = dateTrouble(this.#identity, wallMs);
+    if (of === undefined) return;
+    if (this.#warned?.of === of && nowMs - this.#warned.atMs < dayMs) return;
+    this.#warned = { of, atMs: nowMs };
+    if (of === 'early') {
       const hint = 'set the clock of this device (NTP), or take another certificate';
       const fields = { notBefore: dateOf(notBeforeMs), hint };
       this.#log.warning('The certificate of this device is not valid yet', fields);
@@ -109,12 +149,20 @@ export class CurrentIdentity {
     }
     const notAfter = dateOf(notAfterMs);
     const hint = `make another one (aws iot create-keys-and-certificate), attach policy and thing to it, and replace ${this.#paths.cert} and ${this.#paths.key}: no restart is needed`;
-    if (leftMs <= 0) this.#log.warning('The certificate of this device has expired', { notAfter, hint });
+    if (of === 'ended') this.#log.warning('The certificate of this device has expired', { notAfter, hint });
     else {
-      const days = Math.floor(leftMs / dayMs);
+      const days = Math.floor((notAfterMs - wallMs) / dayMs);
       this.#log.warning(`The certificate of this device expires in ${days} days`, { notAfter, hint });
     }
   }
+}
+
+type DateTrouble = 'early' | 'ends' | 'ended';
+
+function dateTrouble({ notBeforeMs, notAfterMs }: Identity, wallMs: number): DateTrouble | undefined {
+  if (wallMs < notBeforeMs) return 'early';
+  if (wallMs >= notAfterMs) return 'ended';
+  return notAfterMs - wallMs > warnDays * dayMs ? undefined : 'ends';
 }
 
 function dateOf(ms: number): string {

@@ -30,6 +30,7 @@ const status: AgentStatus = {
   shadow: null,
   link: { connected: true, since: null, lastAnswerAt: '2026-11-25T10:00:05Z', error: null },
   certificate: { notAfter: '2027-11-25T10:00:00Z' },
+  warnings: [],
   files: { s3: file, 'a"b\\': { ...file, installed: null, desired: null, error: null } },
 };
 

@@ -4,8 +4,16 @@ import { parseDesired } from '../../src/core/artifact.ts';
 import { painter } from '../../src/core/paint.ts';
 import { Progress } from '../../src/core/progress.ts';
 import type { Failure, Snapshot } from '../../src/core/reconcile.ts';
-import { type AgentStatus, agentStatusSchema, isWell, statusOfFile } from '../../src/core/status.ts';
+import {
+  type AgentStatus,
+  agentStatusSchema,
+  isWell,
+  statusOfFile,
+  statusOfWarning,
+  warningsOf,
+} from '../../src/core/status.ts';
 import { statusText } from '../../src/core/status-text.ts';
+import { timeText } from '../../src/core/words.ts';
 
 const [old, wanted] = ['a', 'b'].map((digit) => digit.repeat(64)) as [string, string];
 const value = { url: 's3://bucket/key', hash: wanted };
@@ -91,6 +99,7 @@ const running: AgentStatus = {
   shadow: null,
   link: { connected: true, since: '2026-11-25T09:59:00Z', lastAnswerAt: '2026-11-25T09:59:30Z', error: null },
   certificate: { notAfter: '2049-12-31T23:59:59Z' },
+  warnings: [],
   files: { s3: of({ desired, installed: { sha256: wanted } }) },
 };
 
@@ -104,6 +113,38 @@ test('all is well while an agent is connected and no file has an error', () => {
 
 test('what the agent answers is what the command reads', () => {
   expect(v.parse(agentStatusSchema, JSON.parse(JSON.stringify(running)))).toEqual(running);
+});
+
+test('what an agent answers that knows of no warnings is read all the same', () => {
+  const { warnings: _, ...older } = running;
+  expect(v.parse(agentStatusSchema, older)).toEqual(running);
+});
+
+test('a certificate that ends within 30 days is a warning in words, in the text and for programs', () => {
+  const { wallMs } = moment;
+  const ending = (days: number): AgentStatus => ({
+    ...running,
+    certificate: { notAfter: timeText(wallMs + days * 86_400_000) },
+  });
+  const warned = (days: number) => warningsOf(ending(days), wallMs).map(({ message }) => message);
+  expect([30.5, 29.5, 1.5, 0.5, -1].map(warned)).toEqual([
+    [],
+    ['the certificate expires in 29 days'],
+    ['the certificate expires in 1 day'],
+    ['the certificate expires within a day'],
+    ['the certificate has expired'],
+  ]);
+  const text = statusText(ending(11.5), { wallMs, paint: painter(false), columns: undefined });
+  expect(text).toContain('\nwarning      the certificate expires in 11 days\nhint         make another one');
+  expect(isWell(ending(11.5))).toBe(true);
+});
+
+test('a warning of the agent says since when', () => {
+  const told = { code: 'IDENTITY_INVALID', message: 'the key is refused', sinceMs: 4_000 } as const;
+  const status = { ...running, warnings: [statusOfWarning(told, moment)] };
+  const { wallMs } = moment;
+  const text = statusText(status, { wallMs, paint: painter(false), columns: undefined });
+  expect(text).toContain('\nwarning      since 2026-11-25T09:59:54Z: the key is refused\n\ns3\n');
 });
 
 test('the text is aligned, folded, coloured where asked for, and has nothing of a control character', () => {

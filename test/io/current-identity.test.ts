@@ -1,7 +1,7 @@
 import { beforeEach, describe, expect, test } from 'bun:test';
 import { rename, rm, utimes, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CurrentIdentity } from '../../src/io/current-identity.ts';
+import { type Access, CurrentIdentity } from '../../src/io/current-identity.ts';
 import { type IdentityPaths, readIdentity } from '../../src/io/identity.ts';
 import { createPki, type KeyPair } from '../../src/sandbox/pki.ts';
 import { FakeClock } from '../support/io-fake-clock.ts';
@@ -20,12 +20,12 @@ async function put({ cert, key }: Partial<KeyPair>): Promise<void> {
   if (key !== undefined) await writeFile(paths.key, key);
 }
 
-async function start(pair: KeyPair): Promise<void> {
+async function start(pair: KeyPair, access?: Access): Promise<void> {
   await put(pair);
   await writeFile(paths.ca, pki.caCert);
   const read = await readIdentity(paths);
   if (!read.ok) throw new Error(JSON.stringify(read.problems));
-  current = new CurrentIdentity(read.identity, paths, clock, log);
+  current = new CurrentIdentity(read.identity, paths, clock, log, access);
 }
 
 beforeEach(() => {
@@ -90,6 +90,58 @@ describe('the identity for the next connection', () => {
     expect((await current.look()).certPem).toBe(renewed.cert);
   });
 
+  test('tells what is refused, and since when, until it is mended', async () => {
+    const [old, other] = [await pki.issueDevice('thing'), await pki.issueDevice('thing')];
+    await start(old);
+    await current.look();
+    await put({ cert: other.cert });
+    clock.advance(60_000);
+    await current.look();
+    const sinceMs = clock.nowMs();
+    clock.advance(60_000);
+    await put({ cert: 'rubbish' });
+    clock.stepWall(60_000);
+    await current.look();
+    expect(current.refused).toMatchObject([{ code: 'IDENTITY_INVALID', sinceMs }]);
+    expect(current.refused[0]?.message).toContain('holds no certificate');
+    await put(other);
+    expect((await current.look()).certPem).toBe(other.cert);
+    expect(current.refused).toEqual([]);
+  });
+
+  const problem = { path: 'key', message: 'the key can be read by others', hint: 'chmod 600 key' };
+
+  test('stays where strict and others could read the key, until they cannot any more', async () => {
+    const [old, renewed] = [await pki.issueDevice('thing'), await pki.issueDevice('thing')];
+    let open = false;
+    await start(old, { strict: true, openToOthers: async () => (open ? [problem] : []) });
+    await current.look();
+    open = true;
+    await put(renewed);
+    expect((await current.look()).certPem).toBe(old.cert);
+    expect(log.entries).toEqual([]);
+    clock.stepWall(60_000);
+    expect((await current.look()).certPem).toBe(old.cert);
+    const [warning, ...more] = log.of('warning');
+    expect(more).toEqual([]);
+    expect(warning?.message).toMatch(/^What is now in "key" is refused, .* can be read by others$/);
+    expect(warning?.fields['hint']).toBe('chmod 600 key');
+    open = false;
+    await put(renewed);
+    expect((await current.look()).certPem).toBe(renewed.cert);
+  });
+
+  test('is taken without strict where others could read the key, with a warning', async () => {
+    const [old, renewed] = [await pki.issueDevice('thing'), await pki.issueDevice('thing')];
+    await start(old, { strict: false, openToOthers: async () => [problem] });
+    await current.look();
+    // The configuration has told of it at the start.
+    expect(log.entries).toEqual([]);
+    await put(renewed);
+    expect((await current.look()).certPem).toBe(renewed.cert);
+    expect(log.of('warning').map(({ message }) => message)).toEqual(['key: the key can be read by others']);
+  });
+
   test('is not read again where nothing was written', async () => {
     const old = await pki.issueDevice('thing');
     await start(old);
@@ -117,6 +169,17 @@ describe('the dates of the certificate', () => {
       'The certificate of this device expires in 28 days',
     ]);
     expect(log.of('warning')[0]?.fields['hint']).toContain('no restart is needed');
+  });
+
+  test('that end while the agent runs are told at once, though the coming end was told that day', async () => {
+    await start(await pki.issueDevice('thing', { notAfterMs: Date.now() + dayMs / 2 }));
+    await current.look();
+    clock.advance(dayMs * 0.6);
+    for (let times = 0; times < 3; times += 1) await current.look();
+    expect(log.of('warning').map(({ message }) => message)).toEqual([
+      'The certificate of this device expires in 0 days',
+      'The certificate of this device has expired',
+    ]);
   });
 
   test('that are over are said to be', async () => {
