@@ -12,7 +12,7 @@ import { member } from './core/json.ts';
 import { lastAnswerIn, metricsText } from './core/metrics.ts';
 import { portsOf } from './core/ports.ts';
 import { type ShadowDocument, shadowPrefix } from './core/shadow.ts';
-import { type AgentStatus, statusOfError, statusOfWarning, wallTime } from './core/status.ts';
+import { type AgentStatus, statusOfLink, statusOfWarning, wallTime } from './core/status.ts';
 import { timeText } from './core/words.ts';
 import { FileKeeper } from './file.ts';
 import { createConnect } from './io/broker.ts';
@@ -265,7 +265,6 @@ class Agent {
   }
 
   #status(): AgentStatus {
-    const { connected, connectedAtMs, answeredAtMs, lastError } = this.#link.state;
     const { thingName, shadowName } = this.#config;
     const moment = { nowMs: this.#clock.nowMs(), wallMs: this.#clock.wallMs() };
     return {
@@ -274,12 +273,7 @@ class Agent {
       startedAt: wallTime(this.#startedMs, moment),
       thing: thingName,
       shadow: shadowName ?? null,
-      link: {
-        connected,
-        since: wallTime(connectedAtMs, moment),
-        lastAnswerAt: wallTime(answeredAtMs, moment),
-        error: lastError === undefined ? null : statusOfError(lastError),
-      },
+      link: statusOfLink(this.#link.state, moment),
       certificate: { notAfter: timeText(this.#identity.value.notAfterMs) },
       warnings: this.#identity.refused.map((refusal) => statusOfWarning(refusal, moment)),
       files: Object.fromEntries(this.#keepers.map((keeper) => [keeper.property, keeper.status()])),

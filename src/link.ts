@@ -3,15 +3,16 @@
  * whenever there is a reason to. A delta or an update is only such a reason; nobody acts on what it says.
  */
 import { backoffMs, slow, soon } from './core/backoff.ts';
-import { type AgentError, toAgentError } from './core/errors.ts';
+import { AgentError, toAgentError } from './core/errors.ts';
 import { policyStatement } from './core/iot-policy.ts';
 import type { JsonObject, JsonValue } from './core/json.ts';
-import { nextConnect, noReconnects } from './core/reconnect.ts';
+import { nextConnect, noReconnects, stableMs, stormKicks } from './core/reconnect.ts';
 import { rings, type ShadowDocument } from './core/shadow.ts';
 import type { Clock } from './io/clock.ts';
 import { Latest } from './io/latest.ts';
 import type { Logger } from './io/log.ts';
-import { BrokerFault, LinkLost, type MqttLink } from './io/mqtt.ts';
+import type { MqttLink } from './io/mqtt.ts';
+import { BrokerFault, LinkLost } from './io/mqtt-ends.ts';
 import { type Change, isOwnToken, ShadowClient, ShadowRejection } from './io/shadow-client.ts';
 
 export interface LinkOptions {
@@ -61,14 +62,17 @@ export class ShadowLink {
   #client: ShadowClient | undefined;
   #connectedAtMs: number | undefined;
   #lastError: AgentError | undefined;
+  /** Why sessions keep ending; shown until one has lasted, also while one stands. */
+  #storm: AgentError | undefined;
 
   constructor(options: LinkOptions) {
     this.#options = options;
   }
 
   get state(): LinkState {
-    const error = this.#lastError;
     const connectedAtMs = this.#client === undefined ? undefined : this.#connectedAtMs;
+    const hasLasted = connectedAtMs !== undefined && this.#options.clock.nowMs() - connectedAtMs >= stableMs;
+    const error = (hasLasted ? undefined : this.#storm) ?? this.#lastError;
     return {
       connected: this.#client !== undefined,
       ...(connectedAtMs === undefined ? {} : { connectedAtMs }),
@@ -117,20 +121,24 @@ export class ShadowLink {
         this.#fail(lost);
         const retryInSeconds = Math.round(next.waitMs / 100) / 10;
         log.warning(lost.message, { code: lost.code, hint: lost.hint, retryInSeconds });
-        if (next.isStorm && !(lost instanceof BrokerFault)) this.#tellStorm(reconnects.kicks);
+        const isOurs = !kicked || lost instanceof BrokerFault;
+        this.#storm = isOurs || reconnects.kicks < stormKicks ? undefined : this.#stormOf(reconnects.kicks);
+        if (next.isStorm && this.#storm !== undefined) {
+          log.warning(this.#storm.message, { code: this.#storm.code, hint: this.#storm.hint });
+        }
         await clock.sleep(next.waitMs, signal);
       }
     }
   }
 
   /** A broker that lets the client in and then ends the session has a reason that MQTT 3.1.1 cannot say. */
-  #tellStorm(times: number): void {
-    const { log, host, clientId, prefix } = this.#options;
+  #stormOf(times: number): AgentError {
+    const { host, clientId, prefix } = this.#options;
     const publish = policyStatement(host, 'Publish', [`${prefix}/get`, `${prefix}/update`]);
-    log.warning(
+    return new AgentError(
+      'MQTT',
       `${times} fresh sessions have ended within a minute of their start, by the broker or by the network`,
       {
-        code: 'MQTT',
         hint: `where the network is sound, likely another device connects with the client id "${clientId}" (AWS IoT keeps only the newer one: give each its own), or the certificate's policy lacks ${publish}`,
       },
     );

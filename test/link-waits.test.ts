@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { AgentError } from '../src/core/errors.ts';
 import type { JsonObject } from '../src/core/json.ts';
 import { type ShadowDocument, shadowPrefix } from '../src/core/shadow.ts';
-import { LinkLost } from '../src/io/mqtt.ts';
+import { BrokerFault, LinkLost } from '../src/io/mqtt-ends.ts';
 import { ShadowLink } from '../src/link.ts';
 import { FakeClock } from './support/io-fake-clock.ts';
 import { FakeLink } from './support/io-fake-link.ts';
@@ -399,5 +399,45 @@ describe('waiting for a fresh answer', () => {
     const wait = waiting();
     await settle();
     expect(wait.isOver).toBe(true);
+  });
+});
+
+describe('what is shown of sessions that keep ending', () => {
+  async function standAgain(): Promise<void> {
+    const before = play.links.length;
+    while (play.links.length === before) await play.pass(1_000);
+  }
+
+  async function kick(times: number, reason: AgentError): Promise<void> {
+    for (let time = 0; time < times; time += 1) {
+      if (!play.link.state.connected) await standAgain();
+      play.current.drop(reason);
+      await settle();
+    }
+  }
+
+  test('is from the third one on how many and the likely cause, also while one stands, until one has lasted', async () => {
+    await play.start();
+    await kick(2, new LinkLost('it closed it'));
+    expect(play.link.state.lastError?.message).toBe('it closed it');
+    await kick(1, new LinkLost('it closed it'));
+    expect(play.link.state.connected).toBe(false);
+    expect(play.link.state.lastError?.message).toStartWith('3 fresh sessions have ended');
+    await standAgain();
+    expect(play.link.state.connected).toBe(true);
+    expect(play.link.state.lastError?.hint).toContain(
+      'another device connects with the client id "test-thing"',
+    );
+    await play.pass(minuteMs);
+    expect(play.link.state.lastError).toBeUndefined();
+    await play.end();
+  });
+
+  test('is what the agent has ended itself, as it is: no other device is the cause', async () => {
+    await play.start();
+    await kick(4, new BrokerFault('localhost', 'sends what is no MQTT'));
+    expect(play.link.state.lastError?.message).toBe('The broker localhost sends what is no MQTT');
+    expect(JSON.stringify(play.log.entries)).not.toContain('another device');
+    await play.end();
   });
 });

@@ -1,12 +1,12 @@
 /** When the broker is connected to again. A broker that takes connections only to end them is met ever more seldom. */
 import { backoffMs, reconnect } from './backoff.ts';
 
-// A broker that ends each fresh session must not be met with a fresh backoff each time.
-const stableMs = 60_000;
+/** A session counts as one that lasted. A broker that ends each fresh one must not be met with a fresh backoff. */
+export const stableMs = 60_000;
 // AWS IoT quotas: one CONNECT a second for a client id.
 const minIntervalMs = 1_000;
 /** So many sessions in a row that did not last are told of. */
-const stormKicks = 3;
+export const stormKicks = 3;
 
 /** What is kept from one session to the next. */
 export interface Reconnects {

@@ -97,6 +97,29 @@ export function statusOfError({
   return { code, message, hint: hint ?? null };
 }
 
+/** How the link stands; its times are monotonic. */
+export function statusOfLink(
+  {
+    connected,
+    connectedAtMs,
+    answeredAtMs,
+    lastError,
+  }: {
+    connected: boolean;
+    connectedAtMs?: number;
+    answeredAtMs?: number;
+    lastError?: Pick<Failure, 'code' | 'message' | 'hint'>;
+  },
+  moment: Moment,
+): NonNullable<AgentStatus['link']> {
+  return {
+    connected,
+    since: wallTime(connectedAtMs, moment),
+    lastAnswerAt: wallTime(answeredAtMs, moment),
+    error: lastError === undefined ? null : statusOfError(lastError),
+  };
+}
+
 /** A warning as `status` shows it; since when is monotonic. */
 export function statusOfWarning(
   { code, message, hint, sinceMs }: Pick<Failure, 'code' | 'message' | 'hint'> & { sinceMs: number },

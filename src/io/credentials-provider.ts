@@ -3,7 +3,7 @@ import { AgentError } from '../core/errors.ts';
 import { protect } from '../core/secrets.ts';
 import type { Clock } from './clock.ts';
 import { authority, networkError, readText } from './http.ts';
-import { through } from './proxy.ts';
+import { silenceHint, through } from './proxy.ts';
 import type { Fetch } from './runtime.ts';
 import { ServerTime } from './server-time.ts';
 
@@ -83,8 +83,8 @@ export class CredentialsProvider {
 
   async #fetch(): Promise<Credentials> {
     const { endpoint, thingName, fetch, clock, signal } = this.#options;
-    const way = through(fetch.route?.(endpoint.host, endpoint.port));
-    const what = `Cannot fetch credentials for role alias "${endpoint.roleAlias}" from ${endpoint.host}${way}`;
+    const proxy = fetch.route?.(endpoint.host, endpoint.port);
+    const what = `Cannot fetch credentials for role alias "${endpoint.roleAlias}" from ${endpoint.host}${through(proxy)}`;
     const deadline = AbortSignal.timeout(timeoutMs);
     try {
       const response = await fetch(`https://${authority(endpoint.host, endpoint.port)}${endpoint.path}`, {
@@ -99,8 +99,10 @@ export class CredentialsProvider {
       protect(credentials.sessionToken.reveal());
       return credentials;
     } catch (error) {
-      if (deadline.aborted)
-        throw new AgentError('TIMEOUT', `${what}: no answer in ${timeoutMs / 1000} s`, { cause: error });
+      if (deadline.aborted) {
+        const message = `${what}: no answer in ${timeoutMs / 1000} s`;
+        throw new AgentError('TIMEOUT', message, { cause: error, ...silenceHint(proxy) });
+      }
       throw networkError(error, what, signal, 'CREDENTIALS');
     }
   }

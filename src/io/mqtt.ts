@@ -1,10 +1,9 @@
 import { ErrorWithSubackPacket, type IClientOptions, MqttClient } from 'mqtt';
-import { nameHint, tlsHint } from '../core/connection-hints.ts';
-import { AgentError, type AgentErrorOptions } from '../core/errors.ts';
-import { policyStatement } from '../core/iot-policy.ts';
+import { AgentError } from '../core/errors.ts';
 import { Incoming } from '../core/mqtt-frames.ts';
 import { alpnPort } from '../core/ports.ts';
-import { type ForwardProxy, through, Unreachable } from './proxy.ts';
+import { BrokerFault, cannotConnect, closeReason } from './mqtt-ends.ts';
+import type { ForwardProxy } from './proxy.ts';
 import { openSecure } from './socket.ts';
 
 export interface MqttOptions {
@@ -18,22 +17,6 @@ export interface MqttOptions {
   cert: string;
   key: string;
   ca: string;
-}
-
-/** The broker has ended a connection that it had taken, or the network has. */
-export class LinkLost extends AgentError {
-  constructor(message: string, options: AgentErrorOptions = {}) {
-    super('MQTT', message, options);
-  }
-}
-
-/** The agent has ended the connection: what the broker does there is against the protocol, or beyond all measure. */
-export class BrokerFault extends LinkLost {
-  constructor(host: string, problem: string) {
-    super(`The broker ${host} ${problem}`, {
-      hint: `AWS IoT does not do so: check that "endpoint" is right, and what stands behind it`,
-    });
-  }
 }
 
 /** One connection to the broker. It is never mended: when it is closed, another is made. */
@@ -128,6 +111,8 @@ class ClientLink implements MqttLink {
     });
     client.on('error', (error) => {
       cause ??= error;
+      // What is no MQTT does not make the library close anything.
+      this.drop(closeReason(options, connected, cause));
     });
     client.on('close', () => this.drop(closeReason(options, connected, cause)));
     this.#guard();
@@ -219,55 +204,4 @@ function refusedCodes(error: unknown): number[] {
     if (codes.some((code) => code >= 128)) return codes;
   }
   throw error;
-}
-
-const connackReasons: Record<number, string> = {
-  1: 'it does not speak MQTT 3.1.1',
-  2: 'it refuses the client id',
-  3: 'it is not available',
-  4: 'bad user name or password',
-  5: 'not authorised',
-};
-
-function closeReason(options: MqttOptions, connected: boolean, cause: Error | undefined): AgentError {
-  const where = placeOf(options);
-  const policy = `attach to the certificate a policy that has ${policyStatement(options.host, 'Connect', [options.clientId])}`;
-  const code = cause !== undefined && 'code' in cause ? cause.code : undefined;
-  if (typeof code === 'number' && code > 0 && code < 6) {
-    return new AgentError('MQTT', `The broker ${where} refuses the connection: ${connackReasons[code]}`, {
-      hint: policy,
-      cause,
-    });
-  }
-  if (connected) {
-    if (cause?.message === 'Keepalive timeout') {
-      return new AgentError('TIMEOUT', `The broker ${where} did not answer a ping: the link is dead`, {
-        cause,
-      });
-    }
-    const why = cause === undefined ? 'it closed it' : cause.message;
-    return new LinkLost(`The connection to the broker ${where} was lost: ${why}`, { cause });
-  }
-  if (cause !== undefined) return cannotConnect(options, cause);
-  const message = `Cannot connect to the broker ${where}: it closed the connection before its CONNACK`;
-  return new AgentError('NETWORK', message, { hint: `check that the certificate is active, and ${policy}` });
-}
-
-function placeOf({ host, port, proxy }: MqttOptions): string {
-  return `${host}:${port}${through(proxy)}`;
-}
-
-function cannotConnect(options: MqttOptions, cause: unknown): AgentError {
-  const why = cause instanceof Error ? reasonOf(cause) : String(cause);
-  const hint =
-    cause instanceof Unreachable
-      ? cause.hint
-      : (tlsHint(why, '"endpoint" and "ca"') ?? nameHint(why, '"endpoint"'));
-  const message = `Cannot connect to the broker ${placeOf(options)}: ${why}`;
-  return new AgentError('NETWORK', message, { cause, ...(hint === undefined ? {} : { hint }) });
-}
-
-function reasonOf(error: Error): string {
-  const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
-  return error.message.includes(code) ? error.message : `${code} ${error.message}`;
 }

@@ -68,7 +68,18 @@ export class Unreachable extends Error {
 
 /** ` through the proxy host:port`, behind what names a server. */
 export function through(proxy: ForwardProxy | undefined): string {
-  return proxy === undefined ? '' : ` through the proxy ${proxy.host}:${proxy.port}`;
+  return proxy === undefined ? '' : ` through the proxy ${placeOf(proxy)}`;
+}
+
+function placeOf({ host, port }: ForwardProxy): string {
+  return `${isIP(host) === 6 ? `[${host}]` : host}:${port}`;
+}
+
+/** What to do about an answer that does not come; nothing is known where no proxy is on the way. */
+export function silenceHint(proxy: ForwardProxy | undefined): { hint?: string } {
+  if (proxy === undefined) return {};
+  const to = 'allows CONNECT to this host and port, and reaches it';
+  return { hint: `the proxy ${placeOf(proxy)} or what lies behind it is silent: check whether it ${to}` };
 }
 
 /** A proxy that ends the connection in the place of an answer to CONNECT. */
@@ -81,6 +92,23 @@ export function proxyCut(cause?: unknown): Unreachable {
 export function cutBehind(cause: unknown): Unreachable {
   return new Unreachable('the connection was closed, by the proxy or behind it: ECONNRESET', {
     hint: 'check whether the proxy allows CONNECT to this host and port, and reaches it',
+    cause,
+  });
+}
+
+/** Whether what came in the place of a TLS handshake was something else, in the words of OpenSSL and of the runtime. */
+export function isNoTls(error: unknown): boolean {
+  if (!(error instanceof Error)) return false;
+  const code = 'code' in error ? String(error.code) : '';
+  return /WRONG_VERSION_NUMBER|ERR_SSL_(?:HTTP_REQUEST|UNEXPECTED_MESSAGE|PACKET_LENGTH|BAD_)|EPROTO/.test(
+    code,
+  );
+}
+
+/** What comes behind the proxy's answer is not the server's. */
+export function noTlsBehind(cause?: unknown): Unreachable {
+  return new Unreachable('what comes through the proxy is no TLS', {
+    hint: 'check whether the proxy allows CONNECT to this host and port, and leaves what it carries as it is',
     cause,
   });
 }

@@ -1,7 +1,16 @@
 /** The only file that knows which runtime this is: Bun, Deno or Node. */
 import { getCACertificates, rootCertificates } from 'node:tls';
 import { serverOf } from './http.ts';
-import { cutBehind, type ForwardProxy, notProxy, proxyRefusal, type Route, Unreachable } from './proxy.ts';
+import {
+  cutBehind,
+  type ForwardProxy,
+  isNoTls,
+  noTlsBehind,
+  notProxy,
+  proxyRefusal,
+  type Route,
+  Unreachable,
+} from './proxy.ts';
 
 /** Certificates of one kind of server. PEM texts. */
 export interface TlsIdentity {
@@ -146,12 +155,22 @@ function proxyError(error: unknown, proxy: ForwardProxy): unknown {
   const code = 'code' in error ? error.code : undefined;
   if (code === 'ERR_PROXY_TUNNEL' && 'status' in error) return proxyRefusal(proxy, Number(error.status));
   if (code === 'Malformed_HTTP_Response') return notProxy(error);
+  if (code === 'ResponseHeadersTooLarge') return endless(error);
+  if (isNoTls(error)) return noTlsBehind(error);
   if (code === 'ECONNRESET' || code === 'ConnectionClosed') return cutBehind(error);
   if (typeof code !== 'string' || !/^(?:ECONNREFUSED|ENOTFOUND|EAI_AGAIN|E(?:HOST|NET)UNREACH)$/.test(code))
     return error;
   return new Unreachable(`the proxy cannot be reached: ${code}`, {
     hint: 'check host and port of the proxy',
     cause: error,
+  });
+}
+
+/** Whose head it is, the runtime does not say. */
+function endless(cause: Error): Unreachable {
+  return new Unreachable('the headers of the answer, of the proxy or behind it, have no end', {
+    hint: 'check host and port of the proxy',
+    cause,
   });
 }
 

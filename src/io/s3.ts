@@ -9,7 +9,7 @@ import type { Clock } from './clock.ts';
 import type { CredentialsProvider } from './credentials-provider.ts';
 import { AnswerDeadline, type AnswerLimits } from './deadline.ts';
 import { networkError, readText, serverOf } from './http.ts';
-import { through } from './proxy.ts';
+import { silenceHint, through } from './proxy.ts';
 import type { Fetch, Pool } from './runtime.ts';
 import { ServerTime } from './server-time.ts';
 
@@ -115,7 +115,10 @@ async function send(
     return answerOf(response) ?? (await refusalOf(response, attempt, what));
   } catch (error) {
     if (deadline.reason !== undefined && !signal.aborted) {
-      throw new AgentError('TIMEOUT', `${what}: ${deadline.reason}`, { cause: error });
+      throw new AgentError('TIMEOUT', `${what}: ${deadline.reason}`, {
+        cause: error,
+        ...silenceHint(proxy),
+      });
     }
     throw networkError(error, what, signal);
   } finally {

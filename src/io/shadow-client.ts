@@ -12,7 +12,8 @@ import {
   type UpdateDelta,
 } from '../core/shadow.ts';
 import type { Logger } from './log.ts';
-import { BrokerFault, LinkLost, type MqttLink } from './mqtt.ts';
+import type { MqttLink } from './mqtt.ts';
+import { BrokerFault, LinkLost } from './mqtt-ends.ts';
 import { Seldom } from './seldom.ts';
 
 type Answer = Exclude<ShadowMessage, UpdateDelta>;
@@ -70,7 +71,8 @@ export class ShadowClient {
   async #subscribe(topics: string[]): Promise<void> {
     let refused: string[];
     try {
-      refused = await this.#orDeaf('the subscription', this.#link.subscribe(topics));
+      const hint = `the broker lets the agent in and then falls silent: if this comes each time, check that ${this.#link.host} is the data endpoint of AWS IoT`;
+      refused = await this.#orDeaf('the subscription', this.#link.subscribe(topics), hint);
     } catch (error) {
       if (!(error instanceof LinkLost) || error instanceof BrokerFault) throw error;
       const hint = `if this comes each time, ${this.#lacks('Subscribe', this.#answers())}`;
@@ -134,13 +136,15 @@ export class ShadowClient {
   }
 
   /** A connection on which nothing is answered is no better than none. */
-  async #orDeaf<T>(what: string, answer: Promise<T>): Promise<T> {
+  async #orDeaf<T>(
+    what: string,
+    answer: Promise<T>,
+    hint = `if this comes each time, ${this.#lacks('Receive', this.#answers())}`,
+  ): Promise<T> {
     let timer: ReturnType<typeof setTimeout> | undefined;
     const late = new Promise<never>((_, reject) => {
       timer = setTimeout(() => {
-        const error = new AgentError('TIMEOUT', `The shadow service did not answer ${what}`, {
-          hint: `if this comes each time, ${this.#lacks('Receive', this.#answers())}`,
-        });
+        const error = new AgentError('TIMEOUT', `The shadow service did not answer ${what}`, { hint });
         reject(error);
         this.#link.drop(error);
       }, answerTimeoutMs);

@@ -2,7 +2,16 @@
 import { connect as connectTcp, isIP, type Socket } from 'node:net';
 import { connect as connectTls, type TLSSocket } from 'node:tls';
 import { authority } from './http.ts';
-import { cutBehind, type ForwardProxy, notProxy, proxyCut, proxyRefusal, Unreachable } from './proxy.ts';
+import {
+  cutBehind,
+  type ForwardProxy,
+  isNoTls,
+  noTlsBehind,
+  notProxy,
+  proxyCut,
+  proxyRefusal,
+  Unreachable,
+} from './proxy.ts';
 
 export interface SecureOptions {
   host: string;
@@ -44,7 +53,8 @@ export async function openSecure(options: SecureOptions, signal: AbortSignal): P
     if (proxy === undefined) return await startTls(socket, options, limits, signal);
     await openTunnel(socket, options, proxy, limits, signal);
     return await startTls(socket, options, limits, signal).catch((error: unknown) => {
-      throw error instanceof ClosedInHandshake || isReset(error) ? cutBehind(error) : error;
+      if (error instanceof ClosedInHandshake || isReset(error)) throw cutBehind(error);
+      throw isNoTls(error) ? noTlsBehind(error) : error;
     });
   } catch (error) {
     socket.destroy();
@@ -59,8 +69,13 @@ async function openTcp(
 ): Promise<Socket> {
   signal.throwIfAborted();
   const socket = connectTcp({ host, port, autoSelectFamily: true, autoSelectFamilyAttemptTimeout: 250 });
+  let isNamed = isIP(host) !== 0;
+  socket.once('lookup', () => {
+    isNamed = true;
+  });
+  const late = () => (isNamed ? new Unreachable(`no connection in ${tcpMs / 1000} s`) : noName(host, tcpMs));
   try {
-    await step(socket, signal, tcpMs, `no connection in ${tcpMs / 1000} s`, (resolve) => {
+    await step(socket, signal, tcpMs, late, (resolve) => {
       socket.once('connect', resolve);
     });
     socket.setNoDelay(true);
@@ -69,6 +84,12 @@ async function openTcp(
     socket.destroy();
     throw error;
   }
+}
+
+function noName(host: string, tcpMs: number): Unreachable {
+  return new Unreachable(`the name service did not tell the address of ${host} in ${tcpMs / 1000} s`, {
+    hint: 'check the name service of this device (its addresses in /etc/resolv.conf), and the way to it',
+  });
 }
 
 /** Asks the proxy for a way to the server. Source: RFC 9110, CONNECT. */
@@ -91,15 +112,17 @@ async function openTunnel(
     `the proxy did not answer in ${proxyMs / 1000} s`,
     (resolve, reject) => {
       let text = '';
+      let bytes = 0;
       const read = (chunk: Buffer) => {
-        text += chunk.toString('latin1');
-        if (!text.includes('\r\n\r\n') && text.length < maxProxyAnswerBytes) return;
+        text = withoutInterim(text + chunk.toString('latin1'));
+        bytes += chunk.length;
+        if (!text.includes('\r\n\r\n') && mayBeHttp(text) && bytes < maxProxyAnswerBytes) return;
         socket.off('data', read);
         socket.pause();
         resolve(text);
       };
       socket.on('data', read);
-      socket.once('close', () => reject(text === '' ? proxyCut() : notProxy()));
+      socket.once('close', () => reject(bytes === 0 ? proxyCut() : notProxy()));
     },
   ).catch((error: unknown) => {
     throw isReset(error) ? proxyCut(error) : error;
@@ -108,6 +131,17 @@ async function openTunnel(
   // What comes behind an unfinished head would be taken for the server's.
   if (status === undefined || !answer.includes('\r\n\r\n')) throw notProxy();
   if (!status.startsWith('2')) throw proxyRefusal(proxy, Number(status));
+  // In TLS the client speaks first.
+  if (!answer.endsWith('\r\n\r\n')) throw noTlsBehind();
+}
+
+/** Without answers that another one follows. Source: RFC 9110, 15.2. */
+function withoutInterim(text: string): string {
+  return text.replace(/^(?:HTTP\/1\.[01] 1\d\d[ \r](?:(?!\r\n\r\n)[\s\S])*\r\n\r\n)+/, '');
+}
+
+function mayBeHttp(text: string): boolean {
+  return 'HTTP/1.'.startsWith(text.slice(0, 7));
 }
 
 /** The credentials of Basic authentication. Source: RFC 7617. */
@@ -165,12 +199,13 @@ async function step<T>(
   socket: Socket,
   signal: AbortSignal,
   limitMs: number,
-  late: string,
+  late: string | (() => Unreachable),
   wait: Settle<T>,
 ): Promise<T> {
   const { promise, resolve, reject } = Promise.withResolvers<T>();
   const abort = () => reject(signal.reason);
-  const timer = setTimeout(() => reject(new Unreachable(late)), limitMs);
+  const end = () => reject(typeof late === 'string' ? new Unreachable(late) : late());
+  const timer = setTimeout(end, limitMs);
   signal.addEventListener('abort', abort);
   // A socket without a listener would end the process; the first reason is the one that is told.
   socket.on('error', reject);

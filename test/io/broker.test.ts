@@ -2,12 +2,14 @@
 import { afterEach, beforeEach, expect, jest, test } from 'bun:test';
 import { createConnect } from '../../src/io/broker.ts';
 import type { MqttLink } from '../../src/io/mqtt.ts';
+import type { Route } from '../../src/io/proxy.ts';
 import { type Broker, startBroker } from '../../src/sandbox/broker.ts';
 import { Faults } from '../../src/sandbox/faults.ts';
 import { createPki } from '../../src/sandbox/pki.ts';
 import { ShadowService } from '../../src/sandbox/shadow-service.ts';
 import { Things } from '../../src/sandbox/things.ts';
 import { caught } from '../support/io-helpers.ts';
+import { ScriptedProxy } from '../support/proxy.ts';
 import { Relay } from '../support/relay.ts';
 
 const never = new AbortController().signal;
@@ -32,7 +34,11 @@ afterEach(async () => {
   await broker.close();
 });
 
-function connectTo(ports: readonly [number, ...number[]], clientId = 'test-thing') {
+function connectTo(
+  ports: readonly [number, ...number[]],
+  clientId = 'test-thing',
+  route: Route = () => undefined,
+) {
   const mqtt = async () => ({
     host: '127.0.0.1',
     clientId,
@@ -40,7 +46,7 @@ function connectTo(ports: readonly [number, ...number[]], clientId = 'test-thing
     ...device,
     ca: pki.caCert,
   });
-  const connect = createConnect({ ports, route: () => undefined, mqtt });
+  const connect = createConnect({ ports, route, mqtt });
   return async () => {
     const link = await connect(never);
     links.push(link);
@@ -79,6 +85,22 @@ test('a broker that refuses the client is no blocked port', async () => {
   const connect = connectTo([first.port, second.port], 'another');
   for (let times = 0; times < 3; times += 1) expect((await caught(connect())).code).toBe('MQTT');
   expect([first.connections, second.connections]).toEqual([3, 0]);
+});
+
+test('where a proxy lets nobody out to the first port the other one is tried through it, and kept to', async () => {
+  await Promise.all([first.up(), second.up()]);
+  const proxy = await ScriptedProxy.start();
+  proxy.closed.add(first.port);
+  const connect = connectTo([first.port, second.port], 'test-thing', () => ({
+    host: '127.0.0.1',
+    port: proxy.port,
+  }));
+  expect((await caught(connect())).message).toContain('the proxy answers 403');
+  await connect();
+  await connect();
+  expect([first.connections, second.connections, proxy.heads.length]).toEqual([0, 2, 3]);
+  for (const link of links.splice(0)) await link.end();
+  await proxy.close();
 });
 
 test('a single port is tried alone', async () => {

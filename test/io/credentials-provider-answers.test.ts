@@ -46,18 +46,21 @@ describe('an answer that is none', () => {
     expect(pulled).toBeLessThan(16);
   });
 
-  test('no answer in 20 s is TIMEOUT', async () => {
+  test('no answer in 20 s is TIMEOUT, and names the proxy on the way', async () => {
     const late = new AbortController();
     const timeout = spyOn(AbortSignal, 'timeout').mockImplementation(() => late.signal);
     try {
-      const fetch: Fetch = (_url, { signal }) =>
-        new Promise((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+      const silent = (_url: string, { signal }: { signal: AbortSignal }) =>
+        new Promise<never>((_, reject) => signal.addEventListener('abort', () => reject(signal.reason)));
+      const fetch: Fetch = Object.assign(silent, { route: () => ({ host: '::1', port: 3128 }) });
       const asked = caught(provider(fetch).get(never));
       expect(timeout).toHaveBeenCalledWith(20_000);
       late.abort(new DOMException('timed out', 'TimeoutError'));
       const error = await asked;
       expect([error.code, error.retry]).toEqual(['TIMEOUT', 'soon']);
       expect(error.message).toContain('alias');
+      expect(error.message).toContain(' through the proxy [::1]:3128: no answer');
+      expect(error.hint).toContain('the proxy [::1]:3128 or what lies behind it is silent');
     } finally {
       timeout.mockRestore();
     }

@@ -2,16 +2,22 @@ import { expect, test } from 'bun:test';
 import { once } from 'node:events';
 import { createServer, type Socket } from 'node:net';
 import { systemClock } from '../../src/io/clock.ts';
+import type { Route } from '../../src/io/proxy.ts';
 import { createFetch } from '../../src/io/runtime.ts';
 import { createGetObject } from '../../src/io/s3.ts';
 import { blackHole, python } from '../support/black-hole.ts';
 import { fakeCredentials } from '../support/io-download-fixture.ts';
 import { caught } from '../support/io-helpers.ts';
+import { ScriptedProxy } from '../support/proxy.ts';
 import { toolTest } from '../support/tools.ts';
 
 const artifact = { url: 's3://bucket/key', bucket: 'bucket', key: 'key', sha256: 'ab'.repeat(32) };
 
-function get(port: number, limits: { connectMs: number; probeMs: number; headerMs: number }) {
+function get(
+  port: number,
+  limits: { connectMs: number; probeMs: number; headerMs: number },
+  route: Route = () => undefined,
+) {
   const getObject = createGetObject({
     address: {
       region: 'us-east-1',
@@ -20,7 +26,7 @@ function get(port: number, limits: { connectMs: number; probeMs: number; headerM
       dualStack: false,
     },
     credentials: fakeCredentials(),
-    fetch: createFetch({}),
+    fetch: createFetch({}, route),
     clock: systemClock,
     limits,
   });
@@ -40,6 +46,16 @@ test('a server that takes the connection and never answers has the time that hea
   expect(performance.now() - startedMs).toBeGreaterThan(600);
   for (const socket of sockets) socket.destroy();
   server.close();
+});
+
+test('a proxy that takes the connection and never answers is named', async () => {
+  const proxy = await ScriptedProxy.start();
+  proxy.answer = 'silence';
+  const way = { host: '127.0.0.1', port: proxy.port };
+  const error = await get(1, { connectMs: 100, probeMs: 100, headerMs: 200 }, () => way);
+  expect(error.code).toBe('TIMEOUT');
+  expect(error.hint).toContain(`the proxy 127.0.0.1:${proxy.port} or what lies behind it is silent`);
+  await proxy.close();
 });
 
 toolTest(

@@ -2,7 +2,8 @@ import { afterEach, beforeAll, describe, expect, test } from 'bun:test';
 import { type AddressInfo, createServer as createTcpServer, type Server, type Socket } from 'node:net';
 import tls, { createServer, type TlsOptions, connect as tlsConnect } from 'node:tls';
 import type { AgentError } from '../../src/core/errors.ts';
-import { BrokerFault, connectMqtt, type MqttLink } from '../../src/io/mqtt.ts';
+import { connectMqtt, type MqttLink } from '../../src/io/mqtt.ts';
+import { BrokerFault } from '../../src/io/mqtt-ends.ts';
 import { createPki, type KeyPair, type Pki } from '../../src/sandbox/pki.ts';
 import { caught, settle } from '../support/io-helpers.ts';
 import { root, type Tool, toolTest } from '../support/tools.ts';
@@ -42,6 +43,8 @@ interface BrokerOptions {
   port?: number;
   /** The return code of the CONNACK; without one, the connection is closed instead. */
   returnCode?: number;
+  /** What is done in the place of a CONNACK. */
+  answer?: (socket: Socket) => void;
   /** The codes of the SUBACK, one for each topic. */
   granted?: number[];
   /** What is sent right behind the CONNACK. */
@@ -55,6 +58,7 @@ interface BrokerOptions {
 async function startBroker({
   port = 0,
   returnCode,
+  answer,
   granted = [],
   more = new Uint8Array(),
   deaf = false,
@@ -77,7 +81,8 @@ async function startBroker({
       const { servername, alpnProtocol } = socket;
       const pingsMs: number[] = [];
       seen.push({ servername, alpnProtocol, connect, pingsMs });
-      if (returnCode === undefined) socket.end();
+      if (answer !== undefined) answer(socket);
+      else if (returnCode === undefined) socket.end();
       else socket.write(Buffer.from([0x20, 2, 0, returnCode, ...more]));
       if (deaf) socket.pause();
       socket.on('data', (packet: Buffer) => {
@@ -191,22 +196,24 @@ describe('a connection to the broker', () => {
     expect(broker.seen.length).toBe(1);
   });
 
-  const refusals: Array<[number, string]> = [
-    [1, 'it does not speak MQTT 3.1.1'],
-    [2, 'it refuses the client id'],
-    [3, 'it is not available'],
-    [4, 'bad user name or password'],
-    [5, 'not authorised'],
+  const allow =
+    '{"Effect":"Allow","Action":"iot:Connect","Resource":"arn:aws:iot:REGION:ACCOUNT:client/test-thing"}';
+  const refusals: Array<[number, string, string]> = [
+    [1, 'it does not speak MQTT 3.1.1', 'check that "endpoint" is right'],
+    [2, 'it refuses the client id', 'check "clientId"'],
+    [3, 'it is not available', 'tried again by itself'],
+    [4, 'bad user name or password', allow],
+    [5, 'not authorised', allow],
+    [9, 'code 9, which MQTT 3.1.1 does not have', 'check that "endpoint" is right'],
   ];
-  for (const [returnCode, reason] of refusals) {
-    test(`that is refused with CONNACK ${returnCode} tells "${reason}" and what to allow`, async () => {
+  for (const [returnCode, reason, hint] of refusals) {
+    test(`that is refused with CONNACK ${returnCode} tells "${reason}" and what to do`, async () => {
       const broker = await startBroker({ returnCode });
       const error = await caught(connectTo(broker.port));
       expect(error.code).toBe('MQTT');
       expect(error.message).toBe(`The broker localhost:${broker.port} refuses the connection: ${reason}`);
-      expect(error.hint).toContain(
-        '{"Effect":"Allow","Action":"iot:Connect","Resource":"arn:aws:iot:REGION:ACCOUNT:client/test-thing"}',
-      );
+      expect(error.hint).toContain(hint);
+      expect(error.hint?.includes('iot:Connect')).toBe(hint === allow);
     });
   }
 
@@ -261,6 +268,44 @@ describe('a connection to the broker', () => {
     expect(error.code).toBe('NETWORK');
     expect(error.message).toContain('closed the connection before its CONNACK');
     expect(error.hint).toMatch(/the certificate is active, and .*iot:Connect/);
+  });
+
+  test('that is reset before its CONNACK hints at the same', async () => {
+    const broker = await startBroker({ answer: (socket) => void socket.resetAndDestroy() });
+    const error = await caught(connectTo(broker.port));
+    expect(error.code).toBe('NETWORK');
+    expect(error.message).toContain('reset the connection before its CONNACK');
+    expect(error.hint).toMatch(/the certificate is active, and .*iot:Connect/);
+  });
+
+  test('that is answered by something else than MQTT hints at the endpoint', async () => {
+    const broker = await startBroker({ answer: (socket) => void socket.write('HTTP/1.1 400 Bad\r\n\r\n') });
+    const error = await caught(connectTo(broker.port));
+    expect(error.code).toBe('NETWORK');
+    expect(error.hint).toContain('check that "endpoint" is right');
+  });
+
+  test.each([
+    ['a second CONNACK', [0x20, 2, 0, 0]],
+    ['a packet whose length has no end', [0x30, 0xff, 0xff, 0xff, 0xff, 0xff]],
+    ['a packet of a kind that there is not', [0xf0, 0]],
+  ])('that brings %s is ended by the agent, which says so', async (_what, bytes) => {
+    const broker = await startBroker({
+      answer: (socket) => {
+        socket.write(Buffer.from([0x20, 2, 0, 0]));
+        socket.once('data', () => socket.write(Buffer.from(bytes)));
+      },
+    });
+    const link = await connectTo(broker.port);
+    link.publish('t', '{}').catch(() => undefined);
+    const end = await link.closed;
+    expect(end).toBeInstanceOf(BrokerFault);
+    expect(end).toMatchObject({ code: 'MQTT', hint: expect.stringContaining('AWS IoT does not do so') });
+  });
+
+  test('to an IPv6 address has it in brackets where it is told', async () => {
+    const error = await caught(connectTo(1, '::1'));
+    expect(error.message).toStartWith('Cannot connect to the broker [::1]:1: ');
   });
 });
 

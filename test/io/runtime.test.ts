@@ -175,6 +175,18 @@ describe('a fetch through a proxy', () => {
     ['refuses the server', { say: 'HTTP/1.1 403 No\r\n\r\n' }, /the proxy answers 403/, /allow CONNECT/],
     ['cuts', 'cut', /the connection was closed, by the proxy or behind it: ECONNRESET$/, /allows CONNECT/],
     [
+      'sends something else than TLS behind its answer',
+      { write: `HTTP/1.1 200 OK\r\n\r\n${'x'.repeat(100)}` },
+      /what comes through the proxy is no TLS$/,
+      /leaves what it carries as it is/,
+    ],
+    [
+      'does not end its answer',
+      { write: `HTTP/1.1 200 OK\r\n${`x: ${'y'.repeat(60_000)}\r\n`.repeat(40)}` },
+      /headers of the answer, of the proxy or behind it, have no end$/,
+      /host and port of the proxy/,
+    ],
+    [
       'is none',
       { say: `SSH-2.0-x\r\n${' '.repeat(20_000)}` },
       /is no HTTP proxy$/,

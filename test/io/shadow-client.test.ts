@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, jest, test } from 'bun:test';
 import { AgentError } from '../../src/core/errors.ts';
 import { shadowPrefix } from '../../src/core/shadow.ts';
-import { BrokerFault, LinkLost } from '../../src/io/mqtt.ts';
+import { BrokerFault, LinkLost } from '../../src/io/mqtt-ends.ts';
 import { type Change, isOwnToken, ShadowClient, ShadowRejection } from '../../src/io/shadow-client.ts';
 import { FakeLink } from '../support/io-fake-link.ts';
 import { caught, RecordingLog, settle } from '../support/io-helpers.ts';
@@ -282,6 +282,9 @@ describe('a service that does not answer', () => {
     jest.advanceTimersByTime(21_000);
     expect((await opened).code).toBe('TIMEOUT');
     expect(deaf.dropped?.code).toBe('TIMEOUT');
+    // The right to receive has nothing to do with it.
+    expect(deaf.dropped?.hint).toContain('is the data endpoint of AWS IoT');
+    expect(deaf.dropped?.hint).not.toContain('iot:Receive');
   });
 
   test('leaves no timer behind once it has answered', async () => {

@@ -116,6 +116,13 @@ describe('a connection through a proxy', () => {
       /^the connection was closed, by the proxy or/,
       /allows CONNECT/,
     ],
+    ['says something else and waits', { write: 'SSH-2.0-x\r\n' }, /is no HTTP proxy/, /host and port of the/],
+    [
+      'sends something else than TLS behind its answer',
+      { write: `HTTP/1.1 200 OK\r\n\r\n${'x'.repeat(100)}` },
+      /^what comes through the proxy is no TLS$/,
+      /leaves what it carries as it is/,
+    ],
     ['says a word and cuts', { say: 'SSH-2.0-x\r\n' }, /is no HTTP proxy/, /host and port of the proxy/],
   ])('where the proxy %s says so', async (_what, answer, message, hint) => {
     proxy.answer = answer;
@@ -123,6 +130,27 @@ describe('a connection through a proxy', () => {
     expect(error.message).toMatch(message);
     expect(String(error instanceof Unreachable ? error.hint : undefined)).toMatch(hint);
     expect(said).toEqual([]);
+  });
+
+  test('stands where an interim answer came before', async () => {
+    proxy.interim = 'HTTP/1.1 100 Continue\r\nX: y\r\n\r\nHTTP/1.1 103 Early Hints\r\n\r\n';
+    await hello({ proxy: way() });
+    expect(said).toEqual(['false false hello']);
+  });
+
+  test('to a server that does not speak TLS says so', async () => {
+    const plain = createServer((socket) => void socket.end('220 hello\r\n'));
+    await new Promise<void>((resolve) => plain.listen(0, '127.0.0.1', resolve));
+    const address = plain.address();
+    if (address === null || typeof address === 'string') throw new Error('there is no port');
+    const error = await refusal({ port: address.port, proxy: way() });
+    expect(error.message).toBe('what comes through the proxy is no TLS');
+    plain.close();
+  });
+
+  test('an interim answer without end is no answer', async () => {
+    proxy.answer = { write: 'HTTP/1.1 100 Continue\r\n\r\n'.repeat(4_000) };
+    expect((await refusal({ proxy: way() })).message).toMatch(/is no HTTP proxy/);
   });
 
   test('another password is asked for where there was one, and it is not shown', async () => {

@@ -1,7 +1,7 @@
 /** Ports, names, address families and routes that are blocked or broken. With the compiled executable. */
 import { expect } from 'bun:test';
 import { createServer, type Socket } from 'node:net';
-import { dead, nameHosts, netnsTest, setNetwork } from '../support/netns.ts';
+import { dead, nameHosts, netnsTest, setNetwork, silenceNames } from '../support/netns.ts';
 import { Relay } from '../support/relay.ts';
 import { noise, scenario, sha256, until, type World } from '../support/world.ts';
 
@@ -137,6 +137,18 @@ netnsTest(path, 'started without a name service it waits, and connects as soon a
     await nameHosts('127.0.0.1 sandbox');
     await world.inSync(hoge);
   }, named),
+);
+
+netnsTest(path, 'a name service that never answers is told as what it is, and not as a blocked port', () =>
+  scenario(async (world) => {
+    await silenceNames(world.device.dir);
+    const run = await world.run(withoutPort(world, 'broker.example.com'));
+    await run.logged(
+      /Cannot connect to the broker broker\.example\.com:8883: the name service did not tell the address of broker\.example\.com in 10 s/,
+    );
+    expect(run.log).toContain('hint="check the name service of this device');
+    expect(run.log).not.toContain('blocked');
+  }),
 );
 
 netnsTest(

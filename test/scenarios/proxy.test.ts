@@ -105,5 +105,9 @@ proxyTest('a wrong password is told with what to write, and mended by a restart'
   expect(bare.log).toContain('wants a user and password: set them in \\"proxy\\"');
   expect(world.sandbox.broker.connects).toBe(0);
   expect(await bare.stop()).toBe(0);
+  const mended = await world.run(['--config', world.device.configPath, '--proxy', `http://${login}@${to}`]);
+  await world.put('test.txt', 'hoge\n');
+  await world.inSync(hoge);
+  expect(mended.log).not.toContain('the proxy answers');
   expect(await readFile(world.device.configPath, 'utf8')).not.toContain('proxy');
 });

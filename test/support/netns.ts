@@ -68,6 +68,13 @@ export async function nameHosts(...lines: string[]): Promise<void> {
   await writeFile('/etc/hosts', `${lines.join('\n')}\n`);
 }
 
+/** Has the name service never answer, from now on. */
+export async function silenceNames(dir: string): Promise<void> {
+  const path = join(dir, 'resolv.conf');
+  await writeFile(path, `nameserver ${dead.v4}\n`);
+  spawnSync('mount', ['--bind', path, '/etc/resolv.conf']);
+}
+
 /** Takes the network down, or up again: packets are lost without a word. */
 export function setNetwork(state: 'up' | 'down'): void {
   spawnSync(ip.path, ['link', 'set', 'lo', state]);

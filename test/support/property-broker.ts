@@ -1,6 +1,7 @@
 import { AgentError } from '../../src/core/errors.ts';
 import type { JsonObject } from '../../src/core/json.ts';
-import { LinkLost, type MqttLink } from '../../src/io/mqtt.ts';
+import type { MqttLink } from '../../src/io/mqtt.ts';
+import { LinkLost } from '../../src/io/mqtt-ends.ts';
 import type { ShadowService } from '../../src/sandbox/shadow-service.ts';
 import type { ClockView, VirtualClock } from './property-clock.ts';
 
