@@ -11,7 +11,7 @@ export async function unit(
   configPath: string,
   user: string,
 ): Promise<{ ok: true; text: string } | { ok: false; problems: Problem[] }> {
-  const { thingName, stateDir, metricsFile, cert, key, ca, s3, files } = config;
+  const { thingName, stateDir, metricsFile, cert, key, ca, s3, files, proxy } = config;
   const account = resolveOwner(user, await readAccounts());
   const request: UnitRequest = {
     command: ownCommand(),
@@ -22,6 +22,7 @@ export async function unit(
     key,
     certificates: [cert, ca, ...(s3.ca === undefined ? [] : [s3.ca])],
     files,
+    proxyVariable: proxy.variable,
     user: { name: user, ...(account.ok ? account.owner : {}) },
   };
   const problems = unitProblems(request);

@@ -22,7 +22,7 @@ export function resolveProxy(raw: JsonObject, env: Environment): { rules: ProxyR
   if (name === undefined) return { rules: { except: [] }, problems: [] };
   const except = parseNoProxy(env['no_proxy'] || env['NO_PROXY'] || '');
   const parsed = parseProxy(env[name] ?? '');
-  if ('value' in parsed) return { rules: { proxy: parsed.value, except }, problems: [] };
+  if ('value' in parsed) return { rules: { proxy: parsed.value, except, variable: name }, problems: [] };
   const hint =
     'for example http://proxy:3128; unset it, or set "proxy" in the configuration, which outranks it';
   const problem = { path: name, message: `of the environment ${parsed.problem}`, hint };

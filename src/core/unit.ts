@@ -25,6 +25,8 @@ export interface UnitRequest {
   /** Certificate and roots. */
   certificates: readonly string[];
   files: readonly UnitFile[];
+  /** The variable that names a proxy where the unit is made; the service does not have it. */
+  proxyVariable?: string | undefined;
   /** Name of the user, and its numbers where the user is there already. */
   user: { name: string; uid?: number; gid?: number };
 }
@@ -108,7 +110,8 @@ export function systemdUnit(request: UnitRequest): string {
 
 /** What is to be done before, as comments to copy from. */
 function preface(request: UnitRequest): string {
-  const { command, configPath, stateDir, metricsFile, key, certificates, files, user } = request;
+  const { command, configPath, stateDir, metricsFile, key, certificates, files, proxyVariable, user } =
+    request;
   const { name } = user;
   const gives = capabilitiesOf(request).length > 0;
   const written = [...files.map(({ path }) => path), ...(metricsFile === undefined ? [] : [metricsFile])];
@@ -131,8 +134,13 @@ function preface(request: UnitRequest): string {
     ...own.map((path) => `  install -d -m 700 -o ${name} ${shellWord(path)}`),
     `  ${program} unit --config ${shellWord(configPath)} >/etc/systemd/system/shadow-agent.service`,
     '  systemctl daemon-reload && systemctl enable --now shadow-agent',
+    ...(proxyVariable === undefined ? [] : ['', remarkOn(proxyVariable, configPath)]),
   ];
   return lines.map((line) => `# ${line}`.trimEnd()).join('\n');
+}
+
+function remarkOn(proxyVariable: string, configPath: string): string {
+  return `${proxyVariable} is set where this was made, but not for the service: if it needs the proxy, set "proxy" in ${shellWord(configPath)}.`;
 }
 
 function pathsOf({

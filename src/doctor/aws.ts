@@ -37,7 +37,7 @@ export async function probeMqtt(found: Findings, signal: AbortSignal): Promise<F
   } catch (error) {
     if (!(error instanceof AgentError)) throw error;
     // The broker itself says no, or hangs up: TLS alone went well before.
-    const isRefusal = error.code === 'MQTT' || error.cause === undefined;
+    const isRefusal = error.hint?.includes('iot:Connect') === true;
     const hint =
       'the certificate must be active, and its policy must allow the statement below; the policy must be attached to it';
     if (isOutOfDate(found)) return fail({ message: error.message, hint: outOfDate });
@@ -55,7 +55,9 @@ function isOutOfDate(found: Findings): boolean {
 
 function linkOf({ link, pid }: AgentStatus, wallMs: number): Finding {
   if (link?.connected === true) {
-    const { since } = link;
+    const { since, error } = link;
+    // A connection stands, but those before it were ended one after the other.
+    if (error?.code === 'MQTT') return fail(storm(pid, error));
     const text = since === null ? '' : ` for ${durationText(wallMs - Date.parse(since))}`;
     return ok(
       `the running agent (pid ${pid}) is connected${text}; it was asked, so that it keeps its client id`,
@@ -66,6 +68,13 @@ function linkOf({ link, pid }: AgentStatus, wallMs: number): Finding {
     message: `the running agent (pid ${pid}) is not connected: ${message}`,
     hint: hint ?? 'stop the agent and run doctor again: it then connects itself, and says more',
   });
+}
+
+function storm(pid: number | null, { message, hint }: { message: string; hint: string | null }) {
+  return {
+    message: `the running agent (pid ${pid}) is connected, but will hardly stay so: ${message}`,
+    ...(hint === null ? {} : { hint }),
+  };
 }
 
 async function connect(found: Findings, signal: AbortSignal): Promise<MqttLink> {

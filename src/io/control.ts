@@ -139,7 +139,7 @@ async function exists(path: string): Promise<boolean> {
 
 function held(path: string): AgentError {
   return new AgentError('CONFIG_INVALID', `Another agent is running on this state directory (${path})`, {
-    hint: 'stop it first, or set another "stateDir"',
+    hint: 'stop it first, or ask it: shadow-agent status. Another "stateDir" is for another thing, with files and client id of its own',
   });
 }
 

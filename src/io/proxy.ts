@@ -15,6 +15,8 @@ export interface ProxyRules {
   proxy?: ForwardProxy;
   /** Hosts that are reached without it: entries of NO_PROXY. */
   except: readonly string[];
+  /** The variable of the environment that they are from. */
+  variable?: string;
 }
 
 /** The proxy that leads to a server; undefined where it is reached directly. */

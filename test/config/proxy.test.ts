@@ -70,7 +70,7 @@ describe('the environment', () => {
 
   test('gives the proxy and its exceptions where the configuration has none', () => {
     expect(proxyOf({ HTTPS_PROXY: 'http://a:1', NO_PROXY: 'b,.c' })).toEqual({
-      rules: { proxy: { host: 'a', port: 1 }, except: ['b', '.c'] },
+      rules: { proxy: { host: 'a', port: 1 }, except: ['b', '.c'], variable: 'HTTPS_PROXY' },
       problems: [],
     });
     expect(proxyOf({ HTTPS_PROXY: 'http://a:1', https_proxy: 'http://b:1' }).rules.proxy?.host).toBe('b');

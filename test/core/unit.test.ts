@@ -64,6 +64,15 @@ describe('the unit of a configuration', () => {
     expect(values(unitOf({ files: [{ path: '/foo' }] }), 'ReadWritePaths')).toEqual(['']);
   });
 
+  test('says that a proxy of the environment is not for the service, without a word to type', () => {
+    const remark =
+      '# HTTPS_PROXY is set where this was made, but not for the service: if it needs the proxy, set "proxy"';
+    expect(unitOf({ proxyVariable: 'HTTPS_PROXY' })).toContain(
+      `\n#\n${remark} in /etc/shadow-agent/agent.json.\n`,
+    );
+    expect(unitOf()).not.toContain('HTTPS_PROXY');
+  });
+
   test.each(['/etc', '/usr/local/bin', '/opt', '/var/lib', '/lib/firmware', '/etc/cron.d', '/boot/efi'])(
     'never gives away %s, which is the system’s',
     (directory) => {

@@ -77,7 +77,7 @@ toolTest(
 );
 
 test.concurrent(
-  'two devices with one client id: the newer one stays each time, without a storm, and warning and status name it',
+  'two devices with one client id: the newer one stays each time, without a storm, and warning, status and doctor name it',
   () =>
     scenario(async (world) => {
       const args = ['--config', world.device.configPath];
@@ -96,6 +96,9 @@ test.concurrent(
       await asked.exit;
       expect(asked.output, told.log).toMatch(/\nerror {8}MQTT: \d+ fresh sessions have ended/);
       expect(asked.output).toContain('another device connects with the client id "test-thing"');
+      const doctor = await world.run(['doctor', ...args, '--state-dir', join(world.device.dir, stateDir)]);
+      expect(await doctor.exit).toBe(1);
+      expect(doctor.output).toMatch(/fail +mqtt +[^\n]*fresh sessions have ended/);
     }),
   180_000,
 );
