@@ -265,7 +265,7 @@ class Agent {
   }
 
   #status(): AgentStatus {
-    const { thingName, shadowName } = this.#config;
+    const { thingName, shadowName, sourceHash } = this.#config;
     const moment = { nowMs: this.#clock.nowMs(), wallMs: this.#clock.wallMs() };
     return {
       version: this.#options.version,
@@ -273,6 +273,7 @@ class Agent {
       startedAt: wallTime(this.#startedMs, moment),
       thing: thingName,
       shadow: shadowName ?? null,
+      configHash: sourceHash ?? null,
       link: statusOfLink(this.#link.state, moment),
       certificate: { notAfter: timeText(this.#identity.value.notAfterMs) },
       warnings: this.#identity.refused.map((refusal) => statusOfWarning(refusal, moment)),

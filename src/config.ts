@@ -10,6 +10,7 @@ import type { Problem } from './core/errors.ts';
 import { defaultSearchPath } from './core/hook.ts';
 import { readAccounts } from './io/accounts.ts';
 import { readConfigFile } from './io/config-file.ts';
+import { createDigest } from './io/digest.ts';
 import { type Identity, readIdentity } from './io/identity.ts';
 import type { ProxyRules } from './io/proxy.ts';
 
@@ -43,6 +44,8 @@ export interface AgentConfig {
   /** Refuse what others on this device could read or replace; else it is a warning. */
   strict: boolean;
   log: { level: 'debug' | 'info' | 'warning' | 'error'; format: 'text' | 'json' };
+  /** SHA-256 of what the file says, whatever its spaces; absent where the flags are all there is. */
+  sourceHash?: string;
 }
 
 export interface S3Config {
@@ -160,7 +163,10 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
     ...identityProblems,
     ...refused,
   ];
-  const config = parsed.success ? assemble(parsed.output, across, agentUid === 0) : undefined;
+  const source = path === undefined ? {} : { sourceHash: hashOf(JSON.stringify(file.value)) };
+  const config = parsed.success
+    ? assemble({ ...parsed.output, ...source }, across, agentUid === 0)
+    : undefined;
   if (problems.length > 0 || config === undefined || !identity.ok) {
     return {
       ok: false,
@@ -178,6 +184,12 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   return { ok: true, config, identity: identity.identity, user, warnings, openToOthers };
 }
 
+function hashOf(text: string): string {
+  const digest = createDigest('native');
+  digest.update(new TextEncoder().encode(text));
+  return digest.hex();
+}
+
 function asRefusal({ hint, ...problem }: Problem): Problem {
   return { ...problem, hint: `${hint}; or set "strict": false, to be warned only` };
 }
@@ -187,7 +199,11 @@ async function readFile(path: string | undefined): ReturnType<typeof readConfigF
 }
 
 /** Joins what the file says with what was worked out of it; undefined where a part had a problem. */
-function assemble(values: ConfigValues, across: Resolved, isRoot: boolean): AgentConfig | undefined {
+function assemble(
+  values: ConfigValues & Pick<AgentConfig, 'sourceHash'>,
+  across: Resolved,
+  isRoot: boolean,
+): AgentConfig | undefined {
   const { cert, key, ca, s3Ca } = across.paths;
   if (cert === undefined || key === undefined || ca === undefined || across.region === undefined)
     return undefined;

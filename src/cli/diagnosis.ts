@@ -44,16 +44,23 @@ when it is tried again. Where no agent runs, or the one that runs does not
 answer within 5 s, it says so, and shows what the state file and the disk tell.
 It changes nothing. Run it as the user of the agent, or as root.
 
+An agent reads its configuration when it is started. Where the file, the shadow
+or the files are others now, that is told as config, and what follows is what
+the agent does: restart it.
+
 A warning is what goes on working for now: a certificate that ends within 30
 days, or files on disk that are refused while the agent goes on with the
 certificate that it has. It does not change the exit code.
 
 --json prints one object. What is not known is null; of an agent that does not
 run, or answer, that is version, pid, startedAt, uptimeSeconds and link. error
-says why an agent that runs does not answer, or that the state file is rubbish.
+says why an agent that runs does not answer, or that the state file is rubbish;
+otherConfiguration how the configuration of the agent differs from this one.
+configHash is the SHA-256 of the agent's own.
 
   {ok, running, error: {code, message, hint},
-   startedAt, uptimeSeconds, version, pid, thing, shadow,
+   otherConfiguration: {message, hint},
+   startedAt, uptimeSeconds, version, pid, thing, shadow, configHash,
    link: {connected, since, lastAnswerAt, error: {code, message, hint}},
    certificate: {notAfter, daysLeft},
    warnings: [{code, message, hint, since}],
@@ -67,7 +74,7 @@ nothing), current, pending, downloading, waiting (an error that is likely to
 pass) and failed (one that somebody has to mend).`,
   options: [jsonOption],
   exits: [
-    [0, 'an agent runs, is connected, and no file has an error (a download may be under way)'],
+    [0, 'an agent runs with this configuration, is connected, and no file has an error'],
     [1, 'anything else'],
     wrongConfiguration,
   ],
@@ -88,7 +95,7 @@ changes nothing, neither on this device nor in the cloud.
   config         every problem of the configuration
   identity       certificate, key and roots
   permissions    who else could read or replace them
-  agent          the one that runs here: does it answer, and follow this shadow?
+  agent          the one that runs here: does it answer, with this configuration?
   dns            an address for each endpoint
   tls            TCP and TLS to each endpoint; ALPN on port 443
   clock          the clock of this device against that of AWS

@@ -4,6 +4,7 @@ import type { AgentConfig, FileConfig } from '../config.ts';
 import { parseDesired } from '../core/artifact.ts';
 import { AgentError, type Problem, toAgentError } from '../core/errors.ts';
 import { jsonEqual } from '../core/json.ts';
+import { otherConfiguration } from '../core/other-configuration.ts';
 import { heldBack } from '../core/pending.ts';
 import {
   type AgentStatus,
@@ -39,7 +40,7 @@ export interface StatusOptions {
 /**
  * Prints how the agent and its files stand.
  *
- * @returns 0 where an agent runs, is connected and no file has an error; else 1
+ * @returns 0 where an agent runs with this configuration, is connected and no file has an error; else 1
  * @throws AgentError where neither the agent nor the state file tells anything
  */
 export async function showStatus(
@@ -59,13 +60,18 @@ export async function showStatus(
   const status = { ...known, warnings: [...known.warnings, ...refusalsBeside(known.warnings, refusals)] };
   const wallMs = systemClock.wallMs();
   const error = silent ?? rubbish;
-  const told = { running: asked !== undefined, error: error === undefined ? null : statusOfError(error) };
+  const other = otherConfiguration(status, config) ?? null;
+  const told = {
+    running: asked !== undefined,
+    error: error === undefined ? null : statusOfError(error),
+    other,
+  };
   const { paint, columns } = output;
   const text = json
     ? `${JSON.stringify(document(status, told), null, 2)}\n`
     : statusText(status, { wallMs, paint, columns }, told);
   await output.write(text);
-  return isWell(status) ? 0 : 1;
+  return isWell(status) && other === null ? 0 : 1;
 }
 
 /** What the agent has seen for itself is told by it. */
@@ -85,14 +91,15 @@ function asAgentError(error: unknown): AgentError {
 }
 
 /** The shape of `--json`, which the help documents. */
-function document(status: AgentStatus, { running, error }: Told, wallMs = systemClock.wallMs()) {
+function document(status: AgentStatus, { running, error, other }: Told, wallMs = systemClock.wallMs()) {
   const { startedAt, certificate, ...rest } = status;
   const { notAfter } = certificate;
   const uptimeSeconds = startedAt === null ? null : Math.round((wallMs - Date.parse(startedAt)) / 1000);
   return {
-    ok: isWell(status),
+    ok: isWell(status) && other === null,
     running,
     error,
+    otherConfiguration: other,
     startedAt,
     uptimeSeconds,
     ...rest,
@@ -122,6 +129,7 @@ async function statusFromDisk(config: AgentConfig, identity: Identity | undefine
     startedAt: null,
     thing: config.thingName,
     shadow: config.shadowName ?? null,
+    configHash: null,
     link: null,
     certificate: { notAfter: identity === undefined ? null : timeText(identity.notAfterMs) },
     warnings: [],

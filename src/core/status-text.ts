@@ -1,4 +1,5 @@
 /** The text of `shadow-agent status`, for people. */
+import type { OtherConfiguration } from './other-configuration.ts';
 import type { Paint } from './paint.ts';
 import { type AgentStatus, daysLeft, type StatusOfFile, type StatusWarning, warningsOf } from './status.ts';
 import { bytesText, durationText, folded, grouped, oneLine } from './words.ts';
@@ -16,6 +17,8 @@ export interface Told {
   running: boolean;
   /** Why the running agent says nothing, or the state file. */
   error: StatusOfFile['error'];
+  /** How the configuration of the running agent differs from the one that was named. */
+  other: OtherConfiguration | null;
 }
 
 type Row = readonly [label: string, text: string];
@@ -26,7 +29,7 @@ const labelWidth = 13;
 export function statusText(
   status: AgentStatus,
   canvas: Canvas,
-  told: Told = { running: status.version !== null, error: null },
+  told: Told = { running: status.version !== null, error: null, other: null },
 ): string {
   const isTold = status.version !== null;
   const files = Object.entries(status.files).map(([property, file]) =>
@@ -35,11 +38,20 @@ export function statusText(
   return [table(agentRows(status, told, canvas), canvas), ...files].join('\n');
 }
 
-function agentRows(status: AgentStatus, { running, error }: Told, canvas: Canvas): Row[] {
+function agentRows(status: AgentStatus, { running, error, other }: Told, canvas: Canvas): Row[] {
   const { thing, shadow, certificate } = status;
+  const { paint } = canvas;
+  const otherRows: Row[] =
+    other === null
+      ? []
+      : [
+          ['config', paint('red', oneLine(other.message))],
+          ['hint', oneLine(other.hint)],
+        ];
   return [
     ['agent', agentText(status, running, canvas)],
-    ...errorRows(error, canvas.paint),
+    ...errorRows(error, paint),
+    ...otherRows,
     ['thing', shadow === null ? thing : `${thing}, shadow ${shadow}`],
     ...linkRows(status, canvas),
     ['certificate', certificateText(certificate.notAfter, canvas)],

@@ -56,6 +56,8 @@ export const agentStatusSchema = v.object({
   startedAt: v.nullable(time),
   thing: v.string(),
   shadow: v.nullable(v.string()),
+  /** SHA-256 of what the file of its configuration said when the agent was started; null where there was none. */
+  configHash: v.optional(v.nullable(v.string()), null),
   link: v.nullable(
     v.object({
       connected: v.boolean(),

@@ -3,7 +3,7 @@
  * time, so that three servers that do not answer take no longer than one.
  */
 import { probeAgent } from './agent.ts';
-import { probeCredentials, probeMqtt, probeObjects, probeShadow, probeSubscriptions } from './aws.ts';
+import { probeMqtt, probeShadow, probeSubscriptions } from './aws.ts';
 import {
   probeCertificate,
   probeConfig,
@@ -14,6 +14,7 @@ import {
   probeTargets,
 } from './local.ts';
 import { probeClock, probeDns, probeTls } from './network.ts';
+import { probeCredentials, probeObjects } from './objects.ts';
 import type { Endpoint, Probe } from './probe.ts';
 
 const endpoints = ['data', 'credentials', 's3'] as const;

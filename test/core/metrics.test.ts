@@ -28,6 +28,7 @@ const status: AgentStatus = {
   startedAt: '2026-11-25T10:00:00Z',
   thing: 'test-thing',
   shadow: null,
+  configHash: null,
   link: { connected: true, since: null, lastAnswerAt: '2026-11-25T10:00:05Z', error: null },
   certificate: { notAfter: '2027-11-25T10:00:00Z' },
   warnings: [],

@@ -97,6 +97,7 @@ const running: AgentStatus = {
   startedAt: '2026-11-25T06:48:00Z',
   thing: 'test-thing',
   shadow: null,
+  configHash: null,
   link: { connected: true, since: '2026-11-25T09:59:00Z', lastAnswerAt: '2026-11-25T09:59:30Z', error: null },
   certificate: { notAfter: '2049-12-31T23:59:59Z' },
   warnings: [],

@@ -137,6 +137,29 @@ test('a running agent that follows another shadow than the configuration says is
     expect(named.message).toMatch(/says shadow files of test-thing$/);
   }));
 
+test('a configuration that has changed since the agent was started is a warning, and nothing is said of its new file', () =>
+  scenario(async (world) => {
+    const agent = await world.start();
+    const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
+    config.resyncSeconds = 4000;
+    writeFileSync(world.device.configPath, JSON.stringify(config));
+    const changed = finding(await examine(world), 'agent');
+    expect(changed).toMatchObject({
+      verdict: 'warn',
+      message: `the running agent (pid ${agent.child.pid}) has another configuration: the file says something else than when the agent was started`,
+      hint: expect.stringMatching(/^restart the agent, so that it takes this configuration/),
+    });
+    config.files.push({ property: 'added', path: 'added' });
+    writeFileSync(world.device.configPath, JSON.stringify(config));
+    world.desire({ added: { url: `s3://${bucketName}/missing`, hash: hoge } });
+    const added = await examine(world);
+    expect(finding(added, 'agent').message).toMatch(/has another configuration: it keeps no file "added"$/);
+    expect(added.probes.filter(({ probe }) => probe === 's3').map(({ message }) => message)).toEqual([
+      's3: nothing is desired of it, so there is no object to ask for',
+      'added: the running agent does not keep it (see "agent"), so it cannot tell what is desired',
+    ]);
+  }));
+
 test('a wrong configuration is a failed probe with each of its problems, and no exit 78', () =>
   scenario(async (world) => {
     const found = await examine(world, '--thing-name', 'a b', '--resync-seconds', '0');

@@ -1,6 +1,6 @@
 /** `shadow-agent status`, with the compiled executable: while an agent runs, and while it is down. */
 import { expect, test } from 'bun:test';
-import { rmSync, writeFileSync } from 'node:fs';
+import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
 import { bucketName, noise, scenario, sha256, until, type World } from '../support/world.ts';
@@ -51,6 +51,27 @@ test('status shows version, link, certificate and what is installed, and exits 0
           retryAt: null,
         },
       },
+    });
+  }));
+
+test('status says that the configuration has changed since the agent was started, and exits 1; spaces are no change', () =>
+  scenario(async (world) => {
+    await world.start();
+    const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
+    writeFileSync(world.device.configPath, JSON.stringify(config, null, 5));
+    expect(await statusJson(world)).toMatchObject({ code: 0, ok: true, otherConfiguration: null });
+    config.files[0].path = 'moved';
+    writeFileSync(world.device.configPath, JSON.stringify(config));
+    const { code, text } = await status(world);
+    expect(code).toBe(1);
+    expect(text).toMatch(
+      /\nconfig {7}the running agent \(pid \d+\) has another configuration: it keeps "s3" at \S+tmpfile, not at \S+moved\nhint {9}restart the agent/,
+    );
+    expect(await statusJson(world)).toMatchObject({
+      code: 1,
+      ok: false,
+      error: null,
+      otherConfiguration: { message: expect.stringContaining('has another configuration') },
     });
   }));
 
