@@ -106,7 +106,8 @@ changes nothing, neither on this device nor in the cloud.
   credentials    the certificate traded for temporary credentials
   s3             one byte of each desired object
   targets        rights and room where the files go
-  state          the state directory
+  hooks          the program of each, where one is configured
+  state          the state directory, its rights and room
   metrics        the file of metrics, where one is configured
 
 AWS IoT ends the older of two connections with one client id. So where an agent

@@ -5,9 +5,10 @@ import type { Finding } from '../core/doctor.ts';
 import { AgentError, type Problem } from '../core/errors.ts';
 import { daysLeft } from '../core/status.ts';
 import { bytesText, grouped, timeText } from '../core/words.ts';
-import { roomIn } from '../io/disk.ts';
+import { freeIn, roomIn } from '../io/disk.ts';
 import { readState } from '../io/state.ts';
 import { fileKind } from '../io/text-file.ts';
+import { crowded, nearestDirectory, noInode } from './places.ts';
 import { type Findings, fail, ok, skip, warn } from './probe.ts';
 import { readRefusal, writeRefusal } from './rights.ts';
 
@@ -112,7 +113,10 @@ async function probeTarget(
   { property, path, owner }: AgentConfig['files'][number],
 ): Promise<Finding> {
   const directory = await nearestDirectory(dirname(path));
-  const refusal = await writeRefusal(directory, otherUser);
+  if (directory instanceof AgentError)
+    return fail({ ...directory, message: `${property}: ${directory.message}` });
+  const { files } = await freeIn(directory);
+  const refusal = (await writeRefusal(directory, otherUser)) ?? noInode(directory, files);
   if (refusal !== undefined) return fail({ ...refusal, message: `${property}: ${refusal.message}` });
   const uid = otherUser?.uid ?? process.geteuid?.();
   if (owner !== undefined && uid !== 0 && owner.uid !== uid) {
@@ -135,7 +139,9 @@ async function probeTarget(
 
 export async function probeStateDir({ config: { stateDir, files }, otherUser }: Findings): Promise<Finding> {
   const isThere = (await fileKind(stateDir)) === 'directory';
-  const refusal = await writeRefusal(isThere ? stateDir : await nearestDirectory(stateDir), otherUser);
+  const directory = await nearestDirectory(stateDir);
+  if (directory instanceof AgentError) return fail(directory);
+  const refusal = (await writeRefusal(directory, otherUser)) ?? (await crowded(directory));
   if (refusal !== undefined) return fail(refusal);
   try {
     await readState(stateDir);
@@ -159,7 +165,7 @@ export async function probeMetrics({ config: { metricsFile }, otherUser }: Findi
     const hint = 'make it, for the user of the agent to write to, or change "metricsFile"';
     return [fail({ message: `there is no directory ${directory}`, hint })];
   }
-  const refusal = await writeRefusal(directory, otherUser);
+  const refusal = (await writeRefusal(directory, otherUser)) ?? (await crowded(directory));
   if (refusal !== undefined) return [fail(refusal)];
   return [
     metricsFile.endsWith('.prom')
@@ -169,9 +175,4 @@ export async function probeMetrics({ config: { metricsFile }, otherUser }: Findi
           'node_exporter reads no other names: change "metricsFile"',
         ),
   ];
-}
-
-async function nearestDirectory(path: string): Promise<string> {
-  const above = dirname(path);
-  return (await fileKind(path)) === 'missing' && above !== path ? nearestDirectory(above) : path;
 }

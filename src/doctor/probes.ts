@@ -4,6 +4,7 @@
  */
 import { probeAgent } from './agent.ts';
 import { probeMqtt, probeShadow, probeSubscriptions } from './aws.ts';
+import { probeHooks } from './hooks.ts';
 import {
   probeCertificate,
   probeConfig,
@@ -58,6 +59,7 @@ export const stages: readonly (readonly Probe[])[] = [
   [{ name: 's3', needs: ['tls s3', 'credentials', 'shadow'], timeoutMs: 30_000, run: probeObjects }],
   [
     { name: 'targets', needs: ['config'], timeoutMs: localMs, run: probeTargets },
+    { name: 'hooks', needs: ['config'], timeoutMs: localMs, run: probeHooks },
     { name: 'state', needs: ['config'], timeoutMs: localMs, run: probeStateDir },
     { name: 'metrics', needs: ['config'], timeoutMs: localMs, run: probeMetrics },
   ],

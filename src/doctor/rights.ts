@@ -15,11 +15,25 @@ import { diskError } from '../io/disk.ts';
  */
 export async function writeRefusal(directory: string, other?: AgentUser): Promise<AgentError | undefined> {
   if (other !== undefined) return judge(directory, other, right.write + right.enter, 'write to');
+  return tried(directory, constants.W_OK | constants.X_OK, `${directory} is not writable for this user`);
+}
+
+/** What keeps the agent from running a program; undefined where nothing does. */
+export async function runRefusal(path: string, other?: AgentUser): Promise<AgentError | undefined> {
+  const refusal = await tried(path, constants.X_OK, `${path} may not be run`);
+  if (refusal !== undefined) {
+    const hint = `chmod +x ${shellWord(path)}; where it has that, its file system is mounted noexec, or a directory above is closed`;
+    return new AgentError('INSTALL', refusal.message, { hint });
+  }
+  return other === undefined ? undefined : judge(path, other, right.enter, 'run');
+}
+
+async function tried(path: string, mode: number, what: string): Promise<AgentError | undefined> {
   try {
-    await access(directory, constants.W_OK | constants.X_OK);
+    await access(path, mode);
     return undefined;
   } catch (error) {
-    const failure = diskError(error, `${directory} is not writable for this user`, directory);
+    const failure = diskError(error, what, path);
     return failure instanceof AgentError ? failure : new AgentError('INSTALL', String(error));
   }
 }

@@ -41,6 +41,9 @@ export function diskError(error: unknown, what: string, directory: string): unkn
     EFBIG:
       'the file system (FAT ends at 4 GiB) or a limit of the process (ulimit -f) takes no file of this size',
     EROFS: 'the file system is mounted read-only',
+    EEXIST:
+      'something that is no directory stands in the way, such as a link that leads nowhere: remove it, or make what it leads to',
+    ENOTDIR: 'a file stands where a directory is needed: move it, or set another path',
     EISDIR: 'a directory stands in the way: move it, or set another "path"',
     ELOOP: 'a link stands where the agent keeps its part: remove it',
   };
@@ -172,6 +175,12 @@ async function deviceOf(path: string): Promise<number | undefined> {
   const found = await stat(path).catch(() => undefined);
   if (found !== undefined || dirname(path) === path) return found?.dev;
   return await deviceOf(dirname(path));
+}
+
+/** What a file system still takes: bytes, and files where it counts them. No reserve is kept back. */
+export async function freeIn(directory: string): Promise<{ bytes: number; files: number | undefined }> {
+  const { bavail, bsize, files, ffree } = await statfs(directory);
+  return { bytes: bavail * bsize, files: files === 0 ? undefined : ffree };
 }
 
 /** Names the present boot of the device (Linux): what was written before another one may not have reached the disk. */

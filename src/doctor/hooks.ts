@@ -1,0 +1,88 @@
+/** Whether the program of each hook could be started, looked for as the agent does: on PATH, and without a shell. */
+import { type FileHandle, open } from 'node:fs/promises';
+import { isAbsolute, join } from 'node:path';
+import type { FileConfig } from '../config.ts';
+import type { Finding } from '../core/doctor.ts';
+import { defaultSearchPath } from '../core/hook.ts';
+import { fileKind } from '../io/text-file.ts';
+import { type Findings, fail, ok, warn } from './probe.ts';
+import { runRefusal } from './rights.ts';
+
+/** One finding for each file that has a hook. */
+export async function probeHooks(found: Findings): Promise<Finding[]> {
+  const findings = await Promise.all(found.config.files.map((file) => probeHook(found, file)));
+  return findings.flatMap((finding) => finding ?? []);
+}
+
+async function probeHook(found: Findings, { property, onInstall }: FileConfig): Promise<Finding | undefined> {
+  const program = onInstall?.command[0];
+  if (program === undefined) return undefined;
+  // The value that is desired would be refused for good, so it is better known before.
+  if (program.includes('/')) return judge(found, property, program);
+  const here = process.env['PATH'] ?? defaultSearchPath;
+  const path = (await firstOn(here, program)) ?? (await firstOn(defaultSearchPath, program));
+  if (path === undefined) {
+    return fail({
+      message: `${property}: its hook ${program} is nowhere on PATH (${here})`,
+      hint: 'install it, or give "onInstall.command" the path of the program',
+    });
+  }
+  const finding = await judge(found, property, path);
+  if (finding.verdict !== 'ok' || (await firstOn(defaultSearchPath, program)) !== undefined) return finding;
+  return warn(
+    `${finding.message}, which is on PATH here, but not on that of a service (${defaultSearchPath})`,
+    'give "onInstall.command" the path of the program',
+  );
+}
+
+/** Without right or program a directory is passed over, as execvp(3) does. */
+async function firstOn(path: string, program: string): Promise<string | undefined> {
+  for (const directory of path.split(':')) {
+    const candidate = join(directory === '' ? '/' : directory, program);
+    if ((await fileKind(candidate)) === 'file' && (await runRefusal(candidate)) === undefined)
+      return candidate;
+  }
+  return undefined;
+}
+
+async function judge({ config, otherUser }: Findings, property: string, program: string): Promise<Finding> {
+  const what = `${property}: its hook ${program}`;
+  const kind = await fileKind(program);
+  if (kind === 'missing' && config.files.some(({ path }) => path === program)) {
+    return ok(`${what} is one of the files, and comes with it`);
+  }
+  if (kind !== 'file') {
+    return fail({
+      message: `${what} ${kind === 'missing' ? 'is not there' : 'is no file'}`,
+      hint: 'put it there, or correct "onInstall.command": without it no new file stays',
+    });
+  }
+  const refusal = await runRefusal(program, otherUser);
+  if (refusal !== undefined) return fail({ ...refusal, message: `${property}: ${refusal.message}` });
+  const interpreter = await interpreterOf(program);
+  if (interpreter === undefined || (isAbsolute(interpreter) && (await fileKind(interpreter)) === 'file')) {
+    return ok(`${what} can be started`);
+  }
+  return fail({
+    message: `${what} names an interpreter that is not there: ${JSON.stringify(interpreter)}`,
+    hint: interpreter.endsWith('\r')
+      ? 'its lines end as on Windows: write it with line feeds alone'
+      : 'correct its first line (#!), or install what it names',
+  });
+}
+
+/** What the first line of a script names; undefined where it is none, or cannot be read. */
+async function interpreterOf(path: string): Promise<string | undefined> {
+  const file = await open(path, 'r').catch(() => undefined);
+  if (file === undefined) return undefined;
+  try {
+    return /^#![ \t]*([^ \t\n]+)/.exec(await firstBytes(file))?.[1];
+  } finally {
+    await file.close();
+  }
+}
+
+async function firstBytes(file: FileHandle): Promise<string> {
+  const { buffer, bytesRead } = await file.read(Buffer.alloc(256), 0, 256, 0);
+  return buffer.toString('latin1', 0, bytesRead);
+}

@@ -1,0 +1,127 @@
+/** `shadow-agent doctor` on what the agent runs and writes to, with the compiled executable. */
+import { expect, test } from 'bun:test';
+import { spawnSync } from 'node:child_process';
+import { mkdirSync, readFileSync, symlinkSync, writeFileSync } from 'node:fs';
+import { mkdtemp, rm } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { examine, failures, finding } from '../support/doctor.ts';
+import { mounts, onSmallDisk } from '../support/small-disk.ts';
+import { toolTest } from '../support/tools.ts';
+import { scenario, type World } from '../support/world.ts';
+
+function configure(world: World, changes: object, ofFile: object = {}): void {
+  const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
+  const [file] = config.files;
+  writeFileSync(
+    world.device.configPath,
+    JSON.stringify({ ...config, ...changes, files: [{ ...file, ...ofFile }] }),
+  );
+}
+
+/** The hook of a device as doctor sees it; a name without a directory stands for a file of that device. */
+async function hook(world: World, program: string) {
+  configure(world, {}, { onInstall: { command: [program] } });
+  return finding(await examine(world), 'hooks');
+}
+
+test('the program of a hook that is not there, may not be run, or names no interpreter is a failure', () =>
+  scenario(async (world) => {
+    const path = world.path('hook');
+    expect(await hook(world, path)).toMatchObject({
+      verdict: 'fail',
+      message: `s3: its hook ${path} is not there`,
+    });
+    writeFileSync(path, '#!/bin/sh\n');
+    expect(await hook(world, path)).toMatchObject({
+      verdict: 'fail',
+      message: `s3: ${path} may not be run: EACCES`,
+      hint: expect.stringContaining(`chmod +x ${path}`),
+    });
+    writeFileSync(world.path('windows'), '#!/bin/sh\r\nexit 0\r\n', { mode: 0o755 });
+    expect(await hook(world, world.path('windows'))).toMatchObject({
+      verdict: 'fail',
+      message: expect.stringContaining('names an interpreter that is not there: "/bin/sh\\r"'),
+      hint: expect.stringContaining('line feeds alone'),
+    });
+    mkdirSync(world.path('directory'));
+    expect((await hook(world, world.path('directory'))).message).toMatch(/ is no file$/);
+    writeFileSync(world.path('sound'), '#!/bin/sh\n', { mode: 0o755 });
+    expect(await hook(world, world.path('sound'))).toMatchObject({
+      verdict: 'ok',
+      message: `s3: its hook ${world.path('sound')} can be started`,
+    });
+  }));
+
+test('the program of a hook without a slash is looked for on PATH, and may be one of the files itself', () =>
+  scenario(async (world) => {
+    expect(await hook(world, 'no-such-program')).toMatchObject({
+      verdict: 'fail',
+      message: expect.stringMatching(/^s3: its hook no-such-program is nowhere on PATH \(/),
+    });
+    expect((await hook(world, 'sh')).message).toMatch(/^s3: its hook \S+\/sh can be started/);
+    expect(await hook(world, world.path())).toMatchObject({
+      verdict: 'ok',
+      message: expect.stringContaining('is one of the files'),
+    });
+  }));
+
+test('a state directory, or a directory of a target, that is a link to nowhere is a failure, and so the agent says', () =>
+  scenario(async (world) => {
+    symlinkSync('/nowhere/at/all', world.path('link'));
+    configure(world, { stateDir: world.path('link') }, { path: world.path('link/sub/tmpfile') });
+    const found = await examine(world, '--no-strict');
+    expect(failures(found)).toEqual(['targets', 'state']);
+    for (const name of ['targets', 'state']) {
+      expect(finding(found, name)).toMatchObject({
+        message: expect.stringContaining(
+          `${world.path('link')} is a link to /nowhere/at/all, which is not there`,
+        ),
+        hint: expect.stringContaining('remove the link'),
+      });
+    }
+    const run = await world.run(['--once', '--no-strict', '--config', world.device.configPath]);
+    expect(await run.exit).toBe(1);
+    expect(run.log).toMatch(/EEXIST[\s\S]*hint: .*a link that leads nowhere/);
+  }));
+
+async function onDisk(options: string, play: (mounted: string) => Promise<void>): Promise<void> {
+  const dir = await mkdtemp(join(tmpdir(), 'shadow-agent-places-'));
+  try {
+    await onSmallDisk(dir, options, play);
+  } finally {
+    await rm(dir, { recursive: true, force: true });
+  }
+}
+
+toolTest([mounts], 'a full file system of state directory or metrics is a failure', () =>
+  onDisk('1m', (mounted) =>
+    scenario(async (world) => {
+      mkdirSync(join(mounted, 'state'), { mode: 0o700 });
+      spawnSync('dd', ['if=/dev/zero', `of=${join(mounted, 'fill')}`, 'bs=64k']);
+      configure(world, { stateDir: join(mounted, 'state'), metricsFile: join(mounted, 'agent.prom') });
+      const found = await examine(world, '--no-strict');
+      expect(failures(found)).toEqual(['state', 'metrics']);
+      expect(finding(found, 'state')).toMatchObject({
+        message: `the file system of ${mounted}/state is full: 0 B are free`,
+        hint: expect.stringContaining('free some room'),
+      });
+    }),
+  ),
+);
+
+toolTest([mounts], 'a file system without a free inode is a failure at the target', () =>
+  onDisk('10m,nr_inodes=1', (mounted) =>
+    scenario(
+      async (world) => {
+        const found = await examine(world, '--no-strict');
+        expect(failures(found)).toEqual(['targets']);
+        expect(finding(found, 'targets')).toMatchObject({
+          message: `s3: the file system of ${mounted} takes no more files`,
+          hint: expect.stringContaining('df -i'),
+        });
+      },
+      { files: [{ property: 's3', path: join(mounted, 'tmpfile') }] },
+    ),
+  ),
+);
