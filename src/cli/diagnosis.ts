@@ -90,7 +90,10 @@ export const doctorCommand: Command = {
 as soon as it is known: ok, warn, fail, or skip where it cannot be tried. It
 takes a second or two, and half a minute where no server answers. A hint says
 what to do, and where a policy lacks something the statement to add follows. It
-changes nothing, neither on this device nor in the cloud.
+changes nothing, neither on this device nor in the cloud. So it does not see
+whether the policy allows what follows a change: iot:Publish on
+$aws/things/THING/shadow/update, and iot:Receive on .../update/accepted,
+.../update/rejected and .../update/delta.
 
   config         every problem of the configuration
   identity       certificate, key and roots

@@ -84,8 +84,13 @@ function classify(request: RefusedRequest): Classified {
         : 'upload the object, or correct "url" in the desired state';
     return { code: 'S3_NOT_FOUND', options: { hint } };
   }
-  const isPassing = status >= 500 || status === 429 || body.code === 'RequestTimeout';
-  return { code: 'S3', options: { retry: isPassing ? 'soon' : 'slow' } };
+  if (status >= 500 || status === 429 || body.code === 'RequestTimeout') {
+    return { code: 'S3', options: { retry: 'soon', hint: 'S3 is busy or fails: it is tried again' } };
+  }
+  const hint = /version id/i.test(body.message)
+    ? '"versionId" in the desired state is none that S3 gives: correct it, or write null in its place'
+    : 'check "url" in the desired state, and "s3.endpoint"';
+  return { code: 'S3', options: { retry: 'slow', hint } };
 }
 
 function slowS3(hint: string, remedy: Remedy | undefined): Classified {

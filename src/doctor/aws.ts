@@ -8,7 +8,7 @@ import type { AgentStatus, StatusOfFile } from '../core/status.ts';
 import { durationText } from '../core/words.ts';
 import type { Logger } from '../io/log.ts';
 import { connectMqtt, type MqttLink } from '../io/mqtt.ts';
-import { ShadowClient } from '../io/shadow-client.ts';
+import { ShadowClient, ShadowRejection } from '../io/shadow-client.ts';
 import { milliseconds } from './network.ts';
 import { iotPolicy } from './policies.ts';
 import { type Findings, fail, ok, skip } from './probe.ts';
@@ -24,7 +24,7 @@ export async function probeMqtt(found: Findings, signal: AbortSignal): Promise<F
   if (found.agent instanceof AgentError) {
     return skip('an agent may run that cannot be asked (see "agent"): its client id is left to it');
   }
-  if (found.agent !== undefined) return linkOf(found.agent, found.clock.wallMs());
+  if (found.agent !== undefined) return linkOf(found.agent, found);
   const startedMs = found.clock.nowMs();
   const { clientId } = found.config;
   try {
@@ -37,10 +37,12 @@ export async function probeMqtt(found: Findings, signal: AbortSignal): Promise<F
     const hint =
       'the certificate must be active, and its policy must allow the statement below; the policy must be attached to it';
     if (isOutOfDate(found)) return fail({ message: error.message, hint: outOfDate });
-    if (!isRefusal) return fail(error);
+    if (!isRefusal) return fail({ message: error.message, hint: error.hint ?? mqttHint });
     return fail({ message: error.message, hint }, iotPolicy(found.config, 'Connect', [clientId]));
   }
 }
+
+const mqttHint = 'check "endpoint", and what on the way may cut MQTT (a firewall, a proxy); then try again';
 
 // With such a certificate no handshake ends well, which TLS 1.3 shows only as a connection that is closed.
 export const outOfDate = 'mend the "certificate" above first: AWS takes none outside of its dates';
@@ -49,19 +51,31 @@ export function isOutOfDate(found: Findings): boolean {
   return found.firstFailed(['certificate']) !== undefined;
 }
 
-function linkOf({ link, pid }: AgentStatus, wallMs: number): Finding {
+function linkOf({ link, pid }: AgentStatus, { config, clock }: Findings): Finding {
   if (link?.connected === true) {
     const { since, error } = link;
     // A connection stands, but those before it were ended one after the other.
     if (error?.code === 'MQTT') return fail(storm(pid, error));
-    const text = since === null ? '' : ` for ${durationText(wallMs - Date.parse(since))}`;
+    const text = since === null ? '' : ` for ${durationText(clock.wallMs() - Date.parse(since))}`;
     return ok(
       `the running agent (pid ${pid}) is connected${text}; it was asked, so that it keeps its client id`,
     );
   }
-  const { message, hint } = link?.error ?? { message: 'no reason is known yet', hint: null };
+  const { message: reason, hint, code } = link?.error ?? { message: 'no reason is known yet', hint: null };
+  const message = `the running agent (pid ${pid}) is not connected: ${reason}`;
+  // What AWS ends a session for is most likely what doctor itself never does: to report.
+  if (code === 'MQTT' && hint === null) {
+    const prefix = shadowPrefix(config.thingName, config.shadowName);
+    return fail(
+      {
+        message,
+        hint: `AWS IoT ends a session without a word for a request that the policy lacks, and an older one of the same client id ("${config.clientId}"); doctor sends no report, so it would find nothing by itself: see that the policy has the statement below`,
+      },
+      iotPolicy(config, 'Publish', [`${prefix}/get`, `${prefix}/update`]),
+    );
+  }
   return fail({
-    message: `the running agent (pid ${pid}) is not connected: ${message}`,
+    message,
     hint: hint ?? 'stop the agent and run doctor again: it then connects itself, and says more',
   });
 }
@@ -141,6 +155,8 @@ export async function probeShadow(found: Findings, signal: AbortSignal): Promise
         iotPolicy(config, 'Receive', [`${prefix}/get/*`, `${prefix}/update/*`]),
       );
     }
+    const isRefused = error instanceof ShadowRejection && [401, 403].includes(error.rejectedCode);
+    if (isRefused) return fail(error, iotPolicy(config, 'Publish', [`${prefix}/get`, `${prefix}/update`]));
     if (error.code !== 'MQTT') return fail(error);
     const message = `the broker ended the connection at the request: ${error.message}`;
     const hint = 'the policy may lack iot:Publish on the requests';

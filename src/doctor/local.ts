@@ -73,19 +73,18 @@ export function probeCertificate({ identity, loaded, clock, clockAheadMs }: Find
   const wallMs = clock.wallMs() - (clockAheadMs ?? 0);
   const { notBeforeMs, notAfterMs } = identity;
   const renew = renewal(loaded.config?.thingName ?? 'THING');
+  // Nobody has confirmed that the clock is right.
+  const orClock = `set the clock of this device if it is wrong (timedatectl); else ${renew}`;
   if (wallMs > notAfterMs) {
     return fail({
       message: `expired at ${timeText(notAfterMs)}, and now is ${timeText(wallMs)}`,
-      hint: renew,
+      hint: clockAheadMs === undefined ? orClock : renew,
     });
   }
   if (wallMs < notBeforeMs) {
     return fail({
       message: `not valid before ${timeText(notBeforeMs)}, and now is ${timeText(wallMs)}`,
-      hint:
-        clockAheadMs === undefined
-          ? `set the clock of this device if it is wrong (timedatectl); else ${renew}`
-          : `the clock of AWS says so, too: ${renew}`,
+      hint: clockAheadMs === undefined ? orClock : `the clock of AWS says so, too: ${renew}`,
     });
   }
   const days = daysLeft(timeText(notAfterMs), wallMs);

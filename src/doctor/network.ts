@@ -1,6 +1,7 @@
 /** Probes of the way to AWS: names, connections, and the clock of the network. */
 import { lookup } from 'node:dns/promises';
 import { isIP } from 'node:net';
+import { credentialsPlace, dataPlace, s3Place } from '../core/connection-hints.ts';
 import type { Finding } from '../core/doctor.ts';
 import { AgentError } from '../core/errors.ts';
 import { alpnPort, portsOf } from '../core/ports.ts';
@@ -56,6 +57,8 @@ export async function probeTls(
   return finding;
 }
 
+const places = { data: dataPlace, credentials: credentialsPlace, s3: s3Place };
+
 async function tryTls(found: Findings, name: Endpoint['name'], signal: AbortSignal): Promise<Finding> {
   const { host, port, key } = found.endpoint(name);
   const { certPem, keyPem } = found.identity;
@@ -65,7 +68,11 @@ async function tryTls(found: Findings, name: Endpoint['name'], signal: AbortSign
   const device = name === 's3' ? {} : { cert: certPem, key: keyPem };
   const ask = alpn === undefined ? {} : { alpnProtocols: [alpn] };
   try {
-    const made = await handshake({ host, port, proxy, ca: found.rootsOf(name), ...device, ...ask }, signal);
+    const made = await handshake(
+      { host, port, proxy, ca: found.rootsOf(name), ...device, ...ask },
+      places[name],
+      signal,
+    );
     const figures = `${where} answers: ${made.protocol} in ${milliseconds(made.milliseconds)}`;
     if (alpn === undefined) return ok(figures);
     if (made.alpn === alpn) return ok(`${figures}, ALPN ${alpn}`);

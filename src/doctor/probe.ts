@@ -171,7 +171,11 @@ export async function runProbe(probe: Probe, found: Findings): Promise<Result[]>
     const timer = setTimeout(() => late.abort(), timeoutMs);
     const expired = new Promise<never>((_, reject) => {
       late.signal.addEventListener('abort', () =>
-        reject(new AgentError('TIMEOUT', `No answer in ${timeoutMs / 1000} s`)),
+        reject(
+          new AgentError('TIMEOUT', `No answer to "${one.name}" in ${timeoutMs / 1000} s`, {
+            hint: 'run doctor again; where this stays, look at the link, or at a disk that hangs (dmesg)',
+          }),
+        ),
       );
     });
     try {

@@ -55,7 +55,8 @@ export const stages: readonly (readonly Probe[])[] = [
   [{ name: 'mqtt', needs: ['tls data'], timeoutMs: networkMs, run: probeMqtt }],
   [{ name: 'subscriptions', needs: ['mqtt'], timeoutMs: networkMs, run: probeSubscriptions }],
   [{ name: 'shadow', needs: ['subscriptions'], timeoutMs: networkMs, run: probeShadow }],
-  [{ name: 'credentials', needs: ['tls credentials'], timeoutMs: networkMs, run: probeCredentials }],
+  // The provider has 20 s, and its error tells more.
+  [{ name: 'credentials', needs: ['tls credentials'], timeoutMs: 25_000, run: probeCredentials }],
   [{ name: 's3', needs: ['tls s3', 'credentials', 'shadow'], timeoutMs: 30_000, run: probeObjects }],
   [
     { name: 'targets', needs: ['config'], timeoutMs: localMs, run: probeTargets },

@@ -1,3 +1,4 @@
+import { credentialsPlace } from '../core/connection-hints.ts';
 import { type Credentials, parseCredentials, providerHint, providerMessage } from '../core/credentials.ts';
 import { AgentError } from '../core/errors.ts';
 import { protect } from '../core/secrets.ts';
@@ -103,7 +104,7 @@ export class CredentialsProvider {
         const message = `${what}: no answer in ${timeoutMs / 1000} s`;
         throw new AgentError('TIMEOUT', message, { cause: error, ...silenceHint(proxy) });
       }
-      throw networkError(error, what, signal, 'CREDENTIALS');
+      throw networkError(error, what, signal, 'CREDENTIALS', credentialsPlace);
     }
   }
 

@@ -1,6 +1,7 @@
 /** One TLS connection that is made only to see whether it can be, and how long it takes. */
 import { isIP } from 'node:net';
 import { connect as connectTls } from 'node:tls';
+import type { Place } from '../core/connection-hints.ts';
 import { AgentError } from '../core/errors.ts';
 import { authority, networkError } from './http.ts';
 import { through } from './proxy.ts';
@@ -22,7 +23,11 @@ const limits = { tcpMs: 8_000, proxyMs: 8_000, tlsMs: 8_000 };
  * @throws AgentError NETWORK, with the issuer of a server's certificate that is not trusted: what looks into TLS on the
  * way shows by its name. The signal's reason when it is aborted
  */
-export async function handshake(options: SecureOptions, signal: AbortSignal): Promise<Handshake> {
+export async function handshake(
+  options: SecureOptions,
+  place: Place,
+  signal: AbortSignal,
+): Promise<Handshake> {
   const { host, port, proxy } = options;
   const startedMs = performance.now();
   try {
@@ -33,7 +38,8 @@ export async function handshake(options: SecureOptions, signal: AbortSignal): Pr
     socket.destroy();
     return { protocol, alpn, milliseconds };
   } catch (error) {
-    const told = networkError(error, `No connection to ${authority(host, port)}${through(proxy)}`, signal);
+    const what = `No connection to ${authority(host, port)}${through(proxy)}`;
+    const told = networkError(error, what, signal, 'NETWORK', place);
     // Behind a proxy the second look would need a tunnel of its own.
     if (!(told instanceof AgentError) || told.hint === undefined || proxy !== undefined) throw told;
     const issuer = await issuerAt(options, signal);

@@ -1,5 +1,5 @@
 import { isIP } from 'node:net';
-import { nameHint, tlsHint } from '../core/connection-hints.ts';
+import { nameHint, type Place, speechHint, tlsHint } from '../core/connection-hints.ts';
 import { AgentError, type ErrorCode } from '../core/errors.ts';
 import { redact } from '../core/secrets.ts';
 import { Unreachable } from './proxy.ts';
@@ -33,6 +33,8 @@ export async function readText(response: Response, maxBytes: number): Promise<st
   return text;
 }
 
+const anyPlace: Place = { endpoint: 'the endpoint', ca: 'the CA file' };
+
 /**
  * Turns what a runtime throws for a failed connection into NETWORK (or the code of the service), with a hint where the cause is known. An abort by
  * the given signal is handed on as it is.
@@ -42,15 +44,14 @@ export function networkError(
   what: string,
   signal: AbortSignal,
   code: ErrorCode = 'NETWORK',
+  place: Place = anyPlace,
 ): unknown {
   if (signal.aborted || error instanceof AgentError) return error;
   const text = describe(error);
   const hint =
     error instanceof Unreachable
       ? error.hint
-      : (tlsHint(text, 'the endpoint and the CA file') ??
-        nameHint(text, 'the endpoint') ??
-        refusedHint(text));
+      : (tlsHint(text, place) ?? nameHint(text, place) ?? refusedHint(text) ?? speechHint(text, place));
   const options = hint === undefined ? { cause: error } : { cause: error, hint };
   return new AgentError(code, `${what}: ${text}`, options);
 }

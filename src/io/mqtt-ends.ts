@@ -1,5 +1,5 @@
 /** Why a connection to the broker was not made or has ended, in words, and what to do about it. */
-import { nameHint, tlsHint } from '../core/connection-hints.ts';
+import { dataPlace, nameHint, tlsHint } from '../core/connection-hints.ts';
 import { AgentError, type AgentErrorOptions } from '../core/errors.ts';
 import { policyStatement } from '../core/iot-policy.ts';
 import { authority } from './http.ts';
@@ -13,7 +13,8 @@ export class LinkLost extends AgentError {
   }
 }
 
-const foreignHint = 'AWS IoT does not do so: check that "endpoint" is right, and what stands behind it';
+const foreignHint =
+  'AWS IoT does not do so: check that "endpoint" is right and not exchanged with "credentialEndpoint", and what stands behind it';
 
 /** The agent has ended the connection: what the broker does there is against the protocol, or beyond all measure. */
 export class BrokerFault extends LinkLost {
@@ -89,7 +90,7 @@ export function cannotConnect(options: MqttOptions, cause: unknown): AgentError 
   const hint =
     cause instanceof Unreachable
       ? cause.hint
-      : (tlsHint(why, '"endpoint" and "ca"') ?? nameHint(why, '"endpoint"') ?? protocolHint(cause));
+      : (tlsHint(why, dataPlace) ?? nameHint(why, dataPlace) ?? protocolHint(cause));
   const message = `Cannot connect to the broker ${placeOf(options)}: ${why}`;
   return new AgentError('NETWORK', message, { cause, ...(hint === undefined ? {} : { hint }) });
 }

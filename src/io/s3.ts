@@ -1,5 +1,6 @@
 import { AwsV4Signer } from 'aws4fetch';
 import type { Artifact } from '../core/artifact.ts';
+import { s3Place } from '../core/connection-hints.ts';
 import type { Credentials } from '../core/credentials.ts';
 import { AgentError } from '../core/errors.ts';
 import { type Remedy, refuse, type S3Refusal } from '../core/s3-errors.ts';
@@ -120,7 +121,7 @@ async function send(
         ...silenceHint(proxy),
       });
     }
-    throw networkError(error, what, signal);
+    throw networkError(error, what, signal, 'NETWORK', s3Place);
   } finally {
     deadline.clear();
   }

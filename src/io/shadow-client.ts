@@ -184,10 +184,24 @@ export class ShadowRejection extends AgentError {
       `The shadow service rejected "${verb}": ${rejectedCode} ${redact(message).slice(0, 200)}`,
       {
         retry: [409, 429, 500].includes(rejectedCode) ? 'soon' : 'slow',
+        hint: rejectionHint(rejectedCode),
       },
     );
     this.rejectedCode = rejectedCode;
   }
+}
+
+/** Source: AWS IoT developer guide, device-shadow-error-messages. */
+function rejectionHint(code: number): string {
+  if (code === 401 || code === 403)
+    return "the certificate's policy must allow it, and must be attached to it";
+  if (code === 409) return 'somebody else wrote the shadow at that moment: it is tried again';
+  if (code === 429) {
+    return 'the account asks the shadow service more often than its quota allows: it is tried again, and jitterSeconds spreads what a fleet asks for';
+  }
+  return code >= 500
+    ? 'the shadow service fails: it is tried again'
+    : 'check "thingName" and "shadowName", and the size of the shadow (8 KB)';
 }
 
 function rejection(verb: string, answer: Answer): AgentError {

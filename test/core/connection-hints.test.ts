@@ -1,7 +1,13 @@
 import { expect, test } from 'bun:test';
-import { tlsHint } from '../../src/core/connection-hints.ts';
+import {
+  credentialsPlace,
+  dataPlace,
+  s3Place,
+  speechHint,
+  tlsHint,
+} from '../../src/core/connection-hints.ts';
 
-const where = '"endpoint" and "ca"';
+const where = dataPlace;
 
 test.each([
   'ERR_SSL_SSLV3_ALERT_BAD_CERTIFICATE error:10000412:SSL routines:OPENSSL_internal:SSLV3_ALERT_BAD_CERTIFICATE',
@@ -35,3 +41,18 @@ test.each(['ECONNREFUSED', 'SSLV3_ALERT_HANDSHAKE_FAILURE', 'TLSV1_ALERT_PROTOCO
     expect(tlsHint(text, where)).toBeUndefined();
   },
 );
+
+test('of S3 its own roots are named', () => {
+  const hint = tlsHint('UNABLE_TO_VERIFY_LEAF_SIGNATURE unable to verify the first certificate', s3Place);
+  expect(hint).toContain('"s3.ca"');
+  expect(hint).not.toContain('"ca"');
+});
+
+test('a server that speaks something else may be the other endpoint, one that hangs up may be anything', () => {
+  expect(speechHint('Invalid header flag bits, must be 0x0 for puback packet', dataPlace)).toContain(
+    'check "endpoint", and that it is not exchanged with "credentialEndpoint"',
+  );
+  expect(speechHint('EPROTO', credentialsPlace)).toContain('not exchanged with "endpoint"');
+  expect(speechHint('read ECONNRESET', s3Place)).toContain('cuts the connection: check "s3.endpoint"');
+  expect(speechHint('Keepalive timeout', s3Place)).toBeUndefined();
+});

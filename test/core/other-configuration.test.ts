@@ -19,6 +19,7 @@ const running: AgentStatus = {
   configHash: 'abc',
   link: null,
   certificate: { notAfter: '2049-12-31T23:59:59Z' },
+  warnings: [],
   files: { s3: { ...file, attempt: null, retryAt: null } },
 };
 const now = { thingName: 'test-thing', files: [{ property: 's3', path: '/a' }], sourceHash: 'abc' };

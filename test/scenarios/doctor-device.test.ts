@@ -117,6 +117,19 @@ toolTest(
     }),
 );
 
+toolTest(
+  [libfaketime],
+  'where no server tells the time, a certificate that is expired blames the clock first as well',
+  () =>
+    withClock('+20000d', async (world) => {
+      const { verdict, message, hint } = finding(await examine(world), 'certificate');
+      expect([verdict, message.slice(0, 10)]).toEqual(['fail', 'expired at']);
+      expect(hint).toStartWith(
+        'set the clock of this device if it is wrong (timedatectl); else make a new one',
+      );
+    }),
+);
+
 test('a file system without room is told', () =>
   scenario(
     async (world) => {
