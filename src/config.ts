@@ -3,12 +3,12 @@ import * as v from 'valibot';
 import { type Resolved, type ResolvedFile, resolveAcross } from './config/checks.ts';
 import { exposedFlagProblems, type Flags, fileFlagProblems, mergeFlags, sourceOf } from './config/flags.ts';
 import { structureProblems } from './config/keys.ts';
-import { type AgentUser, permissionProblems, userAskedAbout } from './config/permissions.ts';
+import { type AgentUser, ownerOf, permissionProblems, userAskedAbout } from './config/permissions.ts';
 import { issueProblem } from './config/problems.ts';
 import { type ConfigValues, configSchema } from './config/schema.ts';
 import type { Problem } from './core/errors.ts';
 import { defaultSearchPath } from './core/hook.ts';
-import { readAccounts } from './io/accounts.ts';
+import { readAccounts, runAsOwner } from './io/accounts.ts';
 import { readConfigFile } from './io/config-file.ts';
 import { createDigest } from './io/digest.ts';
 import { type Identity, readIdentity } from './io/identity.ts';
@@ -147,9 +147,14 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const across = await resolveAcross(raw, { baseDir, configPath: path, env, accounts });
   const identity = await readIdentity(across.paths);
   const agentUid = asks ? await userAskedAbout(across, uid) : uid;
-  const user = { uid: agentUid, accounts };
+  const ownerUid = await ownerOf(across);
+  const user: AgentUser = {
+    uid: agentUid,
+    accounts,
+    ...(ownerUid === undefined || ownerUid === agentUid ? {} : { ownerUid }),
+  };
   const { strict = agentUid === 0 } = raw;
-  const wrongIdentity = identity.ok ? [] : identity.problems;
+  const wrongIdentity = identity.ok ? [] : identity.problems.map((problem) => forOwner(problem, user));
   const searched = env['PATH'] ?? defaultSearchPath;
   const open = (await permissionProblems(across, path, user, searched)).filter(
     (problem) => !wrongIdentity.some((other) => other.path === problem.path),
@@ -188,6 +193,12 @@ function hashOf(text: string): string {
   const digest = createDigest('native');
   digest.update(new TextEncoder().encode(text));
   return digest.hex();
+}
+
+/** To let anybody read the key is not what helps who asks as the wrong user. */
+function forOwner(problem: Problem, user: AgentUser): Problem {
+  const isClosed = problem.message.endsWith(' may not be read');
+  return { ...problem, hint: (isClosed ? runAsOwner(user) : undefined) ?? problem.hint };
 }
 
 function asRefusal({ hint, ...problem }: Problem): Problem {

@@ -11,7 +11,7 @@ import {
   targetProblem,
   trustedFileProblem,
 } from '../core/permissions.ts';
-import { type Accounts, isGroupOf, nameOfGroup, nameOfUser } from '../io/accounts.ts';
+import { type Accounts, isGroupOf, nameOfGroup, nameOfUser, runAsOwner } from '../io/accounts.ts';
 import type { Resolved } from './checks.ts';
 
 type Located = Pick<Resolved, 'paths' | 'files'> & Partial<Pick<Resolved, 'stateDir' | 'metricsFile'>>;
@@ -21,6 +21,8 @@ type Rule = (at: string, entry: Entry & { isFile: boolean }, trust: Trust) => Pr
 export interface AgentUser {
   uid: number;
   accounts: Accounts;
+  /** Whose the state or the key is, where that is somebody else: most likely the user that the agent runs as. */
+  ownerUid?: number;
 }
 
 /**
@@ -31,9 +33,18 @@ export async function userAskedAbout(
   { paths, stateDir }: Pick<Located, 'paths' | 'stateDir'>,
   uid: number,
 ): Promise<number> {
-  if (uid !== 0) return uid;
-  const found = (await lookAt(stateDir)) ?? (await lookAt(paths.key));
-  return found?.uid ?? uid;
+  return uid === 0 ? ((await ownerOf({ paths, stateDir })) ?? uid) : uid;
+}
+
+/** Whose the state is or, where the agent has not run yet, the key. */
+export async function ownerOf({
+  paths,
+  stateDir,
+}: {
+  paths: Located['paths'];
+  stateDir?: string | undefined;
+}): Promise<number | undefined> {
+  return ((await lookAt(stateDir)) ?? (await lookAt(paths.key)))?.uid;
 }
 
 /**
@@ -81,13 +92,16 @@ export async function permissionProblems(
   return problems;
 }
 
-function trustOf({ uid, accounts }: AgentUser, owner = uid): Trust {
+function trustOf(user: AgentUser, owner = user.uid): Trust {
+  const { uid, accounts, ownerUid } = user;
+  const advice = runAsOwner(user);
   const uids = [0, uid, owner];
   const nameOf = (one: number) => nameOfUser(one, accounts) ?? String(one);
   return {
     uids,
     agent: nameOf(uid),
     nameOf,
+    ...(ownerUid === undefined || advice === undefined ? {} : { likely: { uid: ownerUid, advice } }),
     isOwnGroup: (gid) => isGroupOf(uids, gid, accounts),
     groupNameOf: (gid) => nameOfGroup(gid, accounts) ?? String(gid),
   };

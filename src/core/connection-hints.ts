@@ -40,7 +40,7 @@ export function nameHint(text: string, { endpoint }: Place): string | undefined 
 
 const cut = /ECONNRESET|EPIPE|closed (unexpectedly|the connection)|socket hang up/i;
 const foreign =
-  /EPROTO|Malformed_HTTP|HPE_|wrong.version.number|header flag bits|invalid (http|header|packet|response)|unexpected packet|remaining length/i;
+  /EPROTO|Malformed_HTTP|HPE_|wrong.version.number|header flag bits|invalid (http|header|packet|response)|remaining length|where a CONNACK must come/i;
 
 /** The same for a server that hangs up, or that speaks something else than is expected of it. */
 export function speechHint(text: string, { endpoint }: Place): string | undefined {

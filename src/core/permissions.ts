@@ -19,6 +19,8 @@ export interface Trust {
   /** Name of the user of the agent. */
   agent: string;
   nameOf(uid: number): string;
+  /** Who is more likely the user of the agent than this one, and what to do then. */
+  likely?: { uid: number; advice: string };
   /** Whether a group lets in nobody else than these users. */
   isOwnGroup(gid: number): boolean;
   groupNameOf(gid: number): string;
@@ -145,10 +147,15 @@ function ownerHint(name: string): string {
   return `where ${name} may decide what the file holds, set its "owner" to "${name}"`;
 }
 
-function ownerProblem(at: string, { path, uid }: Entry, { uids, agent, nameOf }: Trust): Problem[] {
+function ownerProblem(at: string, { path, uid }: Entry, { uids, agent, nameOf, likely }: Trust): Problem[] {
   if (uids.includes(uid)) return [];
   const message = `${path} belongs to user ${nameOf(uid)}, who is neither root nor the user of the agent (${agent})`;
-  return [problem(at, message, `chown ${shellWord(agent)} ${shellWord(path)}`)];
+  const chown = `chown ${shellWord(agent)} ${shellWord(path)}`;
+  // To give it away would lock the agent out that it belongs to.
+  const isLikely = likely?.uid === uid;
+  return [
+    problem(at, message, isLikely ? `${likely.advice}; only where ${agent} is to run it, ${chown}` : chown),
+  ];
 }
 
 function problem(path: string, message: string, command: string): Problem {

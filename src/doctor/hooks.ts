@@ -10,7 +10,7 @@ import { runRefusal } from './rights.ts';
 
 /** One finding for each file that has a hook. */
 export async function probeHooks(found: Findings): Promise<Finding[]> {
-  const findings = await Promise.all(found.config.files.map((file) => probeHook(found, file)));
+  const findings = await Promise.all(found.files.map((file) => probeHook(found, file)));
   return findings.flatMap((finding) => finding ?? []);
 }
 

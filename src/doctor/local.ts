@@ -5,6 +5,7 @@ import type { Finding } from '../core/doctor.ts';
 import { AgentError, type Problem } from '../core/errors.ts';
 import { daysLeft } from '../core/status.ts';
 import { bytesText, grouped, timeText } from '../core/words.ts';
+import { runAsOwner } from '../io/accounts.ts';
 import { freeIn, roomIn } from '../io/disk.ts';
 import { readState } from '../io/state.ts';
 import { fileKind } from '../io/text-file.ts';
@@ -108,14 +109,15 @@ export async function probeTargets(found: Findings): Promise<Finding[]> {
 
 /** Whether a file could be put there: a part beside it, and a rename. */
 async function probeTarget(
-  { desired, sizes, otherUser }: Findings,
+  found: Findings,
   { property, path, owner }: AgentConfig['files'][number],
 ): Promise<Finding> {
+  const { desired, sizes, otherUser } = found;
   const directory = await nearestDirectory(dirname(path));
   if (directory instanceof AgentError)
     return fail({ ...directory, message: `${property}: ${directory.message}` });
   const { files } = await freeIn(directory);
-  const refusal = (await writeRefusal(directory, otherUser)) ?? noInode(directory, files);
+  const refusal = (await refusalIn(directory, found)) ?? noInode(directory, files);
   if (refusal !== undefined) return fail({ ...refusal, message: `${property}: ${refusal.message}` });
   const uid = otherUser?.uid ?? process.geteuid?.();
   if (owner !== undefined && uid !== 0 && owner.uid !== uid) {
@@ -136,11 +138,12 @@ async function probeTarget(
   });
 }
 
-export async function probeStateDir({ config: { stateDir, files }, otherUser }: Findings): Promise<Finding> {
+export async function probeStateDir(found: Findings): Promise<Finding> {
+  const { stateDir, files } = found.config;
   const isThere = (await fileKind(stateDir)) === 'directory';
   const directory = await nearestDirectory(stateDir);
   if (directory instanceof AgentError) return fail(directory);
-  const refusal = (await writeRefusal(directory, otherUser)) ?? (await crowded(directory));
+  const refusal = (await refusalIn(directory, found)) ?? (await crowded(directory));
   if (refusal !== undefined) return fail(refusal);
   try {
     await readState(stateDir);
@@ -157,14 +160,15 @@ export async function probeStateDir({ config: { stateDir, files }, otherUser }: 
   return isThere ? ok(`${stateDir} is writable`) : ok(`${stateDir} is made when the agent starts`);
 }
 
-export async function probeMetrics({ config: { metricsFile }, otherUser }: Findings): Promise<Finding[]> {
+export async function probeMetrics(found: Findings): Promise<Finding[]> {
+  const { metricsFile } = found.config;
   if (metricsFile === undefined) return [];
   const directory = dirname(metricsFile);
   if ((await fileKind(directory)) !== 'directory') {
     const hint = 'make it, for the user of the agent to write to, or change "metricsFile"';
     return [fail({ message: `there is no directory ${directory}`, hint })];
   }
-  const refusal = (await writeRefusal(directory, otherUser)) ?? (await crowded(directory));
+  const refusal = (await refusalIn(directory, found)) ?? (await crowded(directory));
   if (refusal !== undefined) return [fail(refusal)];
   return [
     metricsFile.endsWith('.prom')
@@ -174,4 +178,15 @@ export async function probeMetrics({ config: { metricsFile }, otherUser }: Findi
           'node_exporter reads no other names: change "metricsFile"',
         ),
   ];
+}
+
+/** Who asks as another user than the agent's is to ask as that one, and nothing else is to be changed. */
+async function refusalIn(
+  directory: string,
+  { loaded, otherUser }: Findings,
+): Promise<AgentError | undefined> {
+  const refusal = await writeRefusal(directory, otherUser);
+  const hint = loaded.user === undefined ? undefined : runAsOwner(loaded.user);
+  if (refusal === undefined || hint === undefined) return refusal;
+  return new AgentError('INSTALL', refusal.message, { hint });
 }

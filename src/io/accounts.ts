@@ -69,6 +69,19 @@ export function isGroupOf(uids: readonly number[], gid: number, { passwd, group 
   return first.length > 0 && [...first, ...others].every((account) => uids.includes(account?.uid ?? -1));
 }
 
+/** What somebody is to do who asks, or starts an agent, as another user than its own; undefined where there is no owner. */
+export function runAsOwner({
+  ownerUid,
+  accounts,
+}: {
+  ownerUid?: number;
+  accounts: Accounts;
+}): string | undefined {
+  if (ownerUid === undefined) return undefined;
+  const name = nameOfUser(ownerUid, accounts) ?? `'#${ownerUid}'`;
+  return `run this as the user that owns the state directory or the key: sudo -u ${name} shadow-agent …`;
+}
+
 /** Every group of a user: that of its account, and those that list it. */
 export function groupsOf(uid: number, accounts: Accounts): number[] {
   const account = lines(accounts.passwd).find(([, , id]) => id === String(uid));

@@ -10,6 +10,8 @@ import { ServerTime } from './server-time.ts';
 
 // The connection may be half-open or the service deaf: the whole exchange has this long.
 const timeoutMs = 20_000;
+const swallowed =
+  'check "credentialEndpoint", and what on the way may swallow the answer (a firewall, a proxy); it is tried again';
 const maxAnswerBytes = 64 * 1024;
 // A provider that is down costs no request its timeout while what it gave before is still good.
 const refreshAgainMs = 30_000;
@@ -102,7 +104,7 @@ export class CredentialsProvider {
     } catch (error) {
       if (deadline.aborted) {
         const message = `${what}: no answer in ${timeoutMs / 1000} s`;
-        throw new AgentError('TIMEOUT', message, { cause: error, ...silenceHint(proxy) });
+        throw new AgentError('TIMEOUT', message, { cause: error, hint: swallowed, ...silenceHint(proxy) });
       }
       throw networkError(error, what, signal, 'CREDENTIALS', credentialsPlace);
     }

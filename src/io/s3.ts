@@ -118,6 +118,7 @@ async function send(
     if (deadline.reason !== undefined && !signal.aborted) {
       throw new AgentError('TIMEOUT', `${what}: ${deadline.reason}`, {
         cause: error,
+        hint: 'check "s3.endpoint" and the link, and what on the way may swallow the answer; it is tried again',
         ...silenceHint(proxy),
       });
     }

@@ -111,6 +111,9 @@ describe('with strict, the agent refuses what it else warns of, with the command
 // Each is somebody else to a test that root runs.
 const joe = 12345;
 const svc = 23456;
+/** What is said before the chown, as all that is joe's would be his agent's. */
+const asJoe =
+  "run this as the user that owns the state directory or the key: sudo -u '#12345' shadow-agent …; only where root is to run it, ";
 
 /** What is found, by the key that names it and its hint, once some things are another user's. */
 async function foundOf(
@@ -131,13 +134,18 @@ describe('what belongs to another user than root and the agent’s own is refuse
       {
         path: 'key',
         message: `${path('private.key')} belongs to user 12345, who is neither root nor the user of the agent (root)`,
-        hint: `chown root ${path('private.key')}; or set "strict": false, to be warned only`,
+        hint: `${asJoe}chown root ${path('private.key')}; or set "strict": false, to be warned only`,
       },
     ]);
     expect(await at.load(sampleConfig({ strict: false }))).toMatchObject({
       ok: true,
-      warnings: [{ path: 'key', hint: `chown root ${path('private.key')}` }],
+      warnings: [{ path: 'key', hint: `${asJoe}chown root ${path('private.key')}` }],
     });
+  });
+
+  toolTest([root], 'a key that is not of whoever owns the state directory, which root may take', async () => {
+    await mkdir(path('state'), { mode: 0o700 });
+    expect(await foundOf({ 'private.key': joe })).toEqual([['key', `chown root ${path('private.key')}`]]);
   });
 
   toolTest([root], 'configuration, certificate and roots', async () => {
@@ -149,7 +157,7 @@ describe('what belongs to another user than root and the agent’s own is refuse
 
   toolTest([root], 'a state directory', async () => {
     await mkdir(path('state'), { mode: 0o700 });
-    expect(await foundOf({ state: joe })).toEqual([['stateDir', `chown root ${path('state')}`]]);
+    expect(await foundOf({ state: joe })).toEqual([['stateDir', `${asJoe}chown root ${path('state')}`]]);
   });
 
   toolTest([root], 'a directory of a target, unless it is for that user to decide', async () => {

@@ -208,6 +208,38 @@ toolTest([setpriv], 'an agent of another user cannot be asked, and keeps its cli
   ),
 );
 
+toolTest(
+  [root, setpriv],
+  'who asks as another user than the agent is told to ask as that one, and to change nothing',
+  () =>
+    asNobody((command) =>
+      scenario(
+        async (world) => {
+          const { dir } = world.sandbox;
+          for (const each of [dir, join(dir, 'things'), world.device.dir]) chmodSync(each, 0o755);
+          mkdirSync(join(world.device.dir, 'state'), { mode: 0o700 });
+          chownSync(join(world.device.dir, 'state'), 12345, 12345);
+          chownSync(join(world.device.dir, 'private.key'), 12345, 12345);
+          const found = await examine(world, '--no-strict');
+          const hints = found.probes.flatMap(({ probe, hint }) =>
+            hint === null ? [] : [`${probe}: ${hint}`],
+          );
+          const asOwner = "run this as the user that owns the state directory or the key: sudo -u '#12345'";
+          for (const probe of ['identity', 'targets', 'state'])
+            expect(hints.find((hint) => hint.startsWith(`${probe}: `))).toContain(asOwner);
+          expect(hints.filter((hint) => /: chown|give the user/.test(hint))).toEqual([]);
+          for (const ask of [['status'], ['rollback', 's3']]) {
+            const run = await world.run([...ask, '--config', world.device.configPath]);
+            expect(await run.exit).not.toBe(0);
+            expect(run.log).toContain("sudo -u '#12345' shadow-agent");
+            expect(run.log).not.toMatch(/chown|give the user/);
+          }
+        },
+        { command },
+      ),
+    ),
+);
+
 toolTest([root], 'where root asks about the agent of another user, rights are judged for that user', () =>
   scenario(
     async (world) => {

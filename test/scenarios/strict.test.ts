@@ -67,7 +67,9 @@ toolTest(
           expect(run.log).toContain(
             `${path} belongs to user 12345, who is neither root nor the user of the agent (root)`,
           );
-          expect(run.log).toContain(`hint: chown root ${path}; or set "strict": false`);
+          expect(run.log).toContain(
+            `hint: run this as the user that owns the state directory or the key: sudo -u '#12345' shadow-agent …; only where root is to run it, chown root ${path}; or set "strict": false`,
+          );
         }
         const status = await world.run(['status', '--config', world.device.configPath]);
         expect([await status.exit, status.log]).toEqual([1, '']);
