@@ -67,7 +67,7 @@ test('a broker that sends a length without an end', () =>
     socket.write(connack);
     socket.write(Uint8Array.of(0x30));
     pourForEver(socket, Buffer.alloc(65536, 0xff));
-  }, /announces a packet whose length has no end|breaks the protocol: Invalid header flag bits/));
+  }, /announces a packet whose length has no end|: Invalid (?:variable byte integer|header flag bits)/));
 
 /** A message on a topic of the shadow. */
 function message(qos: number, id: number, payload: Buffer): Buffer {
