@@ -165,10 +165,7 @@ async function compile(target: Target, entry: string, runtime: string, outfile: 
 async function runtimeFor(target: Target, cacheDir: string): Promise<string> {
   if (target === 'darwin-arm64' || target === 'darwin-x64') {
     if (target === hostTarget()) return process.execPath;
-    throw new BuildError(
-      `Cannot build for ${target} here`,
-      'macOS executables are built on a Mac of that kind',
-    );
+    throw new BuildError(`Cannot build for ${target} here`, 'build it on a Mac of that kind');
   }
   const npmPackage = `@oven/bun-${target.replace('arm64', 'aarch64')}`;
   const runtime = { npmPackage, sha256: RUNTIME_SHA256[target] };
@@ -195,11 +192,7 @@ async function fetchRuntime(runtime: Runtime, cacheDir: string, cached: string):
         'check the network and the registry in .npmrc or .bunfig.toml of your home directory',
       );
     }
-    await assertGenuine(
-      fetched,
-      runtime,
-      'do not trust this registry or mirror; bun pm cache rm, then try another',
-    );
+    await assertGenuine(fetched, runtime, 'do not trust this registry; bun pm cache rm, then try another');
     await rename(fetched, cached);
   });
 }
