@@ -135,7 +135,7 @@ class Agent {
       onDown: () => this.#reporter.see(undefined),
       onTrouble: ({ code }) => {
         this.#counters.failLink(code);
-        for (const keeper of this.#keepers) void keeper.linkFailed();
+        for (const keeper of this.#keepers) keeper.linkFailed();
       },
       onNews: () => this.#credentials.warm(),
       onDocument: (document) => {

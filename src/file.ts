@@ -126,17 +126,11 @@ export class FileKeeper {
   }
 
   /** The link has failed. With `once` that may end the run; else what was desired last is gone by until it is up. */
-  async linkFailed(): Promise<void> {
-    this.#nudge.set(undefined);
-    if (this.#options.once || !this.#isInTheDark) return;
-    const desired = await this.#memory.desired(this.rules);
-    if (this.#isInTheDark && desired.kind === 'unknown' && desired.last !== undefined)
-      this.#desired.set(desired);
-  }
-
-  get #isInTheDark(): boolean {
+  linkFailed(): void {
     const { value } = this.#desired;
-    return value.kind === 'unknown' && value.last === undefined;
+    if (this.#options.once || value.kind !== 'unknown' || value.last !== undefined)
+      this.#nudge.set(undefined);
+    else this.#desired.set(this.#memory.desired(this.rules));
   }
 
   /**
@@ -162,6 +156,7 @@ export class FileKeeper {
         await this.#record(await this.#perform(action, { stop, superseded, wake }));
       }
       this.#report('stopping');
+      await this.#target.heed(this.#desired.value);
       return undefined;
     } finally {
       // A file that holds the agent itself has the agent ended by its hook: it is back all the same.

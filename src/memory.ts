@@ -51,24 +51,10 @@ export class Memory {
     };
   }
 
-  /**
-   * What is to be assumed of the shadow that does not answer: that it desires what it did. Where nothing can be stored
-   * nothing is assumed, as what is stored may then be older than what is installed.
-   */
-  async desired(rules: DesiredRules): Promise<Desired> {
-    const { target, file, log } = this.#options;
-    const last = parseDesired(target.stored.desired, rules);
-    if (last.kind !== 'artifact') return { kind: 'unknown' };
-    try {
-      await target.announce({});
-      return { kind: 'unknown', last };
-    } catch (error) {
-      log.warning('The file is not repaired before the shadow answers', {
-        file: file.property,
-        reason: String(error),
-      });
-      return { kind: 'unknown' };
-    }
+  /** What is to be assumed of the shadow that does not answer: that it desires what it did. */
+  desired(rules: DesiredRules): Desired {
+    const last = parseDesired(this.#options.target.stored.desired, rules);
+    return { kind: 'unknown', ...(last.kind === 'artifact' ? { last } : {}) };
   }
 
   #loadFailure(): Failure | undefined {

@@ -52,6 +52,7 @@ export async function update(job: UpdateJob): Promise<Updated> {
   const { file, artifact, value, signal, target } = job;
   const { property, path } = file;
   signal.throwIfAborted();
+  await target.assertStorable();
   await cleanParts(property, path, artifact.sha256);
   const signed = signedObject(job);
   const part = await download({
@@ -60,7 +61,7 @@ export async function update(job: UpdateJob): Promise<Updated> {
     uids: await ownersOf(file),
     getObject: signed?.get ?? job.getObject,
     record: target.stored.part,
-    saveRecord: (record) => target.store({ part: record }),
+    saveRecord: (record) => target.announce({ part: record }),
     digest: job.digest,
     maxBytes: file.maxBytes,
     stallSeconds: job.stallSeconds,
@@ -133,8 +134,11 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
     const { sha256 } = artifact;
     const keep = isKept && isWayBack;
     const pending = { step: 'apply', sha256, value, ...(isKept ? { before } : {}), keep, runs: 0 } as const;
-    if (hasHook) await target.announce({ pending, failure: undefined });
-    else await target.store({ pending, ...(isWayBack && !isKept ? { previous: undefined } : {}) });
+    const gone = {
+      ...(hasHook ? { failure: undefined } : {}),
+      ...(isWayBack && !isKept ? { previous: undefined } : {}),
+    };
+    await target.announce({ pending, ...gone });
   };
   try {
     const { path, mode, owner } = file;

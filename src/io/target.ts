@@ -35,7 +35,7 @@ export class Target {
     return state.file(property, path);
   }
 
-  /** Where the state file cannot be written, the file is kept all the same; the write is tried again with each look. */
+  /** Where the state file cannot be written, the write is tried again each time that what is desired is heeded. */
   async store(change: StateChange): Promise<void> {
     const { state, log, property, path } = this.#options;
     try {
@@ -45,13 +45,13 @@ export class Target {
     }
   }
 
-  /** Keeps in mind what is desired; it is on disk before anything is done for it, and at once where nothing is to be done. */
+  /** Stores what is desired, for a start that gets no answer; a download need not wait for that. */
   async heed(desired: Desired): Promise<void> {
-    const { state, property, path } = this.#options;
     const value = desired.kind === 'artifact' ? desired.value : undefined;
-    if (desired.kind === 'unknown' || jsonEqual(value, this.stored.desired)) return;
-    state.note(property, path, { desired: value });
-    if (value === undefined) await this.store({});
+    const isNew = desired.kind !== 'unknown' && !jsonEqual(value, this.stored.desired);
+    if (!isNew && !this.#options.state.isStale) return;
+    const stored = this.store(isNew ? { desired: value } : {});
+    if (!isNew || value === undefined) await stored;
   }
 
   /**
@@ -68,6 +68,11 @@ export class Target {
       state.note(property, path, former(stored, change));
       throw diskError(error, 'Cannot write the state file', state.directory);
     }
+  }
+
+  /** Nothing is to be fetched that could not be installed. @throws as `announce`, where the last write has failed and fails again */
+  async assertStorable(): Promise<void> {
+    if (this.#options.state.isStale) await this.announce({});
   }
 
   /** Takes note of what was just installed. */
@@ -96,7 +101,7 @@ export class Target {
    * @throws AgentError INSTALL when the target cannot be read; the signal's reason when it is aborted
    */
   async look(desired: Desired, signal: AbortSignal): Promise<Installed | undefined> {
-    const { log, property, path, digest, state } = this.#options;
+    const { log, property, path, digest } = this.#options;
     const stored = this.stored.installed;
     const before = this.#found ?? stored;
     const found = await inspect(path, before, digest, signal);
@@ -114,10 +119,9 @@ export class Target {
     const value = asDesired ? wanted.value : asStored ? stored.value : undefined;
     const installed: Installed = { sha256, ...(value === undefined ? {} : { value }) };
     const isKnown = asStored && sameStamp(stored.stamp, stamp) && jsonEqual(stored.value, value);
-    const isStored = isKnown && !state.isStale;
     // Somebody else may have put it there, and the run that renamed it may have ended before the name was safe.
     if (!isKnown && asDesired) await syncNamed(path);
-    if (!isStored && (asDesired || asStored)) await this.store({ installed: { ...installed, stamp } });
+    if (!isKnown && (asDesired || asStored)) await this.store({ installed: { ...installed, stamp } });
     return installed;
   }
 

@@ -60,43 +60,70 @@ for (const hook of [undefined, { command: ['/bin/true'] }]) {
   );
 }
 
-toolTest([mounts], 'a state file that could not be written is not gone by: the newer file stays', () =>
-  scenario((world) =>
-    onSmallDisk(world.device.dir, '64k', async (small) => {
-      const state = join(small, 'state');
-      await mkdir(state, { mode: 0o700 });
-      const args = ['--state-dir', state];
-      const first = await world.run(['--config', world.device.configPath, ...args]);
-      await install(world, 'v1', one);
-      await writeFile(join(small, 'full'), noise(200_000)).catch(() => undefined);
-      await install(world, 'v2', two);
-      expect(first.log).toContain('Cannot write the state file');
-      await first.stop();
-      await startOffline(world, args);
-      expect(world.file()).toBe(two);
-    }),
-  ),
+toolTest(
+  [mounts],
+  'what cannot be stored is not installed: where the state disk is full the older file stays',
+  () =>
+    scenario((world) =>
+      onSmallDisk(world.device.dir, '64k', async (small) => {
+        const state = join(small, 'state');
+        await mkdir(state, { mode: 0o700 });
+        const args = ['--state-dir', state];
+        const first = await world.run(['--config', world.device.configPath, ...args]);
+        await install(world, 'v1', one);
+        await writeFile(join(small, 'full'), noise(200_000)).catch(() => undefined);
+        const gets = world.gets().length;
+        await world.put('v2', two);
+        await world.hasStatus({ code: 'DISK_FULL' });
+        expect(world.file()).toBe(one);
+        expect(world.gets().length - gets).toBeLessThanOrEqual(1);
+        await first.stop();
+        await rm(join(small, 'full'));
+        await startOffline(world, args);
+        expect(world.file()).toBe(one);
+      }),
+    ),
 );
 
 toolTest(
   [mounts],
-  'what could not be written to a full disk is, as soon as there is room and the file is looked at',
+  'what was withdrawn while the state disk was full is not installed again once there is room',
   () =>
-    scenario(
-      (world) =>
-        onSmallDisk(world.device.dir, '64k', async (small) => {
-          const state = join(small, 'state');
-          await mkdir(state, { mode: 0o700 });
-          await world.run(['--config', world.device.configPath, '--state-dir', state]);
-          await install(world, 'v1', one);
-          await writeFile(join(small, 'full'), noise(200_000)).catch(() => undefined);
-          await install(world, 'v2', two);
-          await rm(join(small, 'full'));
-          await until('the write', () => stored(world, state)['installed'].sha256 === sha256(two));
-        }),
-      { config: { resyncSeconds: 1 } },
+    scenario((world) =>
+      onSmallDisk(world.device.dir, '64k', async (small) => {
+        const state = join(small, 'state');
+        await mkdir(state, { mode: 0o700 });
+        const args = ['--state-dir', state];
+        const first = await world.run(['--config', world.device.configPath, ...args]);
+        await install(world, 'v1', one);
+        await writeFile(join(small, 'full'), noise(200_000)).catch(() => undefined);
+        world.desire({ s3: null });
+        await first.logged('Cannot write the state file');
+        await rm(join(small, 'full'));
+        await first.stop();
+        await rm(world.path());
+        await startOffline(world, args);
+        expect(world.file()).toBeUndefined();
+      }),
     ),
 );
+
+test('a rollback while no agent runs holds what was desired last, though no byte of it had come', () =>
+  scenario(async (world) => {
+    const first = await world.start();
+    await install(world, 'v1', one);
+    await install(world, 'v2', two);
+    world.sandbox.faults.set('s3-refuse', 1);
+    await world.put('v3', 'three\n');
+    await first.logged(/code=NETWORK/);
+    await first.stop('SIGKILL');
+    world.sandbox.faults.clear();
+    const rollback = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+    expect(await rollback.exit).toBe(0);
+    await world.start();
+    await world.hasStatus({ code: 'HELD' });
+    expect(world.file()).toBe(one);
+  }));
 
 test('what was withdrawn is not installed again', () =>
   scenario(async (world) => {

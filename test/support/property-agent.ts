@@ -59,7 +59,7 @@ export class TestAgent {
       },
       onDown: () => this.#reporter.see(undefined),
       onTrouble: () => {
-        for (const keeper of this.#keepers) void keeper.linkFailed();
+        for (const keeper of this.#keepers) keeper.linkFailed();
       },
       onNews: () => undefined,
       onDocument: (document) => this.#onDocument(document),
