@@ -53,6 +53,8 @@ export interface KeeperOptions {
 
 const noAnswer = { code: 'TIMEOUT', message: 'The shadow service did not answer' } as const;
 const onceRetryMs = 60_000;
+// A network that comes up a moment after the device is to find nobody at work on what may be superseded.
+const lateMs = 5_000;
 // A hook that ends sooner is not worth a message.
 const applyingMs = 2_000;
 
@@ -89,6 +91,7 @@ export class FileKeeper {
   #asker: Asker | undefined;
   #snapshot: Snapshot = { desired: { kind: 'unknown' } };
   #linkIsNew = false;
+  #startedMs = Number.POSITIVE_INFINITY;
   #logged: Desired | undefined;
   #onceUntilMs = Number.POSITIVE_INFINITY;
 
@@ -128,7 +131,8 @@ export class FileKeeper {
   /** The link has failed. With `once` that may end the run; else what was desired last is gone by until it is up. */
   linkFailed(): void {
     const { value } = this.#desired;
-    if (this.#options.once || value.kind !== 'unknown' || value.last !== undefined)
+    const isEarly = this.#options.clock.nowMs() - this.#startedMs < lateMs;
+    if (this.#options.once || isEarly || value.kind !== 'unknown' || value.last !== undefined)
       this.#nudge.set(undefined);
     else this.#desired.set(this.#memory.desired(this.rules));
   }
@@ -139,7 +143,8 @@ export class FileKeeper {
    * @returns with `once`, why the file is not as desired
    */
   async run(signal: AbortSignal): Promise<AgentError | undefined> {
-    const { once } = this.#options;
+    const { once, clock } = this.#options;
+    this.#startedMs = clock.nowMs();
     this.#snapshot = { ...this.#snapshot, ...this.#memory.load(once) };
     await this.#memory.tidy(this.#snapshot);
     try {

@@ -68,7 +68,7 @@ export async function update(job: UpdateJob): Promise<Updated> {
     onReceived: job.onReceived,
     room: job.room,
     bootId: await readBootId(),
-    makeRoom: () => dropPrevious(job, dirname(path)),
+    makeRoom: (bytes) => dropPrevious(job, dirname(path), bytes),
     onProgress: job.onProgress,
     signal,
   });
@@ -142,7 +142,8 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   };
   try {
     const { path, mode, owner } = file;
-    const claim = (directory: string) => job.room.claim(directory, () => dropPrevious(job, directory));
+    const claim = (directory: string) =>
+      job.room.claim(directory, (bytes) => dropPrevious(job, directory, bytes));
     const previousPath = hasHook || isWayBack ? kept.pathOf(before) : undefined;
     const { stamp } = await install({
       part,
@@ -157,7 +158,7 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
     });
     return stamp;
   } catch (error) {
-    if (error instanceof DiskFull) await dropPrevious(job, error.directory);
+    if (error instanceof DiskFull) await dropPrevious(job, error.directory, error.short);
     throw error;
   }
 }
@@ -176,13 +177,16 @@ function wasDesired({ installed, target }: UpdateJob): boolean {
 }
 
 /**
- * The previous file is the first thing to go when room is short, if that gives any.
+ * The previous file is the first thing to go when room is short, if that is of use.
  *
  * @param directory on the file system that has no room
+ * @param short bytes that are missing there, as far as that is known
  */
-async function dropPrevious({ target, kept }: UpdateJob, directory: string): Promise<boolean> {
+async function dropPrevious({ target, kept }: UpdateJob, directory: string, short: number): Promise<boolean> {
   const { previous, pending } = target.stored;
   if (previous === undefined || !(await onSameDisk(directory, kept.directory))) return false;
+  const { size = 0 } = (await lstat(kept.pathOf(previous)).catch(() => undefined)) ?? {};
+  if (size < short) return false;
   await target.store({ previous: undefined });
   await kept.clean([pending?.before]);
   return true;

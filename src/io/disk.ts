@@ -18,12 +18,19 @@ export function isNoRoom(error: unknown): boolean {
 /** DISK_FULL, and where: the target, what is kept of it and the state need not be on one file system. */
 export class DiskFull extends AgentError {
   readonly directory: string;
+  /** How many bytes are missing, where that is known; else 0. */
+  readonly short: number;
 
   /** @param directory on the file system that is full */
-  constructor(message: string, directory: string, cause?: unknown) {
+  constructor(
+    message: string,
+    directory: string,
+    { short = 0, cause }: { short?: number; cause?: unknown } = {},
+  ) {
     const hint = `free some room on the file system of ${directory}`;
     super('DISK_FULL', message, cause === undefined ? { hint } : { hint, cause });
     this.directory = directory;
+    this.short = short;
   }
 }
 
@@ -34,7 +41,7 @@ export class DiskFull extends AgentError {
 export function diskError(error: unknown, what: string, directory: string): unknown {
   if (error instanceof AgentError || (error instanceof Error && error.name === 'AbortError')) return error;
   const errno = errnoOf(error);
-  if (isNoRoom(error)) return new DiskFull(`${what}: ${errno}`, directory, error);
+  if (isNoRoom(error)) return new DiskFull(`${what}: ${errno}`, directory, { cause: error });
   const hints: Record<string, string> = {
     EACCES: 'give the user of the agent access to the file and write access to its directory',
     EPERM: 'run the agent as the owner of the file or as root',
@@ -75,7 +82,7 @@ async function sync(path: string): Promise<void> {
   }
 }
 
-/** Directories that this run has seen to be safe, by device and inode: each sync more would cost a board's flash. */
+/** Directories that this run has seen to be safe: each sync more would cost a board's flash. */
 const safeDirectories = new Set<string>();
 
 /**
@@ -86,10 +93,12 @@ const safeDirectories = new Set<string>();
  */
 export async function makeDirectory(path: string, mode = 0o755): Promise<void> {
   const made = await mkdir(path, { recursive: true, mode });
-  const { dev, ino } = await stat(path);
-  if (made === undefined && safeDirectories.has(`${dev}:${ino}`)) return;
+  const { dev, ino, birthtimeMs } = await stat(path);
+  // One that is made anew may be given the inode of the one before.
+  const identity = `${dev}:${ino}:${birthtimeMs}`;
+  if (made === undefined && safeDirectories.has(identity)) return;
   await syncAbove(path, dev);
-  safeDirectories.add(`${dev}:${ino}`);
+  safeDirectories.add(identity);
 }
 
 async function syncAbove(path: string, dev: number): Promise<void> {

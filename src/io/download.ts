@@ -13,7 +13,7 @@ import type { DigestEngine } from './digest.ts';
 import { Intake } from './intake.ts';
 import { Part } from './part.ts';
 import { isDone } from './patience.ts';
-import type { Room, RoomClaim } from './room.ts';
+import type { MakeRoom, Room, RoomClaim } from './room.ts';
 import type { GetObject, ObjectAnswer, ObjectRequest } from './s3.ts';
 import { Stall } from './stall.ts';
 import { adopted, type PartRecord, partRecord, trustedBytes } from './state.ts';
@@ -38,7 +38,7 @@ export interface DownloadJob {
   /** With no byte for this long, the attempt ends. */
   stallSeconds: number;
   /** Called when room is short; true when something could be given up for it. */
-  makeRoom: () => Promise<boolean>;
+  makeRoom: MakeRoom;
   /** Told of bytes that came. */
   onReceived?: (bytes: number) => void;
   /** Bytes on disk so far, and of the whole object where that is known. */

@@ -62,6 +62,8 @@ class MeteredObject {
   async open(): Promise<ObjectAnswer> {
     const { offset } = this.#request;
     try {
+      // A newcomer stands behind what the others owe: were it not so, many small objects would outrun the limit.
+      await this.#pay();
       const answer = await this.#get({ ...this.#request, length: this.#shared.pieceBytes });
       if (!('body' in answer))
         return answer.kind === 'past-end' && offset === 0 ? await this.#odd() : this.#end(answer);

@@ -7,16 +7,16 @@ const lookEveryBytes = 4 * 1024 * 1024;
 /** At first this part of a file is asked for besides: what the file system needs for its own books (indirect blocks). */
 const overhead = 1 / 256;
 
+/** Gives up something for room, if that makes so many bytes of it; true when there was something. */
+export type MakeRoom = (bytes: number) => Promise<boolean>;
+
 /** What all downloads together still have to write: no two are let in for the same room. */
 export class Room {
   /** In the order in which they were let in: an older one keeps what it was promised. */
   readonly #claims: RoomClaim[] = [];
 
-  /**
-   * A claim for a file in a directory, on nothing yet.
-   * @param makeRoom gives up something for room; true when there was something
-   */
-  claim(directory: string, makeRoom: () => Promise<boolean>): RoomClaim {
+  /** A claim for a file in a directory, on nothing yet. */
+  claim(directory: string, makeRoom: MakeRoom): RoomClaim {
     return new RoomClaim(this.#claims, directory, makeRoom);
   }
 }
@@ -25,7 +25,7 @@ export class Room {
 export class RoomClaim {
   readonly #claims: RoomClaim[];
   readonly #directory: string;
-  readonly #makeRoom: () => Promise<boolean>;
+  readonly #makeRoom: MakeRoom;
   /** The file system. */
   #device = 0;
   /** Bytes still to be written; undefined where nobody told how many. */
@@ -34,7 +34,7 @@ export class RoomClaim {
   #seen = 0;
   #isHeldByOthers = false;
 
-  constructor(claims: RoomClaim[], directory: string, makeRoom: () => Promise<boolean>) {
+  constructor(claims: RoomClaim[], directory: string, makeRoom: MakeRoom) {
     this.#claims = claims;
     this.#directory = directory;
     this.#makeRoom = makeRoom;
@@ -68,7 +68,7 @@ export class RoomClaim {
         break;
       } catch (error) {
         const isFull = error instanceof AgentError && error.code === 'DISK_FULL';
-        if (!isFull || !(await this.#makeRoom())) throw error;
+        if (!isFull || !(await this.#makeRoom(0))) throw error;
       }
     }
     this.#seen -= bytes;
@@ -92,10 +92,10 @@ export class RoomClaim {
         return;
       }
       // What other downloads hold is a matter of waiting; nothing is given up for it.
-      const isShort = room < bytes + besides;
-      if (isShort && (await this.#makeRoom())) continue;
-      this.#isHeldByOthers = !isShort;
-      throw full(bytes, this.#directory, held);
+      const short = bytes + besides - room;
+      if (short > 0 && (await this.#makeRoom(short))) continue;
+      this.#isHeldByOthers = short <= 0;
+      throw full(bytes, this.#directory, held, short);
     }
   }
 
@@ -109,8 +109,8 @@ export class RoomClaim {
   }
 }
 
-function full(bytes: number, directory: string, held: number): AgentError {
+function full(bytes: number, directory: string, held: number, short: number): AgentError {
   const others = held === 0 ? '' : ` and ${held} are held for other downloads`;
   const message = `No room for ${bytes} bytes in ${directory}, where 16 MiB or 5 % stay in reserve${others}`;
-  return new DiskFull(message, directory);
+  return new DiskFull(message, directory, { short });
 }

@@ -20,6 +20,7 @@ export class Throttle {
 
   /** Waits until what has come so far is paid for, so that more may come; not once the signal is aborted. */
   async wait(signal: AbortSignal): Promise<void> {
-    await this.#clock.sleep(Math.max(this.#paidAtMs - this.#clock.nowMs(), 0), signal);
+    const owedMs = this.#paidAtMs - this.#clock.nowMs();
+    if (owedMs > 0) await this.#clock.sleep(owedMs, signal);
   }
 }

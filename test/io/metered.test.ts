@@ -67,10 +67,36 @@ test('an object that is whole does not wait for its last bytes to be paid for; t
     expect((await read(await getObject(last, never))).bytes.length).toBe(mebibyte / 4);
     expect(clock.sleeps).toEqual([]);
     s3.play = () => undefined;
-    void read(await getObject({ artifact, offset: 0 }, never));
+    const asked = s3.requests.length;
+    void getObject({ artifact, offset: 0 }, never);
     await clock.asleep();
-    expect(clock.sleeps).toEqual([1062.5]);
+    expect(clock.sleeps).toEqual([62.5]);
+    expect(s3.requests.length).toBe(asked);
   }
+});
+
+test('small objects one after the other keep to the limit, and a large one beside them has its turn', async () => {
+  const s3 = new FakeS3();
+  const clock = new FakeClock();
+  const bytesPerSecond = 64 * 1024;
+  const getObject = createMetered({ getObject: s3.get, bytesPerSecond, clock });
+  const smallAt = object.length - 60_000;
+  const take = async (offset: number) =>
+    void (await read(await getObject({ artifact, offset, ifMatch: etag }, never)));
+  const churn = async () => {
+    for (;;) await take(smallAt);
+  };
+  for (let nth = 0; nth < 3; nth += 1) void churn();
+  void take(object.length - 5 * bytesPerSecond);
+  for (let tick = 0; tick < 300; tick += 1) {
+    for (let turn = 0; turn < 20; turn += 1) await settle();
+    clock.advance(100);
+  }
+  const small = s3.requests.filter(({ offset }) => offset === smallAt).length;
+  // 30 s let 30 pieces through, and each of the four may have asked for one more.
+  expect(small).toBeGreaterThan(10);
+  expect(small).toBeLessThanOrEqual(29);
+  expect(s3.requests.length - small).toBe(5);
 });
 
 test('a wait for the next piece, whose headers have a time limit of their own, is no silence', async () => {

@@ -48,23 +48,27 @@ toolTest(
     ),
 );
 
-toolTest([mounts], 'a previous file on the full disk itself goes, and then none is kept', () =>
-  scenario(
-    (world) =>
-      onSmallDisk(world.device.dir, '12m', async (small) => {
-        const state = join(small, 'state');
-        await mkdir(state, { mode: 0o700 });
-        const args = ['--state-dir', state];
-        const agent = await updated(world, { args });
-        await world.put('large', noise(14 * megabyte));
-        await agent.logged('DISK_FULL');
-        expect(readdirSync(join(state, 'previous'))).toEqual([]);
-        const back = await rollback(world, args);
-        expect(back.child.exitCode).toBe(1);
-        expect(back.log).toContain('No previous file is kept');
-      }),
-    { files: [{ property: 's3', path: 'small/f' }] },
-  ),
+toolTest(
+  [mounts],
+  'a previous file on the full disk itself goes where that is room enough, and only then',
+  () =>
+    scenario(
+      (world) =>
+        onSmallDisk(world.device.dir, '12m', async (small) => {
+          const state = join(small, 'state');
+          await mkdir(state, { mode: 0o700 });
+          const agent = await updated(world, { args: ['--state-dir', state] });
+          const [kept] = readdirSync(join(state, 'previous'));
+          await world.put('never', noise(14 * megabyte));
+          await agent.logged('DISK_FULL');
+          expect(readdirSync(join(state, 'previous'))).toEqual([kept ?? '']);
+          const fitting = noise(10 * megabyte);
+          await world.put('fitting', fitting);
+          await world.inSync(sha256(fitting));
+          expect(readdirSync(join(state, 'previous'))).not.toContain(kept ?? '');
+        }),
+      { files: [{ property: 's3', path: 'small/f' }] },
+    ),
 );
 
 toolTest([mounts], 'where two previous files do not fit, the older one goes for the newer one', () =>
