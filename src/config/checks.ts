@@ -43,6 +43,7 @@ export interface ResolvedFile {
 
 // sun_path of unix(7) has 108 bytes, one of them for the end.
 const maxSocketPathBytes = 107;
+const leastBytesPerSecond = 1_000;
 
 /** Checks what a single key cannot tell. It takes the keys that are sound, so that all problems come at once. */
 export async function resolveAcross(raw: JsonObject, around: Surroundings): Promise<Resolved> {
@@ -58,6 +59,7 @@ export async function resolveAcross(raw: JsonObject, around: Surroundings): Prom
       ...region.problems,
       ...proxy.problems,
       ...(await stateDirProblems(stateDir)),
+      ...rateProblems(s3),
       ...files.problems,
     ],
     paths,
@@ -122,6 +124,19 @@ function stateDirOf(raw: JsonObject, { env, baseDir }: Surroundings): string {
 function metricsFileOf(raw: JsonObject, { baseDir }: Surroundings): string | undefined {
   const configured = sound(entries.metricsFile, member(raw, 'metricsFile'));
   return configured === undefined ? undefined : resolve(baseDir, configured);
+}
+
+/** A slower one would have a piece of an object paid for only after hours. */
+function rateProblems(s3: JsonObject): Problem[] {
+  const maxBytesPerSecond = sound(s3Entries.maxBytesPerSecond, member(s3, 'maxBytesPerSecond')) ?? 0;
+  if (maxBytesPerSecond === 0 || maxBytesPerSecond >= leastBytesPerSecond) return [];
+  return [
+    {
+      path: 's3.maxBytesPerSecond',
+      message: `must be 0 or at least ${leastBytesPerSecond}: ${maxBytesPerSecond}`,
+      hint: '0 is no limit',
+    },
+  ];
 }
 
 async function stateDirProblems(stateDir: string): Promise<Problem[]> {

@@ -79,7 +79,7 @@ export const s3Entries = {
   dualStack: v.optional(flag("Use AWS's dual-stack (IPv6) endpoints of S3", true), false),
   maxBytesPerSecond: v.optional(
     integer(
-      'Limit of all downloads together, in bytes a second; 0 is none',
+      'Limit of all downloads together, in bytes a second, at least 1000; 0 is none',
       1_000_000,
       0,
       Number.MAX_SAFE_INTEGER,

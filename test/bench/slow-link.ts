@@ -15,7 +15,7 @@ const tickMs = 5;
 /** One direction: what comes in goes out half a round trip later, no faster than the link. */
 function carry(from: Socket, to: Socket): void {
   const queue: Array<{ bytes: Buffer; atMs: number }> = [];
-  const mostBytes = Math.max(256 * 1024, (bytesPerSecond * rttMs) / 1000);
+  const mostBytes = Math.max(1024 * 1024, (bytesPerSecond * rttMs) / 1000);
   let queuedBytes = 0;
   let freeAtMs = 0;
   let ended = false;

@@ -110,6 +110,12 @@ describe('one wrong key is one problem that names it', () => {
       's3.pathStyle',
       'must be true or false, not "yes"',
     ],
+    [
+      'a limit that would take hours',
+      { s3: { maxBytesPerSecond: 999 } },
+      's3.maxBytesPerSecond',
+      'must be 0 or at least 1000: 999',
+    ],
     ['a missing PEM file for S3', { s3: { ca: 'none.pem' } }, 's3.ca', 'none.pem does not exist'],
     ['a keep-alive of 29', { keepAliveSeconds: 29 }, 'keepAliveSeconds', 'from 30 to 1200: 29'],
     ['a keep-alive of 1201', { keepAliveSeconds: 1201 }, 'keepAliveSeconds', 'from 30 to 1200: 1201'],
