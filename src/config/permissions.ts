@@ -14,7 +14,7 @@ import {
 import { type Accounts, isGroupOf, nameOfGroup, nameOfUser, runAsOwner } from '../io/accounts.ts';
 import type { Resolved } from './checks.ts';
 
-type Located = Pick<Resolved, 'paths' | 'files'> & Partial<Pick<Resolved, 'stateDir' | 'metricsFile'>>;
+type Located = Pick<Resolved, 'paths' | 'files'> & Partial<Pick<Resolved, 'stateDir'>>;
 type Rule = (at: string, entry: Entry & { isFile: boolean }, trust: Trust) => Problem[];
 
 /** The user of the agent, and the accounts by which users have names. */
@@ -82,7 +82,6 @@ export async function permissionProblems(
   const ways = [
     ...[...things, ...programs].map(({ at, path }) => ({ at, trust, way: wayTo(path) })),
     ...targets.map(({ at, path, trust }) => ({ at, trust, way: wayInto(dirname(path)) })),
-    ...metricsOf(located).map(({ at, path }) => ({ at, trust, way: wayInto(dirname(path)) })),
   ];
   for (const { at, trust, way } of ways) {
     const { directories, links } = await way;
@@ -127,10 +126,6 @@ function targetsOf({ files }: Located, user: AgentUser) {
     const rule: Rule = (at, entry) => (entry.isFile ? targetProblem(at, entry, trust, mode) : []);
     return [{ at: `files[${index}].path`, path, rule, trust }];
   });
-}
-
-function metricsOf({ metricsFile }: Located) {
-  return metricsFile === undefined ? [] : [{ at: 'metricsFile', path: metricsFile }];
 }
 
 /** The programs of hooks, which run with the agent's rights; one that is looked for, wherever it could be found first. */

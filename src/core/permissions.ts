@@ -68,10 +68,11 @@ export function targetProblem(at: string, entry: Entry, trust: Trust, mode = 0):
     `${ownerHint(name)}; else chown ${shellWord(trust.agent)} ${shellWord(path)}`,
   );
   const unwanted = { ...entry, mode: entry.mode & ~(mode & 0o022) };
-  return [
-    ...(trust.uids.includes(uid) ? [] : [foreign]),
-    ...openFileProblem(at, unwanted, trust, octal(entry.mode)),
-  ];
+  const open = openFileProblem(at, unwanted, trust, octal(entry.mode)).map(({ hint, ...one }) => ({
+    ...one,
+    hint: `${hint}, or set its "mode" to "${bits(entry.mode & 0o777)}" where they may`,
+  }));
+  return [...(trust.uids.includes(uid) ? [] : [foreign]), ...open];
 }
 
 /** The agent's own directory; its sticky bit would keep nobody from putting files there. */
@@ -163,5 +164,9 @@ function problem(path: string, message: string, command: string): Problem {
 }
 
 function octal(mode: number): string {
-  return `mode ${(mode & 0o7777).toString(8).padStart(4, '0')}`;
+  return `mode ${bits(mode & 0o7777)}`;
+}
+
+function bits(mode: number): string {
+  return mode.toString(8).padStart(4, '0');
 }

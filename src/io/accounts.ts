@@ -57,7 +57,7 @@ export function nameOfGroup(gid: number, { group }: Accounts): string | undefine
   return lines(group).find(([, , id]) => id === String(gid))?.[0];
 }
 
-/** Whether a group is root's, or that of the account of one of these users, and nobody else is in it. */
+/** Whether nobody but these users is in a group that the files know; root's own is as good as root. */
 export function isGroupOf(uids: readonly number[], gid: number, { passwd, group }: Accounts): boolean {
   if (gid === 0) return true;
   const accounts = lines(passwd).map(([name, , uid, own]) => ({ name, uid: idOf(uid), gid: idOf(own) }));
@@ -65,8 +65,10 @@ export function isGroupOf(uids: readonly number[], gid: number, { passwd, group 
     .filter(([, , id]) => idOf(id) === gid)
     .flatMap(([, , , members = '']) => members.split(',').filter((name) => name !== ''));
   const first = accounts.filter((account) => account.gid === gid);
+  // Of a group without a name, and without an account, others may know more.
+  const isKnown = first.length > 0 || nameOfGroup(gid, { passwd, group }) !== undefined;
   const others = listed.map((name) => accounts.find((account) => account.name === name));
-  return first.length > 0 && [...first, ...others].every((account) => uids.includes(account?.uid ?? -1));
+  return isKnown && [...first, ...others].every((account) => uids.includes(account?.uid ?? -1));
 }
 
 /** What somebody is to do who asks, or starts an agent, as another user than its own; undefined where there is no owner. */

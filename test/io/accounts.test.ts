@@ -3,7 +3,7 @@ import { groupsOf, isGroupOf, nameOfGroup, resolveOwner } from '../../src/io/acc
 
 const accounts = {
   passwd: 'root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/:/bin/false\nbroken\nodd:x:many:1:::\n',
-  group: 'root:x:0:\nstaff:x:50:app\n',
+  group: 'root:x:0:\nstaff:x:50:app\nempty:x:60:\n',
 };
 
 describe('resolveOwner()', () => {
@@ -36,18 +36,19 @@ test('the groups of a user are that of its account and those that list it', () =
   expect(groupsOf(7, more)).toEqual([]);
 });
 
-describe('a group is that of some users', () => {
+describe('a group lets in some users alone', () => {
   const own = {
     passwd: 'root:x:0:0::/root:/bin/sh\napp:x:1000:1000::/:/bin/false\njoe:x:1001:100::/:/bin/sh\n',
-    group: 'root:x:0:joe\napp:x:1000:\nusers:x:100:\nstaff:x:50:app\n',
+    group: 'root:x:0:joe\napp:x:1000:\nusers:x:100:\nstaff:x:50:app\nempty:x:60:\n',
   };
 
   test.each([
     ['where it is the one of an account of theirs, and nobody else is in it', [0, 1000], 1000, true],
     ['where it is root’s', [1000], 0, true],
     ['and not where it is another user’s', [0, 1001], 1000, false],
-    ['and not where it is of no account, even where only they are listed', [0, 1000], 50, false],
-    ['and not where it is of no account, and nobody is listed', [0, 1000], 12345, false],
+    ['where it is of no account, and only they are listed', [0, 1000], 50, true],
+    ['where the system names it and nobody is in it, as Debian’s staff', [0], 60, true],
+    ['and not where the system does not know it', [0, 1000], 12345, false],
     ['where everybody whom it is for is one of them', [0, 1001], 100, true],
   ])('%s', (_, uids, gid, expected) => {
     expect(isGroupOf(uids, gid, own)).toBe(expected);
