@@ -69,7 +69,9 @@ export async function runAgent(
   };
   const control = await takeControl(config.stateDir, (request) => answer(request));
   try {
-    const state = await State.open(config.stateDir, log);
+    // To begin anew would take old signatures again.
+    const isPrecious = config.files.some(({ verify }) => verify !== undefined);
+    const state = await State.open(config.stateDir, log, isPrecious);
     warnOfUnknownSequences(config.files, state, log);
     const agent = new Agent(config, identity, options, systemClock, log, state);
     answer = (request) => agent.answer(request);

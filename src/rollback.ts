@@ -32,7 +32,7 @@ export async function rollBackFile(
     throw new AgentError('INSTALL', 'A rollback is under way, and no agent runs');
   });
   try {
-    return await goBack(config, file, await State.open(stateDir, log), log, signal);
+    return await goBack(config, file, await State.open(stateDir, log, true), log, signal);
   } finally {
     await control.close();
   }

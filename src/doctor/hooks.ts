@@ -59,7 +59,16 @@ async function judge({ config, otherUser }: Findings, property: string, program:
   }
   const refusal = await runRefusal(program, otherUser);
   if (refusal !== undefined) return fail({ ...refusal, message: `${property}: ${refusal.message}` });
-  const interpreter = await interpreterOf(program);
+  const { format, interpreter } = await headOf(program);
+  if (format === 'unknown') {
+    return fail({
+      message: `${what} is neither a program nor a script that begins with #!`,
+      hint: 'have its first line name what runs it, such as #!/bin/sh: a shell would do without, the system does not',
+    });
+  }
+  if (format === 'foreign') {
+    return warn(`${what} is a program for another kind of CPU`, 'install the one for this device');
+  }
   if (interpreter === undefined || (isAbsolute(interpreter) && (await fileKind(interpreter)) === 'file')) {
     return ok(`${what} can be started`);
   }
@@ -71,18 +80,36 @@ async function judge({ config, otherUser }: Findings, property: string, program:
   });
 }
 
-/** What the first line of a script names; undefined where it is none, or cannot be read. */
-async function interpreterOf(path: string): Promise<string | undefined> {
+interface Head {
+  /** Only Linux is known well enough to tell what it does not run. */
+  format: 'fine' | 'foreign' | 'unknown';
+  /** What the first line of a script names. */
+  interpreter?: string;
+}
+
+// e_machine. Source: System V ABI, chapter 4.
+const machines = new Map([
+  ['x64', 62],
+  ['arm64', 183],
+]);
+
+/** What a program begins with; one that cannot be read is taken for fine. */
+async function headOf(path: string): Promise<Head> {
   const file = await open(path, 'r').catch(() => undefined);
-  if (file === undefined) return undefined;
+  if (file === undefined) return { format: 'fine' };
   try {
-    return /^#![ \t]*([^ \t\n]+)/.exec(await firstBytes(file))?.[1];
+    const bytes = await firstBytes(file);
+    const interpreter = /^#![ \t]*([^ \t\n]+)/.exec(bytes.toString('latin1'))?.[1];
+    if (interpreter !== undefined) return { format: 'fine', interpreter };
+    if (process.platform !== 'linux') return { format: 'fine' };
+    if (bytes.toString('latin1', 0, 4) !== '\x7fELF' || bytes.length < 20) return { format: 'unknown' };
+    return { format: bytes.readUInt16LE(18) === machines.get(process.arch) ? 'fine' : 'foreign' };
   } finally {
     await file.close();
   }
 }
 
-async function firstBytes(file: FileHandle): Promise<string> {
+async function firstBytes(file: FileHandle): Promise<Buffer> {
   const { buffer, bytesRead } = await file.read(Buffer.alloc(256), 0, 256, 0);
-  return buffer.toString('latin1', 0, bytesRead);
+  return buffer.subarray(0, bytesRead);
 }

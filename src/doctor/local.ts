@@ -1,5 +1,5 @@
 /** Probes of what lies on this device. They look, and change nothing. */
-import { dirname } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { AgentConfig, LoadedConfig } from '../config.ts';
 import type { Finding } from '../core/doctor.ts';
 import { AgentError, type Problem } from '../core/errors.ts';
@@ -145,11 +145,16 @@ export async function probeStateDir(found: Findings): Promise<Finding> {
   if (directory instanceof AgentError) return fail(directory);
   const refusal = (await refusalIn(directory, found)) ?? (await crowded(directory));
   if (refusal !== undefined) return fail(refusal);
+  // Without it signatures of any age would be taken; else it is set aside.
+  const isPrecious = files.some(({ verify }) => verify !== undefined);
+  const other = isPrecious ? found.otherUser : undefined;
+  const closed = other && (await readRefusal(join(stateDir, 'state.json'), other));
+  if (closed !== undefined) return fail(closed);
   try {
     await readState(stateDir);
   } catch (error) {
-    if (error instanceof AgentError) return fail(error);
-    const lost = files.some(({ verify }) => verify !== undefined)
+    if (isPrecious && error instanceof AgentError) return fail(error);
+    const lost = isPrecious
       ? 'until the next install it takes a signature of any age'
       : 'nothing is to be done';
     return warn(

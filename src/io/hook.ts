@@ -2,6 +2,7 @@
 import { type ChildProcess, spawn } from 'node:child_process';
 import type { Readable } from 'node:stream';
 import { defaultSearchPath, type HookEnd } from '../core/hook.ts';
+import { errnoOf } from './disk.ts';
 import { HookNote, killGroup } from './hook-note.ts';
 import { HookOutput } from './hook-output.ts';
 
@@ -46,6 +47,7 @@ export async function runHook(job: HookJob): Promise<{ end: HookEnd; output: str
   if (await note.endSurvivor(timeoutGraceMs))
     onLine('[an earlier run, which had outlived the agent, was ended]');
   const child = start(job);
+  if ('kind' in child) return { end: child, output: [] };
   if (child.pid !== undefined) note.write(child.pid);
   const ended = endOf(child);
   const closed = Promise.all([drain(child.stdout, output), drain(child.stderr, output)]);
@@ -70,7 +72,17 @@ export async function runHook(job: HookJob): Promise<{ end: HookEnd; output: str
   return { end: isLate ? { kind: 'timeout', seconds: timeoutSeconds } : end, output: last };
 }
 
-function start({ command: [program = '', ...args], env }: HookJob): ChildProcess {
+/** @returns why it cannot be started, where that is told at once: a file of no format that the kernel runs, say */
+function start(job: HookJob): ChildProcess | HookEnd {
+  try {
+    return spawned(job);
+  } catch (error) {
+    const code = errnoOf(error);
+    return { kind: 'not-started', reason: code === '' ? String(error) : code };
+  }
+}
+
+function spawned({ command: [program = '', ...args], env }: HookJob): ChildProcess {
   const own = handedOn.flatMap((name) => {
     const value = process.env[name];
     return value === undefined ? [] : [[name, value] as const];

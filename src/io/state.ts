@@ -177,10 +177,11 @@ export class State {
   /**
    * Opens the state of a directory that this agent holds. Rubbish is set aside as `state.json.bad`.
    *
-   * @throws AgentError INSTALL where there is a state that cannot be read: it may be sound
+   * @param isPrecious nor is one set aside that cannot be read: it may be sound
+   * @throws AgentError INSTALL where there is one
    */
-  static async open(stateDir: string, log: Logger): Promise<State> {
-    return new State(join(stateDir, stateName), await load(stateDir, log));
+  static async open(stateDir: string, log: Logger, isPrecious = false): Promise<State> {
+    return new State(join(stateDir, stateName), await load(stateDir, log, isPrecious));
   }
 
   /** What is stored of one file; where it was stored for another path, no more than what is the property's own. */
@@ -272,13 +273,12 @@ export async function readState(stateDir: string): Promise<Map<string, StoredFil
   }
 }
 
-async function load(stateDir: string, log: Logger): Promise<Map<string, StoredFile>> {
+async function load(stateDir: string, log: Logger, isPrecious: boolean): Promise<Map<string, StoredFile>> {
   try {
     return await readState(stateDir);
   } catch (error) {
     const path = join(stateDir, stateName);
-    // To begin anew would lose what is still there, and take old signatures again.
-    if (error instanceof AgentError) throw error;
+    if (isPrecious && error instanceof AgentError) throw error;
     await rename(path, `${path}.bad`).catch(() => undefined);
     log.warning('The state file is not readable and was set aside; starting anew from disk and shadow', {
       path: `${path}.bad`,

@@ -45,8 +45,8 @@ function file(): string {
   return join(dir(), 'state.json');
 }
 
-function open(): Promise<State> {
-  return State.open(dir(), log);
+function open(isPrecious = false): Promise<State> {
+  return State.open(dir(), log, isPrecious);
 }
 
 async function stored(): Promise<string> {
@@ -210,12 +210,19 @@ describe('a state file that is rubbish', () => {
     expect((await open()).file('s3', target).previous?.sha256).toBe(sha);
   });
 
-  test('(one that is there, but cannot be read) keeps the agent from starting, and stays', async () => {
+  test('(one that is there, but cannot be read) keeps the agent from starting where it is precious, and stays', async () => {
     await symlink('state.json', file());
-    const failed = await open().catch((error: unknown) => error);
+    const failed = await open(true).catch((error: unknown) => error);
     expect(failed).toMatchObject({ code: 'INSTALL', message: `Cannot read ${file()}: ELOOP` });
     expect(await readdir(dir())).toEqual(['state.json']);
     expect(log.entries).toEqual([]);
+  });
+
+  test('(one that cannot be read) is set aside where nothing in it is precious', async () => {
+    await symlink('state.json', file());
+    await (await open()).update('s3', target, {});
+    expect(log.of('warning').length).toBe(1);
+    expect((await open(true)).file('s3', target)).toEqual({ path: target });
   });
 
   test('replaces an earlier one that was set aside', async () => {

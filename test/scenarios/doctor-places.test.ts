@@ -38,6 +38,11 @@ test('the program of a hook that is not there, may not be run, or names no inter
       message: `s3: ${path} may not be run: EACCES`,
       hint: expect.stringContaining(`chmod +x ${path}`),
     });
+    writeFileSync(world.path('bare'), 'exit 0\n', { mode: 0o755 });
+    expect(await hook(world, world.path('bare'))).toMatchObject({
+      verdict: 'fail',
+      message: expect.stringContaining('is neither a program nor a script that begins with #!'),
+    });
     writeFileSync(world.path('windows'), '#!/bin/sh\r\nexit 0\r\n', { mode: 0o755 });
     expect(await hook(world, world.path('windows'))).toMatchObject({
       verdict: 'fail',

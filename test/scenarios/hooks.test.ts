@@ -268,11 +268,13 @@ test.each([
   ['is not there', ['./missing'], 'ENOENT'],
   ['is no executable', ['./tmpfile.txt'], 'EACCES'],
   ['is nowhere in PATH', ['shadow-agent-no-such-program'], 'ENOENT'],
+  ['is a script that does not say what runs it', ['./tmpfile.sh'], 'ENOEXEC'],
 ])('a hook that %s has failed', (_, command, reason) =>
   hooked(
     '',
     async (world) => {
       writeFileSync(world.path('tmpfile.txt'), 'text', { mode: 0o644 });
+      writeFileSync(world.path('tmpfile.sh'), 'exit 0\n', { mode: 0o755 });
       writeFileSync(world.path(), good);
       await world.put('b', bad);
       await world.start();
