@@ -1,5 +1,7 @@
 /** How an agent and its files stand, in the shape that `status --json` prints and the agent's socket answers with. */
+
 import * as v from 'valibot';
+import { wantedBy } from './artifact.ts';
 import { errorCodes } from './errors.ts';
 import { heldBack } from './pending.ts';
 import type { Progress, Transfer } from './progress.ts';
@@ -138,6 +140,7 @@ export function statusOfFile(
   moment: Moment,
 ): StatusOfFile {
   const { desired, installed } = snapshot;
+  const wanted = wantedBy(desired);
   // Before the shadow has answered, what was true when it last did is all that there is to tell.
   const isInTheDark = desired.kind === 'unknown' && desired.last === undefined;
   const failure = isInTheDark ? snapshot.failure : failureOf(snapshot);
@@ -147,7 +150,7 @@ export function statusOfFile(
     path,
     status: wordFor(snapshot, failure, progress),
     installed: installed?.sha256 ?? null,
-    desired: desired.kind === 'artifact' ? desiredOf(desired.artifact) : null,
+    desired: wanted === undefined ? null : desiredOf(wanted.artifact),
     progress: transferOf(progress?.transfer(moment.nowMs)),
     error: reason === undefined ? null : statusOfError(reason),
     attempt: failure?.attempt ?? null,

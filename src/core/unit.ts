@@ -125,7 +125,9 @@ function preface(request: UnitRequest): string {
     `  chown ${name} ${shellWord(key)} && chmod 400 ${shellWord(key)}`,
     // What was made on the operator's machine may let nobody else in.
     `  chmod a+x ${shellWords([configPath, key, ...certificates].map(directoryOf))}`,
-    `  chmod a+r ${shellWords([configPath, ...certificates])}`,
+    // It may hold the password of a proxy.
+    `  chgrp ${name} ${shellWord(configPath)} && chmod g+r,o= ${shellWord(configPath)}`,
+    `  chmod a+r ${shellWords(certificates)}`,
     ...directories.flatMap((path) => grant(path, name, gives)).map((line) => `  ${line}`),
     // Only root could keep a file's owner that is not the agent.
     ...files

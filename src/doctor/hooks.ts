@@ -48,8 +48,15 @@ async function firstOn(path: string, program: string): Promise<string | undefine
 async function judge({ config, otherUser }: Findings, property: string, program: string): Promise<Finding> {
   const what = `${property}: its hook ${program}`;
   const kind = await fileKind(program);
-  if (kind === 'missing' && config.files.some(({ path }) => path === program)) {
-    return ok(`${what} is one of the files, and comes with it`);
+  const file = config.files.find(({ path }) => path === program);
+  if (kind === 'missing' && file !== undefined) {
+    const isRun = ((file.mode ?? 0) & 0o111) !== 0;
+    return isRun
+      ? ok(`${what} is one of the files, and comes with it`)
+      : fail({
+          message: `${what} is one of the files, and would come without the right to be run`,
+          hint: `set "mode": "0755" of ${file.property}`,
+        });
   }
   if (kind !== 'file') {
     return fail({

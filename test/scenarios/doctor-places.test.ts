@@ -66,6 +66,11 @@ test('the program of a hook without a slash is looked for on PATH, and may be on
     });
     expect((await hook(world, 'sh')).message).toMatch(/^s3: its hook \S+\/sh can be started/);
     expect(await hook(world, world.path())).toMatchObject({
+      verdict: 'fail',
+      hint: 'set "mode": "0755" of s3',
+    });
+    configure(world, {}, { mode: '0755' });
+    expect(await hook(world, world.path())).toMatchObject({
       verdict: 'ok',
       message: expect.stringContaining('is one of the files'),
     });
