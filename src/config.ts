@@ -8,6 +8,7 @@ import { issueProblem } from './config/problems.ts';
 import { type ConfigValues, configSchema } from './config/schema.ts';
 import type { Problem } from './core/errors.ts';
 import { defaultSearchPath } from './core/hook.ts';
+import { canonicalJson } from './core/json.ts';
 import { readAccounts, runAsOwner } from './io/accounts.ts';
 import { readConfigFile } from './io/config-file.ts';
 import { createDigest } from './io/digest.ts';
@@ -44,7 +45,7 @@ export interface AgentConfig {
   /** Refuse what others on this device could read or replace; else it is a warning. */
   strict: boolean;
   log: { level: 'debug' | 'info' | 'warning' | 'error'; format: 'text' | 'json' };
-  /** SHA-256 of what the file says, whatever its spaces; absent where the flags are all there is. */
+  /** SHA-256 of what the file says, whatever its spaces and the order of its keys; absent where the flags are all there is. */
   sourceHash?: string;
 }
 
@@ -168,7 +169,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
     ...identityProblems,
     ...refused,
   ];
-  const source = path === undefined ? {} : { sourceHash: hashOf(JSON.stringify(file.value)) };
+  const source = path === undefined ? {} : { sourceHash: hashOf(canonicalJson(file.value)) };
   const config = parsed.success
     ? assemble({ ...parsed.output, ...source }, across, agentUid === 0)
     : undefined;

@@ -29,6 +29,8 @@ describe('a sound configuration', () => {
   test('gets its defaults, and its paths become absolute beside the file', async () => {
     const { sourceHash, ...config } = configOf(await at.load(sampleConfig(), {}, { uid: 4711 }));
     expect(sourceHash).toMatch(/^[0-9a-f]{64}$/);
+    const turned = Object.fromEntries(Object.entries(sampleConfig()).reverse());
+    expect(configOf(await at.load(turned, {}, { uid: 4711 })).sourceHash).toBe(sourceHash ?? '');
     expect(config).toEqual({
       thingName: 'test-thing',
       clientId: 'test-thing',

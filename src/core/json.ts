@@ -27,3 +27,10 @@ export function jsonEqual(a: JsonValue | undefined, b: JsonValue | undefined): b
     keys.every((key) => Object.hasOwn(b, key) && jsonEqual(a[key], b[key]))
   );
 }
+
+/** A text that is the same for values that are equal: without spaces, keys in order. */
+export function canonicalJson(value: JsonValue): string {
+  return JSON.stringify(value, (_, part: JsonValue) =>
+    isJsonObject(part) ? Object.fromEntries(Object.entries(part).sort(([a], [b]) => (a < b ? -1 : 1))) : part,
+  );
+}
