@@ -267,7 +267,7 @@ export async function readState(stateDir: string): Promise<Map<string, StoredFil
     if (errno === 'ENOENT') return new Map();
     if (!/^E[A-Z0-9]+$/.test(errno) || errno === 'EISDIR') throw error;
     throw new AgentError('INSTALL', `Cannot read ${path}: ${errno}`, {
-      hint: 'let the user of the agent read it, or mend the disk; to begin anew without it, move it away',
+      hint: `let the agent read it: chown --reference=${stateDir} ${path}, or mend the disk; to begin anew without it, move it away`,
       cause: error,
     });
   }
