@@ -186,7 +186,13 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
     };
   }
   const warnings = [...open, ...exposedFlagProblems(flags, config.proxy.proxy)];
-  const openToOthers = () => permissionProblems({ paths: across.paths, files: [] }, undefined, user, '');
+  const openToOthers = async () =>
+    permissionProblems(
+      { paths: across.paths, files: [] },
+      undefined,
+      { ...user, accounts: await readAccounts() },
+      '',
+    );
   return { ok: true, config, identity: identity.identity, user, warnings, openToOthers };
 }
 

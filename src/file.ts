@@ -24,6 +24,7 @@ import type { DigestEngine } from './io/digest.ts';
 import { KeptFiles } from './io/kept.ts';
 import { Latest } from './io/latest.ts';
 import type { Logger } from './io/log.ts';
+import { isDone } from './io/patience.ts';
 import type { Reporter } from './io/reporter.ts';
 import type { Room } from './io/room.ts';
 import type { GetObject } from './io/s3.ts';
@@ -137,11 +138,7 @@ export class FileKeeper {
     else this.#desired.set(this.#memory.desired(this.rules));
   }
 
-  /**
-   * Runs until the signal is aborted or, with `once`, the file is settled.
-   *
-   * @returns with `once`, why the file is not as desired
-   */
+  /** Runs until the signal is aborted or, with `once`, the file is settled. @returns with `once`, why it is not as desired */
   async run(signal: AbortSignal): Promise<AgentError | undefined> {
     const { once, clock } = this.#options;
     this.#startedMs = clock.nowMs();
@@ -161,7 +158,7 @@ export class FileKeeper {
         await this.#record(await this.#perform(action, { stop, superseded, wake }));
       }
       this.#report('stopping');
-      await this.#target.heed(this.#desired.value);
+      await isDone(this.#target.heed(this.#desired.value), signal);
       return undefined;
     } finally {
       // A file that holds the agent itself has the agent ended by its hook: it is back all the same.
@@ -219,7 +216,9 @@ export class FileKeeper {
     const { clock } = this.#options;
     const { failure, lastInstall } = this.#snapshot;
     const desired = this.#desired.value;
-    await this.#target.heed(desired);
+    const heeded = this.#target.heed(desired);
+    // A download need not wait for that: what it stores itself comes behind.
+    if (this.#options.state.isStale || desired.kind !== 'artifact') await heeded;
     const snapshot = released({
       desired,
       ...this.#memory.recall(),

@@ -230,7 +230,11 @@ export class ShadowLink {
     const { clock, log, random } = this.#options;
     const waitMs = backoffMs(error.retry === 'slow' ? slow : soon, failures, random());
     this.#fail(error);
-    log.warning(error.message, { code: error.code, retryInSeconds: Math.round(waitMs / 100) / 10 });
+    log.warning(error.message, {
+      code: error.code,
+      hint: error.hint,
+      retryInSeconds: Math.round(waitMs / 100) / 10,
+    });
     await clock.sleep(waitMs, signal);
   }
 

@@ -10,7 +10,13 @@ import { findFile, rollBack } from './commands/rollback.ts';
 import { keygen, sign } from './commands/signing.ts';
 import { showStatus } from './commands/status.ts';
 import { unit } from './commands/unit.ts';
-import { configJsonSchema, type LoadedConfig, loadConfig } from './config.ts';
+import {
+  type AgentConfig,
+  type BrokenConfig,
+  configJsonSchema,
+  type LoadedConfig,
+  loadConfig,
+} from './config.ts';
 
 let debug = false;
 
@@ -77,9 +83,20 @@ async function rollback({
 
 async function printUnit({ configPath, user }: Extract<Invocation, { kind: 'unit' }>): Promise<number> {
   const loaded = await load({ configPath, flags: {} });
-  if (!loaded.ok) return refuse(loaded);
-  const made = await unit(loaded.config, configPath, user);
-  return made.ok ? print(made.text) : refuse({ ...made, usage: false });
+  const config = loaded.ok ? loaded.config : soundConfig(loaded);
+  const made = config === undefined ? undefined : await unit(config, configPath, user);
+  if (made?.ok === true) return print(made.text);
+  return refuse({ usage: false, problems: [], ...loaded, ...made });
+}
+
+/** Who may read or write what is no matter here: the first lines of a unit put that right. */
+function soundConfig({
+  usage,
+  problems,
+  permissionProblems = [],
+  config,
+}: BrokenConfig): AgentConfig | undefined {
+  return !usage && problems.every((one) => permissionProblems.includes(one)) ? config : undefined;
 }
 
 /** Problems of the configuration are findings like all others. */

@@ -52,7 +52,7 @@ export async function update(job: UpdateJob): Promise<Updated> {
   const { file, artifact, value, signal, target } = job;
   const { property, path } = file;
   signal.throwIfAborted();
-  await target.assertStorable();
+  await written(job, () => target.assertStorable());
   await cleanParts(property, path, artifact.sha256);
   const signed = signedObject(job);
   const part = await download({
@@ -61,7 +61,7 @@ export async function update(job: UpdateJob): Promise<Updated> {
     uids: await ownersOf(file),
     getObject: signed?.get ?? job.getObject,
     record: target.stored.part,
-    saveRecord: (record) => target.announce({ part: record }),
+    saveRecord: (record) => written(job, () => target.announce({ part: record })),
     digest: job.digest,
     maxBytes: file.maxBytes,
     stallSeconds: job.stallSeconds,
@@ -90,6 +90,17 @@ export async function update(job: UpdateJob): Promise<Updated> {
     ...(pending === undefined ? {} : { pending }),
     ...(previous === undefined ? {} : { previous }),
   };
+}
+
+/** Writes to the state file; where its disk is full, the previous file goes for it. @throws what `write` throws */
+async function written(job: UpdateJob, write: () => Promise<void>): Promise<void> {
+  try {
+    await write();
+  } catch (error) {
+    const isRoomMade = error instanceof DiskFull && (await dropPrevious(job, error.directory, error.short));
+    if (!isRoomMade) throw error;
+    await write();
+  }
 }
 
 /** Whom an install would give the file to: nobody else may have held the part open. */
@@ -130,6 +141,7 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   const hasHook = file.onInstall !== undefined;
   const isWayBack = file.keepPrevious && wasDesired(job);
   const before = installed ?? {};
+  const { previous } = target.stored;
   const announce = async (isKept: boolean) => {
     const { sha256 } = artifact;
     const keep = isKept && isWayBack;
@@ -154,7 +166,7 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
       mustKeep: hasHook,
       claim,
       announce,
-      withdraw: () => target.store({ pending: undefined }),
+      withdraw: () => target.store({ pending: undefined, previous }),
     });
     return stamp;
   } catch (error) {

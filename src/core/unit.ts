@@ -126,7 +126,7 @@ function preface(request: UnitRequest): string {
     // What was made on the operator's machine may let nobody else in.
     `  chmod a+x ${shellWords([configPath, key, ...certificates].map(directoryOf))}`,
     // It may hold the password of a proxy.
-    `  chgrp ${name} ${shellWord(configPath)} && chmod g+r,o= ${shellWord(configPath)}`,
+    `  chgrp "$(id -gn ${name})" ${shellWord(configPath)} && chmod g+r,o= ${shellWord(configPath)}`,
     `  chmod a+r ${shellWords(certificates)}`,
     ...directories.flatMap((path) => grant(path, name, gives)).map((line) => `  ${line}`),
     // Only root could keep a file's owner that is not the agent.
@@ -134,7 +134,8 @@ function preface(request: UnitRequest): string {
       .filter(({ path, owner }) => owner === undefined && !ofTheSystem.test(directoryOf(path)))
       .map(({ path }) => `  [ ! -e ${shellWord(path)} ] || chown ${name}: ${shellWord(path)}`),
     ...own.map((path) => `  install -d -m 700 -o ${name} ${shellWord(path)}`),
-    `  ${program} unit --config ${shellWord(configPath)} >/etc/systemd/system/shadow-agent.service`,
+    // An empty unit file would mask the service.
+    `  unit=$(${program} unit --config ${shellWord(configPath)} --user ${name}) && echo "$unit" >/etc/systemd/system/shadow-agent.service`,
     '  systemctl daemon-reload && systemctl enable --now shadow-agent',
     ...(proxyVariable === undefined ? [] : ['', remarkOn(proxyVariable, configPath)]),
   ];

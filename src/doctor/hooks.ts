@@ -94,10 +94,10 @@ interface Head {
   interpreter?: string;
 }
 
-// e_machine. Source: System V ABI, chapter 4.
+// e_machine, of 32 bits too. Source: System V ABI, chapter 4.
 const machines = new Map([
-  ['x64', 62],
-  ['arm64', 183],
+  ['x64', [62, 3]],
+  ['arm64', [183, 40]],
 ]);
 
 /** What a program begins with; one that cannot be read is taken for fine. */
@@ -110,7 +110,7 @@ async function headOf(path: string): Promise<Head> {
     if (interpreter !== undefined) return { format: 'fine', interpreter };
     if (process.platform !== 'linux') return { format: 'fine' };
     if (bytes.toString('latin1', 0, 4) !== '\x7fELF' || bytes.length < 20) return { format: 'unknown' };
-    return { format: bytes.readUInt16LE(18) === machines.get(process.arch) ? 'fine' : 'foreign' };
+    return { format: machines.get(process.arch)?.includes(bytes.readUInt16LE(18)) ? 'fine' : 'foreign' };
   } finally {
     await file.close();
   }

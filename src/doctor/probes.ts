@@ -53,7 +53,7 @@ export const stages: readonly (readonly Probe[])[] = [
   [{ name: 'clock', needs: ['identity', 'config'], timeoutMs: networkMs, run: probeClock }],
   [{ name: 'certificate', needs: ['identity'], timeoutMs: localMs, run: probeCertificate }],
   [{ name: 'mqtt', needs: ['tls data'], timeoutMs: networkMs, run: probeMqtt }],
-  [{ name: 'subscriptions', needs: ['mqtt'], timeoutMs: networkMs, run: probeSubscriptions }],
+  [{ name: 'subscriptions', needs: ['mqtt'], timeoutMs: 40_000, run: probeSubscriptions }],
   [{ name: 'shadow', needs: ['subscriptions'], timeoutMs: networkMs, run: probeShadow }],
   // The provider has 20 s, and its error tells more.
   [{ name: 'credentials', needs: ['tls credentials'], timeoutMs: 25_000, run: probeCredentials }],

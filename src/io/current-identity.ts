@@ -98,11 +98,13 @@ export class CurrentIdentity {
     }
     const ageMs = Math.abs(this.#clock.wallMs() - changedAtMs);
     if (ageMs < settleMs) return;
-    this.#stamp = stamp;
+    // What is wrong with a directory or a group is mended without a change of the files: it is judged at each look.
+    if (!read.ok) this.#stamp = stamp;
     this.#refuse(read.ok ? open : read.problems);
   }
 
   #refuse(problems: readonly Problem[]): void {
+    const told = this.#refused.map(({ message }) => message).join();
     const sinceMs = this.#refused[0]?.sinceMs ?? this.#clock.nowMs();
     this.#refused = problems.map(({ path, message, hint }) => ({
       code: 'IDENTITY_INVALID',
@@ -110,6 +112,7 @@ export class CurrentIdentity {
       sinceMs,
       ...(hint === undefined ? {} : { hint }),
     }));
+    if (this.#refused.map(({ message }) => message).join() === told) return;
     for (const { code, message, hint } of this.#refused) this.#log.warning(message, { code, hint });
   }
 

@@ -18,7 +18,7 @@ export function isNoRoom(error: unknown): boolean {
 /** DISK_FULL, and where: the target, what is kept of it and the state need not be on one file system. */
 export class DiskFull extends AgentError {
   readonly directory: string;
-  /** How many bytes are missing, where that is known; else 0. */
+  /** How many bytes would have to be freed, where that is known; else 0. */
   readonly short: number;
 
   /** @param directory on the file system that is full */

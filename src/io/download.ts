@@ -10,6 +10,7 @@ import { AgentError } from '../core/errors.ts';
 import { isUseless, lengthFault, mismatch, sizeFault, wrongSize } from '../core/object-faults.ts';
 import { type Finding, judge, unfit, type Verdict } from '../core/verdict.ts';
 import type { DigestEngine } from './digest.ts';
+import { DiskFull, onSameDisk } from './disk.ts';
 import { Intake } from './intake.ts';
 import { Part } from './part.ts';
 import { isDone } from './patience.ts';
@@ -68,7 +69,9 @@ export async function download(job: DownloadJob): Promise<Part> {
     await transfer.run();
     return part;
   } catch (error) {
-    const isKept = !isUseless(error, room.isHeldByOthers);
+    // Room that the state file lacks elsewhere is not made by giving up the part.
+    const isElsewhere = error instanceof DiskFull && !(await onSameDisk(error.directory, dirname(job.path)));
+    const isKept = !isUseless(error, isElsewhere || room.isHeldByOthers);
     const isInTime = await transfer.end(isKept);
     const closed = isKept ? part.close() : part.discard();
     if (isInTime) await closed;
@@ -128,11 +131,7 @@ class Transfer {
     if (fault !== undefined) await this.#refuse(fault, { size: this.#part.length });
   }
 
-  /**
-   * Ends an attempt that has failed: what is kept of it is to outlast a power cut.
-   *
-   * @returns false where the disk is too slow for one that is to stop, and still at it
-   */
+  /** Ends a failed attempt, so that what is kept outlasts a power cut. @returns false where the disk is too slow for a stop */
   async end(isKept: boolean): Promise<boolean> {
     const work = async (): Promise<void> => {
       if ((await this.#syncing) !== undefined || this.#hasEnded) return;

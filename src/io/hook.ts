@@ -46,6 +46,7 @@ export async function runHook(job: HookJob): Promise<{ end: HookEnd; output: str
   const note = await HookNote.at(notePath);
   if (await note.endSurvivor(timeoutGraceMs))
     onLine('[an earlier run, which had outlived the agent, was ended]');
+  if (signal.aborted) return undefined;
   const child = start(job);
   if ('kind' in child) return { end: child, output: [] };
   if (child.pid !== undefined) note.write(child.pid);
@@ -72,12 +73,19 @@ export async function runHook(job: HookJob): Promise<{ end: HookEnd; output: str
   return { end: isLate ? { kind: 'timeout', seconds: timeoutSeconds } : end, output: last };
 }
 
-/** @returns why it cannot be started, where that is told at once: a file of no format that the kernel runs, say */
+// A device that is short of something for a moment, or a program that is just being copied.
+const passing = ['EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE', 'ETXTBSY'];
+
+/**
+ * @returns why it cannot be started, where that is told at once: a file of no format that the kernel runs, say
+ * @throws what is likely to pass
+ */
 function start(job: HookJob): ChildProcess | HookEnd {
   try {
     return spawned(job);
   } catch (error) {
     const code = errnoOf(error);
+    if (passing.includes(code)) throw error;
     return { kind: 'not-started', reason: code === '' ? String(error) : code };
   }
 }

@@ -95,7 +95,8 @@ export class RoomClaim {
       const short = bytes + besides - room;
       if (short > 0 && (await this.#makeRoom(short))) continue;
       this.#isHeldByOthers = short <= 0;
-      throw full(bytes, this.#directory, held, short);
+      // Nothing that is given up helps against what others hold.
+      throw full(bytes, this.#directory, held, short > 0 ? short : Number.POSITIVE_INFINITY);
     }
   }
 

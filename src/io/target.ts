@@ -45,13 +45,11 @@ export class Target {
     }
   }
 
-  /** Stores what is desired, for a start that gets no answer; a download need not wait for that. */
+  /** Stores what is desired, for a start that gets no answer, and what could not be stored before. */
   async heed(desired: Desired): Promise<void> {
     const value = desired.kind === 'artifact' ? desired.value : undefined;
     const isNew = desired.kind !== 'unknown' && !jsonEqual(value, this.stored.desired);
-    if (!isNew && !this.#options.state.isStale) return;
-    const stored = this.store(isNew ? { desired: value } : {});
-    if (!isNew || value === undefined) await stored;
+    if (isNew || this.#options.state.isStale) await this.store(isNew ? { desired: value } : {});
   }
 
   /**

@@ -126,8 +126,9 @@ describe('the identity for the next connection', () => {
     expect(more).toEqual([]);
     expect(warning?.message).toMatch(/^What is now in "key" is refused, .* can be read by others$/);
     expect(warning?.fields['hint']).toBe('chmod 600 key');
+    await current.look();
+    expect(log.of('warning').length).toBe(1);
     open = false;
-    await put(renewed);
     expect((await current.look()).certPem).toBe(renewed.cert);
   });
 

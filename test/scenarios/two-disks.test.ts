@@ -112,3 +112,21 @@ toolTest(
       { files: [{ property: 's3', path: 'f', onInstall: { command: ['/bin/true'] } }] },
     ),
 );
+
+toolTest(
+  [mounts],
+  'where the disk of the state has not a byte left, the previous file on it goes, and the update comes',
+  () =>
+    scenario((world) =>
+      onSmallDisk(world.device.dir, '4m', async (small) => {
+        const state = join(small, 'state');
+        await mkdir(state, { mode: 0o700 });
+        const agent = await updated(world, { args: ['--state-dir', state] });
+        await writeFile(join(small, 'full'), noise(4 * megabyte)).catch(() => undefined);
+        const third = noise(megabyte);
+        await world.put('third', third);
+        await world.inSync(sha256(third));
+        expect(agent.child.exitCode).toBeNull();
+      }),
+    ),
+);
