@@ -141,7 +141,8 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   const hasHook = file.onInstall !== undefined;
   const isWayBack = file.keepPrevious && wasDesired(job);
   const before = installed ?? {};
-  const { previous } = target.stored;
+  // What the announcement takes back, where the install fails; a previous file that went for room is gone.
+  let taken: StateChange = {};
   const announce = async (isKept: boolean) => {
     const { sha256 } = artifact;
     const keep = isKept && isWayBack;
@@ -150,7 +151,9 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
       ...(hasHook ? { failure: undefined } : {}),
       ...(isWayBack && !isKept ? { previous: undefined } : {}),
     };
+    const { previous } = target.stored;
     await target.announce({ pending, ...gone });
+    taken = { previous };
   };
   try {
     const { path, mode, owner } = file;
@@ -166,7 +169,7 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
       mustKeep: hasHook,
       claim,
       announce,
-      withdraw: () => target.store({ pending: undefined, previous }),
+      withdraw: () => target.store({ pending: undefined, ...taken }),
     });
     return stamp;
   } catch (error) {

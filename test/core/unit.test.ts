@@ -42,6 +42,10 @@ describe('the unit of a configuration', () => {
     const lines = unitOf().split('\n');
     expect(lines).toContain('#   chmod a+x /etc/shadow-agent /etc/ssl');
     expect(lines.filter((line) => line.startsWith('#   chmod a+r '))).toHaveLength(1);
+    // For the same user again, and never an empty file, which would mask the service.
+    expect(lines.find((line) => line.includes('shadow-agent.service'))).toMatch(
+      /^# {3}unit=\$\(.* unit --config \S+ --user \S+\) && echo "\$unit" >\/etc\/systemd\/system\/shadow-agent\.service$/,
+    );
   });
 
   test('says what "owner" means in a directory of the system’s', () => {
