@@ -1,12 +1,14 @@
 /** Probes of what lies on this device. They look, and change nothing. */
 import { dirname, join } from 'node:path';
-import type { AgentConfig, LoadedConfig } from '../config.ts';
+import type { FileConfig, LoadedConfig } from '../config.ts';
+import type { Wanted } from '../core/artifact.ts';
 import type { Finding } from '../core/doctor.ts';
 import { AgentError, type Problem } from '../core/errors.ts';
 import { daysLeft } from '../core/status.ts';
 import { bytesText, grouped, timeText } from '../core/words.ts';
 import { runAsOwner } from '../io/accounts.ts';
 import { freeIn, roomIn } from '../io/disk.ts';
+import { inspect } from '../io/install.ts';
 import { readState } from '../io/state.ts';
 import { fileKind } from '../io/text-file.ts';
 import { crowded, nearestDirectory, noInode } from './places.ts';
@@ -103,39 +105,66 @@ function renewal(thingName: string): string {
   ].join(', ');
 }
 
-export async function probeTargets(found: Findings): Promise<Finding[]> {
-  return Promise.all(found.files.map((file) => probeTarget(found, file)));
+export async function probeTargets(found: Findings, signal: AbortSignal): Promise<Finding[]> {
+  return Promise.all(found.files.map((file) => probeTarget(found, file, signal)));
 }
 
 /** Whether a file could be put there: a part beside it, and a rename. */
-async function probeTarget(
-  found: Findings,
-  { property, path, owner }: AgentConfig['files'][number],
-): Promise<Finding> {
-  const { desired, sizes, otherUser } = found;
+async function probeTarget(found: Findings, file: FileConfig, signal: AbortSignal): Promise<Finding> {
+  const { property, path, owner } = file;
   const directory = await nearestDirectory(dirname(path));
   if (directory instanceof AgentError)
     return fail({ ...directory, message: `${property}: ${directory.message}` });
   const { files } = await freeIn(directory);
   const refusal = (await refusalIn(directory, found)) ?? noInode(directory, files);
   if (refusal !== undefined) return fail({ ...refusal, message: `${property}: ${refusal.message}` });
-  const uid = otherUser?.uid ?? process.geteuid?.();
+  const uid = found.otherUser?.uid ?? process.geteuid?.();
   if (owner !== undefined && uid !== 0 && owner.uid !== uid) {
     return warn(
       `${property}: only root, or a service with the right to, can give ${path} to user ${owner.uid}`,
       'the unit that "shadow-agent unit" prints has that right (CAP_CHOWN); else run the agent as root, or take "owner" out',
     );
   }
+  return probeRoom(found, file, directory, signal);
+}
+
+/** Room for what is to come; of what is installed nothing is. */
+async function probeRoom(
+  found: Findings,
+  file: FileConfig,
+  directory: string,
+  signal: AbortSignal,
+): Promise<Finding> {
+  const { property } = file;
   const room = await roomIn(directory);
-  const wanted = desired.get(property);
-  const size = sizes.get(property);
-  const need = size !== undefined && wanted?.kind === 'artifact' ? size : 0;
-  const text = `${property}: ${directory} is writable, and has room for ${bytesText(Math.max(room, 0))}`;
-  if (room > need) return ok(need === 0 ? text : `${text}; the object takes ${bytesText(need)}`);
-  return fail({
-    message: `${property}: room for ${bytesText(Math.max(room, 0))} in ${directory}, where 16 MiB or 5 % stay in reserve${need === 0 ? '' : `; the object takes ${bytesText(need)}`}`,
-    hint: 'free some room on this file system',
-  });
+  const wanted = found.desired.get(property);
+  const size = wanted?.kind === 'artifact' ? (found.sizes.get(property) ?? 0) : 0;
+  const isInstalled =
+    room <= size && wanted?.kind === 'artifact' && (await holds(found, file, wanted, signal));
+  const object = isInstalled
+    ? '; the object is installed'
+    : size === 0
+      ? ''
+      : `; the object takes ${bytesText(size)}`;
+  const text = bytesText(Math.max(room, 0));
+  if (room > (isInstalled ? 0 : size))
+    return ok(`${property}: ${directory} is writable, and has room for ${text}${object}`);
+  const message = `${property}: room for ${text} in ${directory}, where 16 MiB or 5 % stay in reserve${object}`;
+  const hint = 'free some room on this file system';
+  return isInstalled ? warn(message, `${hint} before the next update`) : fail({ message, hint });
+}
+
+/** Whether the target is what is desired. One that cannot be read may not be. */
+async function holds(
+  { config }: Findings,
+  { property, path }: FileConfig,
+  { artifact }: Wanted,
+  signal: AbortSignal,
+): Promise<boolean> {
+  const stored = (await readState(config.stateDir).catch(() => undefined))?.get(property);
+  const known = stored?.path === path ? stored.installed : undefined;
+  const there = await inspect(path, known, config.digest, signal).catch(() => undefined);
+  return there?.sha256 === artifact.sha256;
 }
 
 export async function probeStateDir(found: Findings): Promise<Finding> {

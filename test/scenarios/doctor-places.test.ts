@@ -8,7 +8,7 @@ import { join } from 'node:path';
 import { examine, failures, finding } from '../support/doctor.ts';
 import { mounts, onSmallDisk } from '../support/small-disk.ts';
 import { toolTest } from '../support/tools.ts';
-import { scenario, type World } from '../support/world.ts';
+import { noise, scenario, type World } from '../support/world.ts';
 
 function configure(world: World, changes: object, ofFile: object = {}): void {
   const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
@@ -134,4 +134,38 @@ toolTest([mounts], 'a file system without a free inode is a failure at the targe
       { files: [{ property: 's3', path: join(mounted, 'tmpfile') }] },
     ),
   ),
+);
+
+toolTest(
+  [mounts],
+  'want of room fails for an object that is to come, and not for one that is installed',
+  () =>
+    onDisk('10m', (mounted) =>
+      scenario(
+        async (world) => {
+          const object = noise(3_000_000);
+          await world.put('big', object);
+          const run = await world.run(['--config', world.device.configPath, '--no-strict', '--once']);
+          expect(await run.exit, run.log).toBe(0);
+          // Of what is left, the reserve takes 5 %.
+          writeFileSync(join(mounted, 'fill'), noise(5_000_000));
+          expect(finding(await examine(world, '--no-strict'), 'targets')).toMatchObject({
+            verdict: 'ok',
+            message: expect.stringMatching(/has room for [\d.]+ MB; the object is installed$/),
+          });
+          writeFileSync(join(mounted, 'more'), noise(2_300_000));
+          expect(finding(await examine(world, '--no-strict'), 'targets')).toMatchObject({
+            verdict: 'warn',
+            message: expect.stringContaining('the object is installed'),
+            hint: 'free some room on this file system before the next update',
+          });
+          writeFileSync(join(mounted, 'tmpfile'), 'spoilt');
+          expect(finding(await examine(world, '--no-strict'), 'targets')).toMatchObject({
+            verdict: 'fail',
+            message: expect.stringContaining('the object takes 3.0 MB'),
+          });
+        },
+        { files: [{ property: 's3', path: join(mounted, 'tmpfile') }] },
+      ),
+    ),
 );
