@@ -9,7 +9,7 @@ import { AgentError, toAgentError } from './core/errors.ts';
 import { hookFailure } from './core/hook.ts';
 import type { JsonObject } from './core/json.ts';
 import { type Before, type Pending, pendingValue, rollback } from './core/pending.ts';
-import type { Action, Outcome, Snapshot } from './core/reconcile.ts';
+import { type Action, type Outcome, reasonError, type Snapshot } from './core/reconcile.ts';
 import type { DigestEngine } from './io/digest.ts';
 import { hashFile } from './io/disk.ts';
 import { runHook } from './io/hook.ts';
@@ -116,10 +116,7 @@ export class Applier {
     const { file, target, log } = this.#options;
     const { failure, desired } = target.stored;
     const next = rollback(snapshot, hashOf(desired));
-    if ('code' in next) {
-      const { code, message, hint } = next;
-      throw new AgentError(code, `${file.property}: ${message}`, hint === undefined ? {} : { hint });
-    }
+    if ('code' in next) throw reasonError(file.property, next);
     await this.#assertKept(next.pending?.before);
     const { pending, held } = target.stored;
     try {

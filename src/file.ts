@@ -1,17 +1,19 @@
 /** One loop for one file: look, decide, perform, record. A failing file never holds up another. */
 import { Applier } from './apply.ts';
+import { AskedRollback } from './asked.ts';
 import { Attempts } from './attempt.ts';
 import type { FileConfig } from './config.ts';
 import { type Desired, type DesiredRules, sameDesired } from './core/artifact.ts';
 import type { Counters } from './core/counters.ts';
-import { AgentError, toAgentError } from './core/errors.ts';
+import { type AgentError, toAgentError } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
-import { agentEnds, failedReapply, released } from './core/pending.ts';
+import { failedReapply, released } from './core/pending.ts';
 import {
   type Action,
   decide,
-  type Failure,
   type Outcome,
+  type Reason,
+  reasonError,
   reconnected,
   record,
   type Snapshot,
@@ -68,12 +70,6 @@ interface Signals {
   wake: AbortSignal;
 }
 
-/** Somebody who waits for the end of a rollback. */
-interface Asker {
-  answer: (end: Snapshot | AgentError) => void;
-  isBegun: boolean;
-}
-
 /** Keeps one file equal to what is desired of it. */
 export class FileKeeper {
   readonly property: string;
@@ -87,9 +83,8 @@ export class FileKeeper {
   readonly #desired = new Latest<Desired>({ kind: 'unknown' });
   /** Ends a wait, so that disk and clock are looked at again; it does not end an attempt. */
   readonly #nudge = new Latest(undefined);
-  /** Rings when somebody asks for a rollback; that ends an attempt, and a hook that runs. */
-  readonly #asked = new Latest(undefined);
-  #asker: Asker | undefined;
+  /** That somebody asks ends an attempt, and a hook that runs. */
+  readonly #asked: AskedRollback;
   #snapshot: Snapshot = { desired: { kind: 'unknown' } };
   #linkIsNew = false;
   #startedMs = Number.POSITIVE_INFINITY;
@@ -100,6 +95,7 @@ export class FileKeeper {
     this.#file = file;
     this.#options = options;
     this.property = file.property;
+    this.#asked = new AskedRollback(file.property);
     const { state, log, digest, stateDir, clock } = options;
     const { property, path } = file;
     this.#target = new Target({ property, path, digest, state, log });
@@ -146,7 +142,7 @@ export class FileKeeper {
     await this.#memory.tidy(this.#snapshot);
     try {
       while (!signal.aborted) {
-        const stop = AbortSignal.any([signal, this.#asked.replaced]);
+        const stop = AbortSignal.any([signal, this.#asked.rings]);
         const superseded = AbortSignal.any([stop, this.#desired.replaced]);
         const wake = AbortSignal.any([superseded, this.#nudge.replaced]);
         await this.#record(await this.#observe(signal));
@@ -162,8 +158,9 @@ export class FileKeeper {
       return undefined;
     } finally {
       // A file that holds the agent itself has the agent ended by its hook: it is back all the same.
-      const isBack = this.#asker?.isBegun === true && this.#snapshot.pending?.step === 'reapply';
-      this.#answer(isBack ? this.#snapshot : this.#reason(agentEnds));
+      if (this.#asked.isBegun && this.#snapshot.pending?.step === 'reapply')
+        this.#asked.answer(this.#snapshot);
+      this.#asked.end();
     }
   }
 
@@ -173,10 +170,11 @@ export class FileKeeper {
     const refused = failedReapply(this.#snapshot, outcome);
     this.#snapshot = record(this.#snapshot, outcome, clock.nowMs(), random());
     await this.#memory.remember(outcome, this.#snapshot);
-    if (this.#asker?.isBegun !== true) return;
+    if (!this.#asked.isBegun) return;
     const { pending, failure } = this.#snapshot;
-    if (outcome.kind === 'failed' && failure !== undefined) this.#answer(this.#reason(failure));
-    if (pending === undefined) this.#answer(refused === undefined ? this.#snapshot : this.#reason(refused));
+    if (outcome.kind === 'failed' && failure !== undefined) this.#asked.answer(this.#error(failure));
+    if (pending === undefined)
+      this.#asked.answer(refused === undefined ? this.#snapshot : this.#error(refused));
   }
 
   /**
@@ -186,29 +184,16 @@ export class FileKeeper {
    * @throws AgentError HELD or INSTALL where there is no way back, or it cannot be gone; HOOK_FAILED where its hook failed
    */
   rollback(): Promise<Snapshot> {
-    return new Promise((resolve, reject) => {
-      if (this.#asker !== undefined) {
-        return reject(new AgentError('HELD', `${this.property}: it is being rolled back already`));
-      }
-      const answer = (end: Snapshot | AgentError) => (end instanceof AgentError ? reject(end) : resolve(end));
-      this.#asker = { answer, isBegun: false };
-      this.#asked.set(undefined);
-    });
+    return this.#asked.ask();
   }
 
   async #beginRollback(): Promise<void> {
-    if (this.#asker === undefined || this.#asker.isBegun) return;
-    this.#asker.isBegun = true;
+    if (!this.#asked.begin()) return;
     try {
       this.#snapshot = await this.#applier.begin(this.#snapshot);
     } catch (error) {
-      this.#answer(toAgentError(error, 'INSTALL', `Cannot roll ${this.property} back`));
+      this.#asked.answer(toAgentError(error, 'INSTALL', `Cannot roll ${this.property} back`));
     }
-  }
-
-  #answer(end: Snapshot | AgentError): void {
-    this.#asker?.answer(end);
-    this.#asker = undefined;
   }
 
   /** Takes in what is desired and what is on the disk, as of now. A target that cannot be read is a failed attempt. */
@@ -273,16 +258,16 @@ export class FileKeeper {
     const { clock, link } = this.#options;
     const end = settled(this.#snapshot);
     if (end === 'done') return 'done';
-    if (end !== 'pending') return this.#reason(end);
+    if (end !== 'pending') return this.#error(end);
     const trouble = this.#snapshot.desired.kind === 'unknown' ? link.state.lastError : this.#snapshot.failure;
     const isLate = clock.nowMs() >= this.#onceUntilMs;
-    if (trouble === undefined) return isLate ? this.#reason(noAnswer) : undefined;
+    if (trouble === undefined) return isLate ? this.#error(noAnswer) : undefined;
     this.#onceUntilMs = Math.min(this.#onceUntilMs, clock.nowMs() + onceRetryMs);
-    return isLate || trouble.retry !== 'soon' ? this.#reason(trouble) : undefined;
+    return isLate || trouble.retry !== 'soon' ? this.#error(trouble) : undefined;
   }
 
-  #reason({ code, message, hint }: Pick<Failure, 'code' | 'message' | 'hint'>): AgentError {
-    return new AgentError(code, `${this.property}: ${message}`, hint === undefined ? {} : { hint });
+  #error(reason: Reason): AgentError {
+    return reasonError(this.property, reason);
   }
 
   #report(activity: Activity): void {

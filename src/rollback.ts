@@ -3,7 +3,7 @@ import { Applier } from './apply.ts';
 import type { AgentConfig, FileConfig } from './config.ts';
 import { AgentError } from './core/errors.ts';
 import { failedReapply } from './core/pending.ts';
-import { decide, record, type Snapshot } from './core/reconcile.ts';
+import { decide, reasonError, record, type Snapshot } from './core/reconcile.ts';
 import { systemClock } from './io/clock.ts';
 import { takeControl } from './io/control.ts';
 import { assertOwnDirectory } from './io/disk.ts';
@@ -68,10 +68,7 @@ async function goBack(
     snapshot = record(snapshot, outcome, clock.nowMs(), 0);
     await memory.remember(outcome, snapshot);
     const failed = outcome.kind === 'failed' ? outcome.error : refused;
-    if (failed !== undefined) {
-      const { code, message, hint } = failed;
-      throw new AgentError(code, `${property}: ${message}`, hint === undefined ? {} : { hint });
-    }
+    if (failed !== undefined) throw reasonError(property, failed);
   }
   return snapshot;
 }

@@ -204,6 +204,13 @@ export const agentEnds: Reason = {
   message: 'The agent ends; what was begun is ended at its next start',
 };
 
+/** Why a rollback is not begun any more. */
+export const agentIsDone: Reason = {
+  code: 'INSTALL',
+  message: 'The agent is done with this file, and nothing was put back',
+  hint: 'ask again once it has ended; with --once that is when its other files are done',
+};
+
 /** Drops the hold that a rollback left, as soon as another hash is desired. */
 export function released(snapshot: Snapshot): Snapshot {
   const { held, ...rest } = snapshot;

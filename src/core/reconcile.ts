@@ -8,7 +8,7 @@
  */
 import { type Desired, type Wanted, wantedBy } from './artifact.ts';
 import { backoffMs, slow, soon } from './backoff.ts';
-import type { ErrorCode, Retry } from './errors.ts';
+import { AgentError, type ErrorCode, type Retry } from './errors.ts';
 import { type JsonObject, type JsonValue, jsonEqual } from './json.ts';
 import { decidePending, type HookFailure, heldBack, type Pending, recordPending } from './pending.ts';
 
@@ -217,6 +217,11 @@ export interface Reason {
   code: ErrorCode;
   message: string;
   hint?: string | undefined;
+}
+
+/** The error that tells the reason, and of which file. */
+export function reasonError(property: string, { code, message, hint }: Reason): AgentError {
+  return new AgentError(code, `${property}: ${message}`, hint === undefined ? {} : { hint });
 }
 
 /** Where a file stands for `--once`: still to be tried, done, or failed for now. */

@@ -1,7 +1,7 @@
 /** `--once` where something does not work at first. With the compiled executable. */
 import { expect, test } from 'bun:test';
 import { answers } from '../support/faults.ts';
-import { scenario, type World } from '../support/world.ts';
+import { bucketName, noise, scenario, until, type World } from '../support/world.ts';
 
 function once(world: World) {
   return world.run(['--config', world.device.configPath, '--once']);
@@ -26,3 +26,42 @@ test('--once connects again where the broker refuses it at first, and ends with 
     expect(run.log.split('Cannot connect to the broker').length).toBe(3);
     expect(world.file()).toBe('hoge\n');
   }));
+
+test('a rollback of a file that --once is done with is refused while another one downloads, and done once it has ended', () =>
+  scenario(
+    async (world) => {
+      for (const body of ['one\n', 'two\n']) {
+        await world.put('test.txt', body);
+        expect(await (await once(world)).exit).toBe(0);
+      }
+      world.sandbox.lambdas.route({
+        bucket: bucketName,
+        prefix: 'other/',
+        target: 'things/test-thing',
+        property: 'other',
+      });
+      world.sandbox.faults.set('s3-slow', 100_000);
+      await world.put('other/big', noise(5_000_000));
+      const agent = await once(world);
+      await until('some bytes', () =>
+        world.gets().some(({ key, bytesSent }) => key === 'other/big' && bytesSent > 0),
+      );
+      const refused = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+      await until('the answer', () => refused.child.exitCode !== null, 5_000);
+      expect(refused.child.exitCode).toBe(1);
+      expect(refused.log).toMatch(
+        /^error: INSTALL: s3: The agent is done with this file, and nothing was put back\nhint: ask again once it has ended/,
+      );
+      expect(world.file()).toBe('two\n');
+      await agent.stop();
+      const done = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+      expect(await done.exit).toBe(0);
+      expect(world.file()).toBe('one\n');
+    },
+    {
+      files: [
+        { property: 's3', path: 'tmpfile' },
+        { property: 'other', path: 'other' },
+      ],
+    },
+  ));
