@@ -6,7 +6,7 @@ import { backoffMs, slow, soon } from './core/backoff.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
 import { policyStatement } from './core/iot-policy.ts';
 import type { JsonObject, JsonValue } from './core/json.ts';
-import { nextConnect, noReconnects, stableMs, stormKicks } from './core/reconnect.ts';
+import { type Ending, nextConnect, noReconnects, stableMs, stormKicks } from './core/reconnect.ts';
 import { rings, type ShadowDocument } from './core/shadow.ts';
 import type { Clock } from './io/clock.ts';
 import { Latest } from './io/latest.ts';
@@ -114,15 +114,15 @@ export class ShadowLink {
       } catch (error) {
         if (signal.aborted) return;
         const lost = toAgentError(error, 'MQTT', 'The connection to the broker failed');
-        const kicked = lost instanceof LinkLost;
-        const session = { upMs: this.#connectedAtMs, endedMs: clock.nowMs(), kicked };
+        const ending = endingOf(lost);
+        const session = { upMs: this.#connectedAtMs, endedMs: clock.nowMs(), ending };
         const next = nextConnect(reconnects, session, random());
         reconnects = next.reconnects;
         this.#fail(lost);
         const retryInSeconds = Math.round(next.waitMs / 100) / 10;
         log.warning(lost.message, { code: lost.code, hint: lost.hint, retryInSeconds });
-        const isOurs = !kicked || lost instanceof BrokerFault;
-        this.#storm = isOurs || reconnects.kicks < stormKicks ? undefined : this.#stormOf(reconnects.kicks);
+        const isTold = ending === 'kick' && reconnects.kicks >= stormKicks;
+        this.#storm = isTold ? this.#stormOf(reconnects.kicks) : undefined;
         if (next.isStorm && this.#storm !== undefined) {
           log.warning(this.#storm.message, { code: this.#storm.code, hint: this.#storm.hint });
         }
@@ -244,4 +244,9 @@ export class ShadowLink {
     const resyncMs = resyncSeconds * 1000 * (0.75 + random() / 2);
     await clock.sleep(resyncMs, AbortSignal.any([signal, this.#bell.replaced]));
   }
+}
+
+function endingOf(error: AgentError): Ending {
+  if (error instanceof BrokerFault) return 'fault';
+  return error instanceof LinkLost ? 'kick' : 'other';
 }

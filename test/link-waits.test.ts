@@ -440,4 +440,18 @@ describe('what is shown of sessions that keep ending', () => {
     expect(JSON.stringify(play.log.entries)).not.toContain('another device');
     await play.end();
   });
+
+  test('is told in the log at the third one that somebody else has ended, where the agent ended one in between', async () => {
+    const told = () => play.log.of('warning').filter(({ message }) => message.includes('fresh sessions'));
+    await play.start();
+    await kick(2, new LinkLost('it closed it'));
+    await kick(1, new BrokerFault('localhost', 'sends what is no MQTT'));
+    expect(told()).toEqual([]);
+    await kick(2, new LinkLost('it closed it'));
+    expect(told().map(({ message }) => message)).toEqual([
+      '3 fresh sessions have ended within a minute of their start, by the broker or by the network',
+    ]);
+    expect(play.link.state.lastError?.message).toStartWith('4 fresh sessions have ended');
+    await play.end();
+  });
 });

@@ -12,7 +12,7 @@ export const stormKicks = 3;
 export interface Reconnects {
   /** Sessions and tries since the last session that lasted. */
   attempt: number;
-  /** How many of them the broker has ended. */
+  /** How many of them ended in a kick. */
   kicks: number;
 }
 
@@ -23,34 +23,41 @@ export interface Session {
   /** When all topics were subscribed; undefined where it did not come to that. */
   upMs: number | undefined;
   endedMs: number;
-  /** The client had been let in, and the connection was ended by the broker, or was cut on the way. */
-  kicked: boolean;
+  ending: Ending;
 }
+
+/**
+ * A `kick`: the client had been let in, and the connection was ended by the broker, or was cut on the way. A `fault`: the
+ * agent has ended it for what the broker did. Anything else is `other`.
+ */
+export type Ending = 'kick' | 'fault' | 'other';
 
 export interface NextConnect {
   reconnects: Reconnects;
   /** From the end of the session to the next connect. */
   waitMs: number;
-  /** Fresh sessions keep ending; true once until one lasts. */
+  /** Fresh sessions keep being kicked; true once until one lasts. */
   isStorm: boolean;
 }
 
 /**
- * After a session that lasted a minute the waits begin anew. Those after a kick have a floor, so that chance cannot
- * make a storm: at most 12 connects in a minute to a broker that ends each session after a second.
+ * After a session that lasted a minute the waits begin anew. Those after a kick or fault have a floor, so that chance
+ * cannot make a storm: at most 12 connects in a minute to a broker that ends each session after a second.
  *
  * @param random from 0 to under 1
  */
 export function nextConnect(before: Reconnects, session: Session, random: number): NextConnect {
   const { upMs, endedMs } = session;
-  const { attempt, kicks } = upMs !== undefined && endedMs - upMs >= stableMs ? noReconnects : before;
-  const kicked = session.kicked && (upMs === undefined || endedMs - upMs < stableMs);
-  const reconnects = { attempt: attempt + 1, kicks: kicks + (kicked ? 1 : 0) };
-  const spread = kicked ? (1 + 3 * random) / 4 : random;
+  const hasLasted = upMs !== undefined && endedMs - upMs >= stableMs;
+  const { attempt, kicks } = hasLasted ? noReconnects : before;
+  const ending = hasLasted ? 'other' : session.ending;
+  const isKick = ending === 'kick';
+  const reconnects = { attempt: attempt + 1, kicks: kicks + (isKick ? 1 : 0) };
+  const spread = ending === 'other' ? random : (1 + 3 * random) / 4;
   // When CONNECT was sent is not known, but it was before the session was up, or before it failed.
   const waitMs = Math.max(
     backoffMs(reconnect, reconnects.attempt, spread),
     minIntervalMs - (endedMs - (upMs ?? endedMs)),
   );
-  return { reconnects, waitMs, isStorm: kicked && reconnects.kicks === stormKicks };
+  return { reconnects, waitMs, isStorm: isKick && reconnects.kicks === stormKicks };
 }
