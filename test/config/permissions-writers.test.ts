@@ -1,40 +1,18 @@
 /** Who may write: to the target itself, as a group, and to hooks. */
 
-import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import { describe, expect, test } from 'bun:test';
 import { chmod, chown, mkdir, symlink, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
-import {
-  type ConfigDir,
-  createConfigDir,
-  problemsOf,
-  sampleConfig,
-  sampleOfFile,
-} from '../support/config.ts';
+import type { Problem } from '../../src/core/errors.ts';
+import { problemsOf, sampleConfig, sampleOfFile } from '../support/config.ts';
+import { asWarning, directoryOfEachTest, joe, strangers } from '../support/permissions.ts';
 import { root, toolTest } from '../support/tools.ts';
 
-let at: ConfigDir;
-
-beforeEach(async () => {
-  at = await createConfigDir();
-});
-afterEach(() => at.remove());
-
-const path = (name: string) => join(at.dir, name);
-
-// Each is somebody else to a test that root runs; no account has these numbers.
-const joe = 12345;
-const strangers = 54321;
+const { load, path } = directoryOfEachTest();
 
 /** What a strict agent of root's finds, by the key that names it, what is wrong and the hint. */
-async function found(
-  config = sampleConfig(),
-): Promise<Array<{ path: string; message: string; hint: string }>> {
-  const loaded = await at.load({ ...config, strict: true }, {}, { uid: 0 });
-  const problems = loaded.ok ? [] : problemsOf(loaded);
-  return problems.map(({ hint, ...one }) => ({
-    ...one,
-    hint: hint.replace(/; or set "strict": false.*/, ''),
-  }));
+async function found(config = sampleConfig()): Promise<Problem[]> {
+  const loaded = await load({ ...config, strict: true }, {}, { uid: 0 });
+  return loaded.ok ? [] : problemsOf(loaded).map(asWarning);
 }
 
 /** The key and hint of each. */
@@ -54,7 +32,7 @@ describe('the target as it is', () => {
       },
     ]);
     expect(await hints(sampleOfFile({ owner: '12345:12345' }))).toEqual([]);
-    expect(await at.load(sampleConfig({ strict: false }))).toMatchObject({
+    expect(await load(sampleConfig({ strict: false }))).toMatchObject({
       ok: true,
       warnings: [{ path: 'files[0].path' }],
     });
@@ -85,7 +63,7 @@ describe('the target as it is', () => {
 
 describe('what a group may write that is neither root’s nor the agent’s own is refused:', () => {
   toolTest([root], 'configuration, certificate and roots', async () => {
-    await at.load(sampleConfig());
+    await load(sampleConfig());
     for (const name of ['agent.json', 'certificate.pem', 'AmazonRootCA1.pem']) {
       await chown(path(name), 0, strangers);
       await chmod(path(name), 0o664);
@@ -99,17 +77,17 @@ describe('what a group may write that is neither root’s nor the agent’s own 
   });
 
   toolTest([root], 'the directory of key and configuration', async () => {
-    await chown(at.dir, 0, strangers);
-    await chmod(at.dir, 0o775);
+    await chown(path(), 0, strangers);
+    await chmod(path(), 0o775);
     expect(await found()).toMatchObject([
       {
         path: 'config',
-        message: `group 54321 can replace what is in ${at.dir} (mode 0775, no sticky bit)`,
-        hint: `chmod g-w ${at.dir}`,
+        message: `group 54321 can replace what is in ${path()} (mode 0775, no sticky bit)`,
+        hint: `chmod g-w ${path()}`,
       },
     ]);
-    await chmod(at.dir, 0o777);
-    expect(await hints()).toEqual([['config', `chmod go-w ${at.dir}`]]);
+    await chmod(path(), 0o777);
+    expect(await hints()).toEqual([['config', `chmod go-w ${path()}`]]);
   });
 
   toolTest([root], 'the directory of a target, the target, and the parent of the state', async () => {
@@ -130,7 +108,7 @@ describe('what a group may write that is neither root’s nor the agent’s own 
   });
 
   toolTest([root], 'and root’s own group is as good as root', async () => {
-    await chmod(at.dir, 0o775);
+    await chmod(path(), 0o775);
     await chmod(path('AmazonRootCA1.pem'), 0o664);
     expect(await hints()).toEqual([]);
   });
@@ -171,7 +149,7 @@ describe('what runs or is written with the agent’s rights must not be others�
     await writeFile(path('sound/apply'), '#!/bin/sh\n');
     for (const name of ['open', 'after']) await chmod(path(name), 0o777);
     const PATH = ['open', 'sound', 'after'].map(path).join(':');
-    const loaded = await at.load({ ...withHook('apply'), strict: true }, {}, { env: { PATH } });
+    const loaded = await load({ ...withHook('apply'), strict: true }, {}, { env: { PATH } });
     expect(problemsOf(loaded)).toMatchObject([
       { path: 'files[0].onInstall.command', message: expect.stringContaining(`${path('open')} (mode 0777`) },
     ]);

@@ -1,41 +1,24 @@
-import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import { describe, expect, test } from 'bun:test';
 import { chmod, lchown, mkdir, symlink } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Problem } from '../../src/core/errors.ts';
-import {
-  type ConfigDir,
-  createConfigDir,
-  problemsOf,
-  sampleConfig,
-  sampleOfFile,
-} from '../support/config.ts';
+import { problemsOf, sampleConfig, sampleOfFile } from '../support/config.ts';
+import { asWarning, directoryOfEachTest, joe, svc } from '../support/permissions.ts';
 import { root, toolTest } from '../support/tools.ts';
 
-let at: ConfigDir;
-
-beforeEach(async () => {
-  at = await createConfigDir();
-});
-afterEach(() => at.remove());
-
-const path = (name: string) => join(at.dir, name);
+const { load, path } = directoryOfEachTest();
 
 /** Changes modes below the directory, and tells what a strict agent finds. */
 async function found(modes: Record<string, number>, config = sampleConfig()): Promise<Problem[]> {
   for (const [name, mode] of Object.entries(modes)) await chmod(path(name), mode);
-  const loaded = await at.load({ ...config, strict: true });
-  const lenient = await at.load({ ...config, strict: false });
+  const loaded = await load({ ...config, strict: true });
+  const lenient = await load({ ...config, strict: false });
   if (loaded.ok) {
     expect(lenient).toMatchObject({ ok: true, warnings: [] });
     return [];
   }
   const refused = problemsOf(loaded);
   if (!lenient.ok) throw new Error(JSON.stringify(lenient.problems));
-  const asWarnings = refused.map((one) => ({
-    ...one,
-    hint: one.hint.replace(/; or set "strict": false.*/, ''),
-  }));
-  expect(lenient.warnings).toEqual(asWarnings);
+  expect(lenient.warnings).toEqual(refused.map(asWarning));
   return lenient.warnings;
 }
 
@@ -97,20 +80,17 @@ describe('with strict, the agent refuses what it else warns of, with the command
   });
 
   test('the directory of all, where everyone can replace key and roots', async () => {
-    expect(await found({ '.': 0o777 })).toMatchObject([{ path: 'config', hint: `chmod o-w ${at.dir}` }]);
+    expect(await found({ '.': 0o777 })).toMatchObject([{ path: 'config', hint: `chmod o-w ${path()}` }]);
   });
 
   test('beside every other problem', async () => {
     await chmod(path('private.key'), 0o644);
-    const problems = problemsOf(await at.load(sampleConfig({ strict: true, thingName: 'a b' })));
+    const problems = problemsOf(await load(sampleConfig({ strict: true, thingName: 'a b' })));
     expect(problems.map((one) => one.path)).toEqual(['thingName', 'key']);
     expect(problems[1]?.hint).toEndWith('; or set "strict": false, to be warned only');
   });
 });
 
-// Each is somebody else to a test that root runs.
-const joe = 12345;
-const svc = 23456;
 /** What is said before the chown, as all that is joe's would be his agent's. */
 const asJoe =
   "run this as the user that owns the state directory or the key: sudo -u '#12345' shadow-agent …; only where root is to run it, ";
@@ -121,15 +101,15 @@ async function foundOf(
   { uid = 0, config = sampleConfig(), asks = false } = {},
 ): Promise<string[][]> {
   for (const [name, owner] of Object.entries(owners)) await lchown(path(name), owner, owner);
-  const loaded = await at.load({ ...config, strict: true }, {}, { uid, asks });
+  const loaded = await load({ ...config, strict: true }, {}, { uid, asks });
   const problems = loaded.ok ? [] : problemsOf(loaded);
-  return problems.map((one) => [one.path, one.hint.replace(/; or set "strict": false.*/, '')]);
+  return problems.map(asWarning).map((one) => [one.path, one.hint]);
 }
 
 describe('what belongs to another user than root and the agent’s own is refused:', () => {
   toolTest([root], 'a private key, whatever its mode', async () => {
     await lchown(path('private.key'), joe, joe);
-    const problems = problemsOf(await at.load(sampleConfig({ strict: true })));
+    const problems = problemsOf(await load(sampleConfig({ strict: true })));
     expect(problems).toEqual([
       {
         path: 'key',
@@ -137,7 +117,7 @@ describe('what belongs to another user than root and the agent’s own is refuse
         hint: `${asJoe}chown root ${path('private.key')}; or set "strict": false, to be warned only`,
       },
     ]);
-    expect(await at.load(sampleConfig({ strict: false }))).toMatchObject({
+    expect(await load(sampleConfig({ strict: false }))).toMatchObject({
       ok: true,
       warnings: [{ path: 'key', hint: `${asJoe}chown root ${path('private.key')}` }],
     });
@@ -149,7 +129,7 @@ describe('what belongs to another user than root and the agent’s own is refuse
   });
 
   toolTest([root], 'configuration, certificate and roots', async () => {
-    await at.load(sampleConfig());
+    await load(sampleConfig());
     const owners = { 'agent.json': joe, 'certificate.pem': joe, 'AmazonRootCA1.pem': joe };
     const found = await foundOf(owners);
     expect(found.map(([key]) => key)).toEqual(['config', 'cert', 'ca']);
@@ -203,7 +183,7 @@ describe('what belongs to another user than root and the agent’s own is refuse
   test('and a loop of links is no way', async () => {
     await symlink('b', path('a'));
     await symlink('a', path('b'));
-    expect((await at.load(sampleOfFile({ path: 'a/file' }), { strict: true })).ok).toBe(true);
+    expect((await load(sampleOfFile({ path: 'a/file' }), { strict: true })).ok).toBe(true);
   });
 });
 
@@ -218,28 +198,28 @@ describe('where root asks about an agent of another user, that user is the agent
 
   toolTest([root], 'so that it is not strict by default, and root’s own is', async () => {
     await lchown(path('private.key'), svc, svc);
-    expect(await at.load(sampleConfig(), {}, { asks: true })).toMatchObject({
+    expect(await load(sampleConfig(), {}, { asks: true })).toMatchObject({
       ok: true,
       config: { strict: false },
       warnings: [],
     });
-    expect((await at.load(sampleConfig())).ok).toBe(false);
+    expect((await load(sampleConfig())).ok).toBe(false);
   });
 });
 
 test('strict is the default for root alone', async () => {
   await chmod(path('private.key'), 0o644);
-  const keys = problemsOf(await at.load(sampleConfig(), {}, { uid: 0 })).map((one) => one.path);
+  const keys = problemsOf(await load(sampleConfig(), {}, { uid: 0 })).map((one) => one.path);
   expect(keys).toContain('key');
-  expect(await at.load(sampleConfig(), {}, { uid: svc })).toMatchObject({
+  expect(await load(sampleConfig(), {}, { uid: svc })).toMatchObject({
     ok: true,
     config: { strict: false },
   });
-  expect(await at.load(sampleConfig(), { strict: false }, { uid: 0 })).toMatchObject({ ok: true });
-  expect((await at.load(sampleConfig(), { strict: true }, { uid: svc })).ok).toBe(false);
+  expect(await load(sampleConfig(), { strict: false }, { uid: 0 })).toMatchObject({ ok: true });
+  expect((await load(sampleConfig(), { strict: true }, { uid: svc })).ok).toBe(false);
 });
 
 test("the tutorial's /tmp/tmpfile is no problem", async () => {
   const files = [{ property: 's3', path: '/tmp/tmpfile' }];
-  expect(await at.load(sampleConfig({ files }), { strict: true })).toMatchObject({ ok: true, warnings: [] });
+  expect(await load(sampleConfig({ files }), { strict: true })).toMatchObject({ ok: true, warnings: [] });
 });
