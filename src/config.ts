@@ -3,13 +3,13 @@ import * as v from 'valibot';
 import { type Resolved, type ResolvedFile, resolveAcross } from './config/checks.ts';
 import { exposedFlagProblems, type Flags, fileFlagProblems, mergeFlags, sourceOf } from './config/flags.ts';
 import { structureProblems } from './config/keys.ts';
-import { type AgentUser, ownerOf, permissionProblems, userAskedAbout } from './config/permissions.ts';
+import { type AgentUser, likelyUser, permissionProblems } from './config/permissions.ts';
 import { issueProblem } from './config/problems.ts';
 import { type ConfigValues, configSchema } from './config/schema.ts';
 import type { Problem } from './core/errors.ts';
 import { defaultSearchPath } from './core/hook.ts';
 import { canonicalJson } from './core/json.ts';
-import { readAccounts, runAsOwner } from './io/accounts.ts';
+import { readAccounts, runAsLikely } from './io/accounts.ts';
 import { readConfigFile } from './io/config-file.ts';
 import { createDigest } from './io/digest.ts';
 import { type Identity, readIdentity } from './io/identity.ts';
@@ -147,12 +147,13 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const baseDir = path === undefined ? cwd : dirname(path);
   const across = await resolveAcross(raw, { baseDir, configPath: path, env, accounts });
   const identity = await readIdentity(across.paths);
-  const agentUid = asks ? await userAskedAbout(across, uid) : uid;
-  const ownerUid = await ownerOf(across);
+  const likelyUid = await likelyUser(across, accounts);
+  // Anybody but root can ask only about an agent of their own.
+  const agentUid = (asks && uid === 0 ? likelyUid : undefined) ?? uid;
   const user: AgentUser = {
     uid: agentUid,
     accounts,
-    ...(ownerUid === undefined || ownerUid === agentUid ? {} : { ownerUid }),
+    ...(likelyUid === undefined || likelyUid === agentUid ? {} : { likelyUid }),
   };
   const { strict = agentUid === 0 } = raw;
   const wrongIdentity = identity.ok ? [] : identity.problems.map((problem) => forOwner(problem, user));
@@ -205,7 +206,7 @@ function hashOf(text: string): string {
 /** To let anybody read the key is not what helps who asks as the wrong user. */
 function forOwner(problem: Problem, user: AgentUser): Problem {
   const isClosed = problem.message.endsWith(' may not be read');
-  return { ...problem, hint: (isClosed ? runAsOwner(user) : undefined) ?? problem.hint };
+  return { ...problem, hint: (isClosed ? runAsLikely(user) : undefined) ?? problem.hint };
 }
 
 function asRefusal({ hint, ...problem }: Problem): Problem {

@@ -1,5 +1,6 @@
 import { lstat, readlink, realpath, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { mayUse, right } from '../core/access.ts';
 import type { Problem } from '../core/errors.ts';
 import {
   directoryProblem,
@@ -11,7 +12,15 @@ import {
   targetProblem,
   trustedFileProblem,
 } from '../core/permissions.ts';
-import { type Accounts, isGroupOf, nameOfGroup, nameOfUser, runAsOwner } from '../io/accounts.ts';
+import {
+  type Accounts,
+  groupsOf,
+  isGroupOf,
+  nameOfGroup,
+  nameOfUser,
+  onlyUserOf,
+  runAsLikely,
+} from '../io/accounts.ts';
 import type { Resolved } from './checks.ts';
 
 type Located = Pick<Resolved, 'paths' | 'files'> & Partial<Pick<Resolved, 'stateDir'>>;
@@ -21,30 +30,29 @@ type Rule = (at: string, entry: Entry & { isFile: boolean }, trust: Trust) => Pr
 export interface AgentUser {
   uid: number;
   accounts: Accounts;
-  /** Whose the state or the key is, where that is somebody else: most likely the user that the agent runs as. */
-  ownerUid?: number;
+  /** Whom the state or the key is for, where that is somebody else: most likely the user that the agent runs as. */
+  likelyUid?: number;
 }
 
 /**
- * The user of the agent that root asks about: whoever owns its state or, where it has not run yet, its key. Anybody
- * else can ask only about an agent of their own.
+ * Who most likely runs the agent: whoever owns its state or, where it has not run yet, its key. A key of root's may be for
+ * the one user of its group; the state of root's too, then, where that user may write to it.
  */
-export async function userAskedAbout(
-  { paths, stateDir }: Pick<Located, 'paths' | 'stateDir'>,
-  uid: number,
-): Promise<number> {
-  return uid === 0 ? ((await ownerOf({ paths, stateDir })) ?? uid) : uid;
+export async function likelyUser(
+  { paths, stateDir }: { paths: Located['paths']; stateDir?: string | undefined },
+  accounts: Accounts,
+): Promise<number | undefined> {
+  const state = await lookAt(stateDir);
+  const key = await lookAt(paths.key);
+  const user = key && userOfKey(key, accounts);
+  if (state === undefined || user === undefined) return state?.uid ?? user;
+  const member = { uid: user, gids: groupsOf(user, accounts) };
+  return state.uid === 0 && mayUse(state, member, right.write) ? user : state.uid;
 }
 
-/** Whose the state is or, where the agent has not run yet, the key. */
-export async function ownerOf({
-  paths,
-  stateDir,
-}: {
-  paths: Located['paths'];
-  stateDir?: string | undefined;
-}): Promise<number | undefined> {
-  return ((await lookAt(stateDir)) ?? (await lookAt(paths.key)))?.uid;
+function userOfKey({ mode, uid, gid }: Entry, accounts: Accounts): number {
+  const byGroup = uid === 0 && (mode & (right.read << 3)) !== 0;
+  return (byGroup ? onlyUserOf(gid, accounts) : undefined) ?? uid;
 }
 
 /**
@@ -92,15 +100,15 @@ export async function permissionProblems(
 }
 
 function trustOf(user: AgentUser, owner = user.uid): Trust {
-  const { uid, accounts, ownerUid } = user;
-  const advice = runAsOwner(user);
+  const { uid, accounts, likelyUid = 0 } = user;
+  const advice = runAsLikely(user);
   const uids = [0, uid, owner];
   const nameOf = (one: number) => nameOfUser(one, accounts) ?? String(one);
   return {
     uids,
-    agent: nameOf(uid),
+    agent: uid,
     nameOf,
-    ...(ownerUid === undefined || advice === undefined ? {} : { likely: { uid: ownerUid, advice } }),
+    ...(likelyUid === 0 || advice === undefined ? {} : { likely: { uid: likelyUid, advice } }),
     isOwnGroup: (gid) => isGroupOf(uids, gid, accounts),
     groupNameOf: (gid) => nameOfGroup(gid, accounts) ?? String(gid),
   };

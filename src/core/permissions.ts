@@ -1,4 +1,5 @@
 /** Whether others on this device could read the key, or put something in the place of what the agent trusts. */
+import { right } from './access.ts';
 import type { Problem } from './errors.ts';
 import { shellWord } from './shell.ts';
 
@@ -16,10 +17,10 @@ export interface Entry {
 export interface Trust {
   /** Root, the user of the agent, and whom a file is to belong to. */
   uids: readonly number[];
-  /** Name of the user of the agent. */
-  agent: string;
+  /** The user of the agent. */
+  agent: number;
   nameOf(uid: number): string;
-  /** Who is more likely the user of the agent than this one, and what to do then. */
+  /** Who is more likely the user of the agent than this one, and what to do then; never root, whom no mode keeps out. */
   likely?: { uid: number; advice: string };
   /** Whether a group lets in nobody else than these users. */
   isOwnGroup(gid: number): boolean;
@@ -28,25 +29,28 @@ export interface Trust {
 
 const sticky = 0o1000;
 
-/** Who besides its owner may write to something by its mode; undefined where nobody may whom the agent does not trust. */
+/**
+ * Who besides its owner has rights to something by its mode; undefined where nobody has whom the agent does not trust.
+ *
+ * @param rights sum of members of `right`; one of them is enough
+ */
 export function openTo(
   { mode, gid }: Pick<Entry, 'mode' | 'gid'>,
   isOwnGroup: Trust['isOwnGroup'],
+  rights: number = right.write,
 ): { everyone: boolean; group: boolean } | undefined {
-  const everyone = (mode & 0o002) !== 0;
-  const group = (mode & 0o020) !== 0 && !isOwnGroup(gid);
+  const everyone = (mode & rights) !== 0;
+  const group = (mode & (rights << 3)) !== 0 && !isOwnGroup(gid);
   return everyone || group ? { everyone, group } : undefined;
 }
 
 /** The key of the device is for the user of the agent alone. */
 export function keyProblem(at: string, entry: Entry, trust: Trust): Problem[] {
   const { path, mode } = entry;
-  const open = problem(
-    at,
-    `${path} can be read by others than its owner (${octal(mode)})`,
-    `chmod 600 ${shellWord(path)}`,
-  );
-  return [...ownerProblem(at, entry, trust), ...((mode & 0o077) === 0 ? [] : [open])];
+  const open = openTo(entry, trust.isOwnGroup, right.read + right.write + right.enter);
+  const message = open && `${path} is open to ${whoOf(open, entry, trust)} (${octal(mode)})`;
+  const hint = keeping(entry, trust, `chmod 600 ${shellWord(path)}`);
+  return [...ownerProblem(at, entry, trust), ...(message === undefined ? [] : [problem(at, message, hint)])];
 }
 
 /** What the agent believes must not be anybody's to write. */
@@ -65,7 +69,7 @@ export function targetProblem(at: string, entry: Entry, trust: Trust, mode = 0):
   const foreign = problem(
     at,
     `${path} belongs to user ${name}, who can write to it`,
-    `${ownerHint(name)}; else chown ${shellWord(trust.agent)} ${shellWord(path)}`,
+    `${ownerHint(name)}; else ${chownToAgent(path, trust)}`,
   );
   const unwanted = { ...entry, mode: entry.mode & ~(mode & 0o022) };
   const open = openFileProblem(at, unwanted, trust, octal(entry.mode)).map(({ hint, ...one }) => ({
@@ -77,13 +81,11 @@ export function targetProblem(at: string, entry: Entry, trust: Trust, mode = 0):
 
 /** The agent's own directory; its sticky bit would keep nobody from putting files there. */
 export function ownDirectoryProblem(at: string, entry: Entry, trust: Trust): Problem[] {
-  const { path, mode } = entry;
-  const open = problem(
-    at,
-    `${path} can be written by others than its owner (${octal(mode)})`,
-    `chmod go-w ${shellWord(path)}`,
-  );
-  return [...ownerProblem(at, entry, trust), ...((mode & 0o022) === 0 ? [] : [open])];
+  const open = openFileProblem(at, entry, trust).map((one) => ({
+    ...one,
+    hint: keeping(entry, trust, one.hint),
+  }));
+  return [...ownerProblem(at, entry, trust), ...open];
 }
 
 /**
@@ -148,15 +150,31 @@ function ownerHint(name: string): string {
   return `where ${name} may decide what the file holds, set its "owner" to "${name}"`;
 }
 
-function ownerProblem(at: string, { path, uid }: Entry, { uids, agent, nameOf, likely }: Trust): Problem[] {
+function ownerProblem(at: string, entry: Entry, trust: Trust): Problem[] {
+  const { path, uid } = entry;
+  const { uids, agent, nameOf, likely } = trust;
   if (uids.includes(uid)) return [];
-  const message = `${path} belongs to user ${nameOf(uid)}, who is neither root nor the user of the agent (${agent})`;
-  const chown = `chown ${shellWord(agent)} ${shellWord(path)}`;
+  const message = `${path} belongs to user ${nameOf(uid)}, who is neither root nor the user of the agent (${nameOf(agent)})`;
+  const chown = chownToAgent(path, trust);
   // To give it away would lock the agent out that it belongs to.
-  const isLikely = likely?.uid === uid;
-  return [
-    problem(at, message, isLikely ? `${likely.advice}; only where ${agent} is to run it, ${chown}` : chown),
-  ];
+  return [problem(at, message, likely?.uid === uid ? unlessLikely(trust, chown) : chown)];
+}
+
+/** A command that closes to others what is the agent's, and keeps it open to the agent, whom one of these may be. */
+function keeping({ path, uid }: Entry, trust: Trust, close: string): string {
+  // Whose it is keeps it; that the likely agent does not own it is told by itself.
+  if (uid === trust.likely?.uid) return close;
+  return unlessLikely(trust, uid === trust.agent ? close : `${chownToAgent(path, trust)} && ${close}`);
+}
+
+function unlessLikely({ agent, nameOf, likely }: Trust, command: string): string {
+  return likely === undefined
+    ? command
+    : `${likely.advice}; only where ${nameOf(agent)} is to run it, ${command}`;
+}
+
+function chownToAgent(path: string, { agent, nameOf }: Trust): string {
+  return `chown ${shellWord(nameOf(agent))} ${shellWord(path)}`;
 }
 
 function problem(path: string, message: string, command: string): Problem {

@@ -6,7 +6,7 @@ import type { Finding } from '../core/doctor.ts';
 import { AgentError, type Problem } from '../core/errors.ts';
 import { daysLeft } from '../core/status.ts';
 import { bytesText, grouped, timeText } from '../core/words.ts';
-import { runAsOwner } from '../io/accounts.ts';
+import { runAsLikely } from '../io/accounts.ts';
 import { freeIn, roomIn } from '../io/disk.ts';
 import { inspect } from '../io/install.ts';
 import { readState } from '../io/state.ts';
@@ -220,7 +220,7 @@ async function refusalIn(
   { loaded, otherUser }: Findings,
 ): Promise<AgentError | undefined> {
   const refusal = await writeRefusal(directory, otherUser);
-  const hint = loaded.user === undefined ? undefined : runAsOwner(loaded.user);
+  const hint = loaded.user === undefined ? undefined : runAsLikely(loaded.user);
   if (refusal === undefined || hint === undefined) return refusal;
   return new AgentError('INSTALL', refusal.message, { hint });
 }

@@ -58,8 +58,18 @@ export function nameOfGroup(gid: number, { group }: Accounts): string | undefine
 }
 
 /** Whether nobody but these users is in a group that the files know; root's own is as good as root. */
-export function isGroupOf(uids: readonly number[], gid: number, { passwd, group }: Accounts): boolean {
-  if (gid === 0) return true;
+export function isGroupOf(uids: readonly number[], gid: number, accounts: Accounts): boolean {
+  return gid === 0 || (membersOf(gid, accounts)?.every((uid) => uids.includes(uid)) ?? false);
+}
+
+/** The one user beside root that a group is for; undefined where it is root's own, or another one is in it. */
+export function onlyUserOf(gid: number, accounts: Accounts): number | undefined {
+  const [uid, ...others] = new Set(membersOf(gid, accounts)?.filter((one) => one !== 0));
+  return gid === 0 || uid === -1 || others.length > 0 ? undefined : uid;
+}
+
+/** Users of a group, -1 for one without an account; undefined where the files do not know the group. */
+function membersOf(gid: number, { passwd, group }: Accounts): number[] | undefined {
   const accounts = lines(passwd).map(([name, , uid, own]) => ({ name, uid: idOf(uid), gid: idOf(own) }));
   const listed = lines(group)
     .filter(([, , id]) => idOf(id) === gid)
@@ -68,20 +78,20 @@ export function isGroupOf(uids: readonly number[], gid: number, { passwd, group 
   // Of a group without a name, and without an account, others may know more.
   const isKnown = first.length > 0 || nameOfGroup(gid, { passwd, group }) !== undefined;
   const others = listed.map((name) => accounts.find((account) => account.name === name));
-  return isKnown && [...first, ...others].every((account) => uids.includes(account?.uid ?? -1));
+  return isKnown ? [...first, ...others].map((account) => account?.uid ?? -1) : undefined;
 }
 
-/** What somebody is to do who asks, or starts an agent, as another user than its own; undefined where there is no owner. */
-export function runAsOwner({
-  ownerUid,
+/** What somebody is to do who asks, or starts an agent, as another user than its own; undefined where that is unknown. */
+export function runAsLikely({
+  likelyUid,
   accounts,
 }: {
-  ownerUid?: number;
+  likelyUid?: number;
   accounts: Accounts;
 }): string | undefined {
-  if (ownerUid === undefined) return undefined;
-  const name = nameOfUser(ownerUid, accounts) ?? `'#${ownerUid}'`;
-  return `run this as the user that owns the state directory or the key: sudo -u ${name} shadow-agent …`;
+  if (likelyUid === undefined) return undefined;
+  const name = nameOfUser(likelyUid, accounts) ?? `'#${likelyUid}'`;
+  return `run this as the user that the state directory or the key is for: sudo -u ${name} shadow-agent …`;
 }
 
 /** Every group of a user: that of its account, and those that list it. */

@@ -62,6 +62,29 @@ describe('the target as it is', () => {
 });
 
 describe('what a group may write that is neither root’s nor the agent’s own is refused:', () => {
+  toolTest([root], 'the key, which it may not even read, and the state', async () => {
+    await mkdir(path('state'));
+    for (const [name, mode] of [
+      ['private.key', 0o640],
+      ['state', 0o775],
+    ] as const) {
+      await chown(path(name), 0, strangers);
+      await chmod(path(name), mode);
+    }
+    expect(await found()).toEqual([
+      {
+        path: 'key',
+        message: `${path('private.key')} is open to group 54321 (mode 0640)`,
+        hint: `chmod 600 ${path('private.key')}`,
+      },
+      {
+        path: 'stateDir',
+        message: `${path('state')} can be written by group 54321 (mode 0775)`,
+        hint: `chmod g-w ${path('state')}`,
+      },
+    ]);
+  });
+
   toolTest([root], 'configuration, certificate and roots', async () => {
     await load(sampleConfig());
     for (const name of ['agent.json', 'certificate.pem', 'AmazonRootCA1.pem']) {

@@ -27,12 +27,17 @@ describe('with strict, the agent refuses what it else warns of, with the command
     expect(await found({ 'private.key': 0o400 })).toEqual([]);
   });
 
-  test.each([0o640, 0o604, 0o644, 0o620])('a private key of mode %o', async (mode) => {
+  toolTest([root], 'nor where root’s own group may', async () => {
+    await mkdir(path('state'));
+    expect(await found({ 'private.key': 0o640, state: 0o775 })).toEqual([]);
+  });
+
+  test.each([0o604, 0o644, 0o602])('a private key of mode %o', async (mode) => {
     const digits = `0${mode.toString(8)}`;
     expect(await found({ 'private.key': mode })).toEqual([
       {
         path: 'key',
-        message: `${path('private.key')} can be read by others than its owner (mode ${digits})`,
+        message: `${path('private.key')} is open to everyone (mode ${digits})`,
         hint: `chmod 600 ${path('private.key')}`,
       },
     ]);
@@ -43,10 +48,10 @@ describe('with strict, the agent refuses what it else warns of, with the command
     expect(problems).toMatchObject([{ path: 'ca', hint: `chmod o-w ${path('AmazonRootCA1.pem')}` }]);
   });
 
-  test.each([0o775, 0o757, 0o1777])('a state directory of mode %o', async (mode) => {
+  test.each([0o757, 0o1777])('a state directory of mode %o', async (mode) => {
     await mkdir(path('state'));
     const problems = await found({ state: mode });
-    expect(problems).toMatchObject([{ path: 'stateDir', hint: `chmod go-w ${path('state')}` }]);
+    expect(problems).toMatchObject([{ path: 'stateDir', hint: `chmod o-w ${path('state')}` }]);
   });
 
   test('a directory of a target that everyone can write, unless it is sticky', async () => {
@@ -93,7 +98,7 @@ describe('with strict, the agent refuses what it else warns of, with the command
 
 /** What is said before the chown, as all that is joe's would be his agent's. */
 const asJoe =
-  "run this as the user that owns the state directory or the key: sudo -u '#12345' shadow-agent …; only where root is to run it, ";
+  "run this as the user that the state directory or the key is for: sudo -u '#12345' shadow-agent …; only where root is to run it, ";
 
 /** What is found, by the key that names it and its hint, once some things are another user's. */
 async function foundOf(

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test';
-import { groupsOf, isGroupOf, nameOfGroup, resolveOwner } from '../../src/io/accounts.ts';
+import { groupsOf, isGroupOf, nameOfGroup, onlyUserOf, resolveOwner } from '../../src/io/accounts.ts';
 
 const accounts = {
   passwd: 'root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/:/bin/false\nbroken\nodd:x:many:1:::\n',
@@ -60,6 +60,25 @@ describe('a group lets in some users alone', () => {
       expect(isGroupOf([0, 1000], 1000, shared)).toBe(false);
     }
     expect(isGroupOf([0, 1000], 1000, { ...own, group: 'app:x:1000:app,root\n' })).toBe(true);
+  });
+
+  test.each([
+    ['the one whose it is', 1000, 1000],
+    ['the one that it lists', 50, 1000],
+    ['none where it is root’s', 0, undefined],
+    ['none where nobody is in it', 60, undefined],
+    ['none where the system does not know it', 12345, undefined],
+  ])('and has one user alone beside root: %s', (_, gid, expected) => {
+    expect(onlyUserOf(gid, own)).toBe(expected);
+  });
+
+  test.each([
+    ['app,root,app', 1000],
+    ['app,joe', undefined],
+    ['app,gone', undefined],
+    ['gone', undefined],
+  ])('and where it lists %s, that is %p', (members, expected) => {
+    expect(onlyUserOf(50, { ...own, group: `staff:x:50:${members}\n` })).toBe(expected);
   });
 
   test('and has a name, or none', () => {

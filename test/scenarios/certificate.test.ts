@@ -51,7 +51,7 @@ const spoilt: [what: string, spoil: (key: string, world: World) => Promise<void>
     async (key, { sandbox }) => writeFile(key, (await sandbox.pki.issueDevice('test-thing')).key),
     /private\.key is not the key of the certificate/,
   ],
-  ['can be read by others', (key) => chmod(key, 0o644), /private\.key can be read by others/],
+  ['can be read by others', (key) => chmod(key, 0o644), /private\.key is open to everyone/],
 ];
 
 test.each(spoilt)(
@@ -107,7 +107,7 @@ test('with no agent running, rollback does without a key, but not where strict a
       const key = join(device.dir, 'private.key');
       await chmod(key, 0o644);
       const refused = await ask('rollback', 's3');
-      expect(refused).toMatchObject({ code: 78, log: expect.stringContaining('can be read by others') });
+      expect(refused).toMatchObject({ code: 78, log: expect.stringContaining('is open to everyone') });
       expect(world.file()).toBe('fuga\n');
       await rm(key);
       const status = await ask('status');

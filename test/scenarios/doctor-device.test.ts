@@ -224,7 +224,7 @@ toolTest(
           const hints = found.probes.flatMap(({ probe, hint }) =>
             hint === null ? [] : [`${probe}: ${hint}`],
           );
-          const asOwner = "run this as the user that owns the state directory or the key: sudo -u '#12345'";
+          const asOwner = "run this as the user that the state directory or the key is for: sudo -u '#12345'";
           for (const probe of ['identity', 'targets', 'state'])
             expect(hints.find((hint) => hint.startsWith(`${probe}: `))).toContain(asOwner);
           expect(hints.filter((hint) => /: chown|give the user/.test(hint))).toEqual([]);

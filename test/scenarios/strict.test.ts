@@ -15,7 +15,7 @@ test('with strict, a readable key and an open target directory are listed with t
       await chmod(world.path('open'), 0o777);
       const run = await world.run();
       expect(await run.exit).toBe(78);
-      expect(run.log).toContain(`error: key: ${key} can be read by others than its owner (mode 0644)`);
+      expect(run.log).toContain(`error: key: ${key} is open to everyone (mode 0644)`);
       expect(run.log).toContain(`hint: chmod 600 ${key}; or set "strict": false`);
       expect(run.log).toContain(
         `error: files[0].path: everyone can replace what is in ${world.path('open')}`,
@@ -32,9 +32,7 @@ test('without strict they are warnings, and files are kept all the same', () =>
       await world.put('test.txt', 'hoge\n');
       const run = await world.start();
       await world.inSync(sha256('hoge\n'));
-      expect(run.log).toMatch(
-        /WARNING key: \S+private\.key can be read by others than its owner \(mode 0644\)/,
-      );
+      expect(run.log).toMatch(/WARNING key: \S+private\.key is open to everyone \(mode 0644\)/);
       expect(run.log).toMatch(/hint="?chmod 600 /);
     },
     { config: { strict: false } },
@@ -68,7 +66,7 @@ toolTest(
             `${path} belongs to user 12345, who is neither root nor the user of the agent (root)`,
           );
           expect(run.log).toContain(
-            `hint: run this as the user that owns the state directory or the key: sudo -u '#12345' shadow-agent …; only where root is to run it, chown root ${path}; or set "strict": false`,
+            `hint: run this as the user that the state directory or the key is for: sudo -u '#12345' shadow-agent …; only where root is to run it, chown root ${path}; or set "strict": false`,
           );
         }
         const status = await world.run(['status', '--config', world.device.configPath]);
