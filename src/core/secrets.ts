@@ -27,12 +27,29 @@ export function protect(value: string): void {
 
 /** The same for user and password that are used to the end of the process, in each form that they are sent or written in. */
 export function protectLogin(user: string, password: string): void {
-  const login = `${user}:${password}`;
-  // The user alone is no secret.
-  lasting.set(login, { text: login, startChars: Math.max(startChars, user.length + 1 + 4) });
-  const forms = [base64(login), password, encodeURIComponent(password)];
-  // Fewer characters would blank out words; they are still taken out beside the user.
-  for (const text of forms) if (text.length >= 4) lasting.set(text, { text, startChars });
+  if (password === '') return;
+  const encoded = encodeURIComponent(user);
+  for (const [name, secret] of [
+    [`${user}:`, password],
+    [`${encoded}:`, encodeURIComponent(password)],
+    [`${encoded}%3A`, encodeURIComponent(password)],
+  ] as const) {
+    // The user alone is no secret.
+    const most = Math.max(startChars, name.length + 4);
+    lasting.set(name + secret, { text: name + secret, startChars: most });
+  }
+  const bare = isWord(password) ? [] : [password, encodeURIComponent(password)];
+  for (const text of [base64(`${user}:${password}`), base64(password), ...bare]) {
+    lasting.set(text, { text, startChars });
+  }
+}
+
+/**
+ * Whether a password may be a part of any text, which would be blanked out, and would tell what the password is. By
+ * itself it is neither sent nor written anywhere.
+ */
+function isWord(password: string): boolean {
+  return password.length < 4 || (password.length < 8 && /^(\p{L}+|\p{N}+)$/u.test(password));
 }
 
 function base64(text: string): string {

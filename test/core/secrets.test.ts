@@ -45,6 +45,36 @@ describe('redact', () => {
     for (const form of forms) expect(redact(`a ${form} b`)).toBe('a [secret] b');
   });
 
+  test.each(['squid', 'agent', '8883'])(
+    'of the short password %s, which is a word or number of many texts, knows all that holds it as one',
+    (password) => {
+      const text = `${password}s of the ${password}, in "/opt/${password}/${password}.json"`;
+      protectLogin('jo é', password);
+      expect(redact(text)).toBe(text);
+      const forms = [
+        `jo é:${password}`,
+        `jo%20%C3%A9:${password}`,
+        encodeURIComponent(`jo é:${password}`),
+        Buffer.from(`jo é:${password}`).toString('base64'),
+        Buffer.from(password).toString('base64'),
+      ];
+      for (const form of forms) expect(redact(`a ${form} b`)).toBe('a [secret] b');
+    },
+  );
+
+  test.each(['s3cr', 'p-wd', 'Passwort', '20262027'])(
+    'knows the password %s wherever it stands',
+    (password) => {
+      protectLogin('jo', password);
+      expect(redact(`x${password}y`)).toBe('x[secret]y');
+    },
+  );
+
+  test('a login without a password holds no secret', () => {
+    for (const user of ['', 'jo']) protectLogin(user, '');
+    expect(redact('jo: a jo')).toBe('jo: a jo');
+  });
+
   test('a login of one letter blanks out no other text', () => {
     protectLogin('jo', 'a');
     expect(redact('banana jo:a')).toBe('banana [secret]');
