@@ -2,7 +2,6 @@
  * What stands between a file that was renamed and one that is current: its hook, and the way back. Which step comes next
  * is decided in core/pending.ts; here it is performed.
  */
-import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { FileConfig } from './config.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
@@ -11,8 +10,8 @@ import type { JsonObject } from './core/json.ts';
 import { type Before, type Pending, pendingValue, rollback } from './core/pending.ts';
 import { type Action, type Outcome, reasonError, type Snapshot } from './core/reconcile.ts';
 import type { DigestEngine } from './io/digest.ts';
-import { hashFile } from './io/disk.ts';
 import { runHook } from './io/hook.ts';
+import { inspect } from './io/install.ts';
 import { type KeptFiles, putBack } from './io/kept.ts';
 import type { Logger } from './io/log.ts';
 import { cleanParts, fileId } from './io/part.ts';
@@ -110,14 +109,15 @@ export class Applier {
    * Begins a rollback that somebody has asked for. It is on disk then.
    *
    * @returns the snapshot with the way back pending
-   * @throws AgentError HELD or INSTALL where there is no way back; DISK_FULL or INSTALL when it cannot be stored
+   * @throws AgentError HELD or INSTALL where there is no way back; DISK_FULL or INSTALL when it cannot be stored; the
+   * signal's reason when it is aborted. Then nothing is begun.
    */
-  async begin(snapshot: Snapshot): Promise<Snapshot> {
+  async begin(snapshot: Snapshot, signal: AbortSignal): Promise<Snapshot> {
     const { file, target, log } = this.#options;
     const { failure, desired } = target.stored;
     const next = rollback(snapshot, hashOf(desired));
     if ('code' in next) throw reasonError(file.property, next);
-    await this.#assertKept(next.pending?.before);
+    await this.#assertKept(next.pending?.before, signal);
     const { pending, held } = target.stored;
     try {
       await target.announce({ pending: next.pending, held: next.held, failure: undefined });
@@ -129,20 +129,13 @@ export class Applier {
     return next;
   }
 
-  /** What goes back must be what was installed once, to the last byte. */
-  async #assertKept(before: Before | undefined): Promise<void> {
+  /** What goes back must be what was installed once, to the last byte. What is not is forgotten. */
+  async #assertKept(before: Before | undefined, signal: AbortSignal): Promise<void> {
     const { file, target, kept, digest } = this.#options;
     const path = kept.pathOf(before ?? {});
-    try {
-      const handle = await open(path, 'r');
-      const found = await hashFile(handle, digest, new AbortController().signal).finally(() =>
-        handle.close(),
-      );
-      if (found === before?.sha256) return;
-    } catch {
-      // It is not there, or cannot be read.
-    }
-    await target.store({ previous: undefined });
+    const found = await inspect(path, undefined, digest, signal);
+    if (found?.sha256 === before?.sha256) return;
+    if (target.stored.previous?.sha256 === before?.sha256) await target.store({ previous: undefined });
     throw new AgentError('INSTALL', `${file.property}: the previous file in ${path} is not what was kept`, {
       hint: 'desire the hash of the file that you want',
     });

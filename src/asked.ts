@@ -45,11 +45,13 @@ export class AskedRollback {
     });
   }
 
-  /** Whether one is asked for that is not begun yet. It is now. */
-  begin(): boolean {
-    if (this.#asker === undefined || this.#asker.isBegun) return false;
-    this.#asker.isBegun = true;
-    return true;
+  /** Whether one is asked for that is not begun yet. */
+  get isWaiting(): boolean {
+    return this.#asker?.isBegun === false;
+  }
+
+  begin(): void {
+    if (this.#asker !== undefined) this.#asker.isBegun = true;
   }
 
   answer(end: End): void {

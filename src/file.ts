@@ -146,7 +146,7 @@ export class FileKeeper {
         const superseded = AbortSignal.any([stop, this.#desired.replaced]);
         const wake = AbortSignal.any([superseded, this.#nudge.replaced]);
         await this.#record(await this.#observe(signal));
-        await this.#beginRollback();
+        await this.#beginRollback(signal);
         this.#report('idle');
         const end = once ? this.#onceEnd() : undefined;
         if (end !== undefined) return end === 'done' ? undefined : end;
@@ -187,11 +187,13 @@ export class FileKeeper {
     return this.#asked.ask();
   }
 
-  async #beginRollback(): Promise<void> {
-    if (!this.#asked.begin()) return;
+  async #beginRollback(signal: AbortSignal): Promise<void> {
+    if (!this.#asked.isWaiting) return;
     try {
-      this.#snapshot = await this.#applier.begin(this.#snapshot);
+      this.#snapshot = await this.#applier.begin(this.#snapshot, signal);
+      this.#asked.begin();
     } catch (error) {
+      if (signal.aborted) return;
       this.#asked.answer(toAgentError(error, 'INSTALL', `Cannot roll ${this.property} back`));
     }
   }

@@ -1,7 +1,7 @@
 /** A rollback where no agent runs: on the state file, by the same steps. */
 import { Applier } from './apply.ts';
 import type { AgentConfig, FileConfig } from './config.ts';
-import { AgentError } from './core/errors.ts';
+import { AgentError, toAgentError } from './core/errors.ts';
 import { failedReapply } from './core/pending.ts';
 import { decide, reasonError, record, type Snapshot } from './core/reconcile.ts';
 import { systemClock } from './io/clock.ts';
@@ -33,6 +33,8 @@ export async function rollBackFile(
   });
   try {
     return await goBack(config, file, await State.open(stateDir, log, true), log, signal);
+  } catch (error) {
+    throw signal.aborted ? toAgentError(error, 'INSTALL', `${file.property}: nothing was put back`) : error;
   } finally {
     await control.close();
   }
@@ -58,7 +60,7 @@ async function goBack(
     ...memory.load(true),
     ...(installed === undefined ? {} : { installed }),
   };
-  snapshot = await applier.begin(snapshot);
+  snapshot = await applier.begin(snapshot, signal);
   while (snapshot.pending !== undefined) {
     const action = decide(snapshot, clock.nowMs());
     if (action.do === 'wait' || action.do === 'install') throw unended(property);

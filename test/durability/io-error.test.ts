@@ -1,11 +1,12 @@
 /** A sync that has failed once proves nothing when it succeeds: Linux may take the pages for written meanwhile. */
 import { afterAll, beforeAll, expect } from 'bun:test';
-import { readFileSync } from 'node:fs';
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
 import { type Bench, newMode, oldMode } from '../support/durability-bench.ts';
 import { failing, strace } from '../support/durability-faults.ts';
 import { benchAt, next, older, type Start, update } from '../support/durability-starts.ts';
 import { toolTest } from '../support/tools.ts';
-import { executable, noise, Run, World } from '../support/world.ts';
+import { executable, noise, Run, scenario, World } from '../support/world.ts';
 
 let world: World;
 const benches: Bench[] = [];
@@ -98,4 +99,26 @@ toolTest(
     expect(second.child.exitCode, second.log).toBe(0);
     expect(bench.fault([next, newMode])).toBeUndefined();
   },
+);
+
+toolTest([strace], 'a kept file that cannot be read for now stays the way back', () =>
+  scenario(async (world) => {
+    for (const body of ['one\n', 'two\n']) {
+      await world.put('test.txt', body);
+      const run = await world.run(['--config', world.device.configPath, '--once']);
+      expect(await run.exit, run.log).toBe(0);
+    }
+    const directory = join(world.device.dir, 'state', 'previous');
+    const [name = ''] = readdirSync(directory);
+    const calls = 'read,pread64';
+    const inject = ['-e', `trace=${calls}`, '-e', `inject=${calls}:error=EIO`];
+    const args = ['-f', '-qq', '-o', '/dev/null', '-P', join(directory, name), ...inject];
+    const rollback = ['rollback', 's3', '--config', world.device.configPath];
+    const failed = new Run(strace.path, [...args, await executable(), ...rollback], world.device.dir);
+    expect(await failed.exit).toBe(1);
+    expect(failed.log).toMatch(/^error: INSTALL: Cannot read \S+previous\S+: EIO$/m);
+    const done = await world.run(rollback);
+    expect(await done.exit, done.log).toBe(0);
+    expect(world.file()).toBe('one\n');
+  }),
 );

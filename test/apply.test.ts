@@ -1,0 +1,72 @@
+/** The begin of a rollback, on a state file and kept files on disk. */
+import { expect, test } from 'bun:test';
+import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { Applier } from '../src/apply.ts';
+import type { Pending } from '../src/core/pending.ts';
+import type { Snapshot } from '../src/core/reconcile.ts';
+import { KeptFiles } from '../src/io/kept.ts';
+import { State } from '../src/io/state.ts';
+import { Target } from '../src/io/target.ts';
+import { caught, RecordingLog, sha256Of, useTempDir } from './support/io-helpers.ts';
+
+const dir = useTempDir();
+const hash = { one: sha256Of('one'), two: sha256Of('two'), three: sha256Of('three') };
+const signal = new AbortController().signal;
+
+/** A device on which `two` replaced `one`, and `three` is about to replace `two`. */
+async function device() {
+  const [stateDir, path, property] = [join(dir(), 'state'), join(dir(), 'file'), 's3'];
+  const log = new RecordingLog();
+  const kept = new KeptFiles(stateDir, property, path);
+  await mkdir(kept.directory, { recursive: true });
+  const state = await State.open(stateDir, log);
+  const target = new Target({ property, path, digest: 'native', state, log });
+  const file = { property, path, keepPrevious: true };
+  const applier = new Applier({ file, target, kept, stateDir, digest: 'native', log });
+  const previous = { sha256: hash.one };
+  const before = { sha256: hash.two };
+  const pending: Pending = { step: 'apply', sha256: hash.three, before, keep: true, runs: 1 };
+  await writeFile(path, 'three');
+  await writeFile(kept.pathOf(previous), 'one');
+  await writeFile(kept.pathOf(before), 'two');
+  await target.store({ previous, pending });
+  const snapshot: Snapshot = {
+    desired: { kind: 'unknown' },
+    installed: { sha256: hash.three },
+    previous,
+    pending,
+  };
+  const stored = async () => JSON.parse(await readFile(join(stateDir, 'state.json'), 'utf8')).files[0];
+  return { applier, kept, snapshot, stored };
+}
+
+test('what was kept leads back, and the state file says so first', async () => {
+  const { applier, snapshot, stored } = await device();
+  const { pending, held } = await applier.begin(snapshot, signal);
+  expect([pending?.step, pending?.before?.sha256, held?.sha256]).toEqual(['back', hash.two, hash.three]);
+  expect(await stored()).toMatchObject({ pending: { step: 'back' }, held: { sha256: hash.three } });
+});
+
+test('a kept file that is spoilt does not take the way back of an older one with it', async () => {
+  const { applier, kept, snapshot, stored } = await device();
+  await writeFile(kept.pathOf({ sha256: hash.two }), 'spoilt');
+  const error = await caught(applier.begin(snapshot, signal));
+  expect(error.message).toContain('is not what was kept');
+  expect(await stored()).toMatchObject({ previous: { sha256: hash.one }, pending: { step: 'apply' } });
+});
+
+test('a kept file that is spoilt is no way back any more', async () => {
+  const { applier, kept, snapshot, stored } = await device();
+  const { pending: _, ...settled } = snapshot;
+  await writeFile(kept.pathOf({ sha256: hash.one }), 'spoilt');
+  expect((await caught(applier.begin(settled, signal))).message).toContain('is not what was kept');
+  expect((await stored()).previous).toBeUndefined();
+});
+
+test('a rollback that is stopped while the kept file is read has changed nothing', async () => {
+  const { applier, snapshot, stored } = await device();
+  const before = await stored();
+  await expect(applier.begin(snapshot, AbortSignal.abort())).rejects.toThrow('abort');
+  expect(await stored()).toEqual(before);
+});
