@@ -114,15 +114,14 @@ export class Applier {
    */
   async begin(snapshot: Snapshot, signal: AbortSignal): Promise<Snapshot> {
     const { file, target, log } = this.#options;
-    const { failure, desired } = target.stored;
-    const next = rollback(snapshot, hashOf(desired));
+    const next = rollback(snapshot, hashOf(target.stored.desired));
     if ('code' in next) throw reasonError(file.property, next);
     await this.#assertKept(next.pending?.before, signal);
-    const { pending, held } = target.stored;
     try {
       await target.announce({ pending: next.pending, held: next.held, failure: undefined });
     } catch (error) {
-      await target.store({ pending, held, failure });
+      // The file may have been renamed all the same.
+      await target.store({});
       throw error;
     }
     log.info('Rolling back', { file: file.property, refused: next.held?.sha256 });

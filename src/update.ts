@@ -160,7 +160,7 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
     const claim = (directory: string) =>
       job.room.claim(directory, (bytes) => dropPrevious(job, directory, bytes));
     const previousPath = hasHook || isWayBack ? kept.pathOf(before) : undefined;
-    const { stamp } = await install({
+    return await install({
       part,
       target: path,
       mode,
@@ -171,7 +171,6 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
       announce,
       withdraw: () => target.store({ pending: undefined, ...taken }),
     });
-    return stamp;
   } catch (error) {
     if (error instanceof DiskFull) await dropPrevious(job, error.directory, error.short);
     throw error;

@@ -41,12 +41,11 @@ export interface InstallJob {
 /**
  * Puts a verified part in the place of the target.
  *
- * @returns the stamp of the installed file, and whether the file that it replaced is kept: it is not where there is no
- * room for it
+ * @returns the stamp of the installed file
  * @throws AgentError INSTALL, and the part is still there unless its sync failed, or DISK_FULL, and it is not, unless the
  * full disk is another one; the target is what it was, or new where only its directory could not be synced
  */
-export async function install(job: InstallJob): Promise<{ stamp: FileStamp; kept: boolean }> {
+export async function install(job: InstallJob): Promise<FileStamp> {
   const { part, target, mode, owner, previousPath, announce } = job;
   try {
     const old = await lookAt(target);
@@ -63,7 +62,7 @@ export async function install(job: InstallJob): Promise<{ stamp: FileStamp; kept
     const after = stampOf(await part.handle.stat({ bigint: true }));
     // The rename changes the ctime alone. Whoever wrote to the file meanwhile must not hide behind our stamp.
     const isOurs = sameStamp({ ...before, ctimeNs: after.ctimeNs }, after);
-    return { stamp: isOurs ? after : before, kept };
+    return isOurs ? after : before;
   } catch (error) {
     const reason = diskError(error, `Cannot install ${target}`, dirname(target));
     // What cannot be installed for want of room is not to take more of it.

@@ -62,8 +62,10 @@ toolTest([mounts], 'a copy of the previous file leaves the reserve free; where i
       const path = partPath('s3', target, sha256Of('new'));
       const part = await Part.open(path, 'native', new AbortController().signal);
       await part.append(Buffer.from('new'));
-      const job = { part, target, mode: undefined, owner: undefined, previousPath, claim };
-      expect(await install(job)).toMatchObject({ kept });
+      const announced: boolean[] = [];
+      const announce = async (isKept: boolean) => void announced.push(isKept);
+      await install({ part, target, mode: undefined, owner: undefined, previousPath, claim, announce });
+      expect(announced).toEqual([kept]);
       const { bavail, bsize } = await statfs(small);
       expect(bavail * bsize).toBeGreaterThan(reserve);
     }

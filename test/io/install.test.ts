@@ -51,8 +51,7 @@ async function modeOf(path: string): Promise<number> {
 
 describe('an install', () => {
   test('puts the new file in place, and leaves nothing else', async () => {
-    const { stamp, kept } = await put('new', { previousPath: previous() });
-    expect(kept).toBe(false);
+    const stamp = await put('new', { previousPath: previous() });
     expect(await readFile(target(), 'utf8')).toBe('new');
     expect(await readdir(dir())).toEqual(['app.bin']);
     const { dev, ino, size, mtimeNs, ctimeNs } = await stat(target(), { bigint: true });
@@ -213,7 +212,10 @@ describe('the previous file', () => {
   test('is the old one itself under a second name', async () => {
     await put('one');
     const { ino } = await stat(target());
-    expect((await put('two', { previousPath: previous() })).kept).toBe(true);
+    const announced: boolean[] = [];
+    const announce = async (isKept: boolean) => void announced.push(isKept);
+    await put('two', { previousPath: previous(), announce });
+    expect(announced).toEqual([true]);
     expect(await readFile(previous(), 'utf8')).toBe('one');
     expect((await stat(previous())).ino).toBe(ino);
     expect(await readdir(join(dir(), 'state', 'previous'))).toEqual([basename(previous())]);
@@ -310,7 +312,7 @@ describe('what happens to the file while it is installed', () => {
         else appendFileSync(target(), '!');
       };
       setImmediate(watch);
-      const { stamp } = await put(text);
+      const stamp = await put(text);
       await new Promise((resolve) => setTimeout(resolve, 5));
       watching = false;
       const found = await inspect(target(), { sha256: sha256Of(text), stamp }, 'native', never);
