@@ -93,6 +93,10 @@ export class Applier {
     };
   }
 
+  /**
+   * What a hook has refused goes also where that could not be stored: it is not to stay for a full disk. Killed then, the
+   * agent tries it once more as soon as it can store that.
+   */
   async #back({ before }: Pending, signal: AbortSignal): Promise<Outcome> {
     const { file, target, kept, log } = this.#options;
     const { property, path } = file;

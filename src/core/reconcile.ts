@@ -152,8 +152,14 @@ export function record(snapshot: Snapshot, outcome: Outcome, nowMs: number, rand
     case 'unapplied':
       return recordPending(snapshot, outcome);
     case 'failed':
+      if (isRefused(snapshot, outcome.value)) return snapshot;
       return { ...snapshot, failure: nextFailure(snapshot, outcome, nowMs, random) };
   }
+}
+
+/** A target that cannot be read for now must not have a refused value tried again later. */
+function isRefused({ failure, pending }: Snapshot, value: JsonValue): boolean {
+  return pending === undefined && failure?.retry === 'never' && jsonEqual(failure.value, value);
 }
 
 function afterInstall(

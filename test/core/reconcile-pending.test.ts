@@ -462,6 +462,19 @@ describe('the report', () => {
   });
 });
 
+test('a value that was refused stays so where the disk fails after that', () => {
+  const refused = idle.filter((snapshot) => snapshot.failure?.code === 'HOOK_FAILED');
+  each(
+    refused,
+    () => true,
+    (snapshot) => {
+      const error = { code: 'INSTALL', message: 'Cannot read it: EIO', retry: 'slow' } as const;
+      const after = record(snapshot, { kind: 'failed', value: valueA, error, gained: false }, nowMs, 0.5);
+      return decide(after, nowMs + 2 * hourMs).do === decide(snapshot, nowMs).do;
+    },
+  );
+});
+
 test('--once waits for what is pending, and gives HELD as the reason of what is held', () => {
   each(
     waiting,

@@ -143,12 +143,17 @@ describe('decide()', () => {
 });
 
 describe('record()', () => {
-  const isFailed = ({ outcome }: Turn) => outcome.kind === 'failed';
-  const retryOf = ({ outcome }: Turn) => (outcome.kind === 'failed' ? outcome.error.retry : undefined);
-  const isOfNow = ({ before, outcome }: Turn) =>
-    outcome.kind === 'failed' &&
-    before.desired.kind === 'artifact' &&
-    jsonEqual(outcome.value, before.desired.value);
+  const isOfRefused = ({ before: { failure }, outcome }: Turn) =>
+    outcome.kind === 'failed' && failure?.retry === 'never' && jsonEqual(failure.value, outcome.value);
+  const isFailed = (turn: Turn) => turn.outcome.kind === 'failed' && !isOfRefused(turn);
+  const retryOf = (turn: Turn) =>
+    turn.outcome.kind === 'failed' && !isOfRefused(turn) ? turn.outcome.error.retry : undefined;
+  const isOfNow = (turn: Turn) => {
+    const { before, outcome } = turn;
+    const isDesired = 'value' in outcome && jsonEqual(outcome.value, desiredOf(before));
+    return isFailed(turn) && isDesired;
+  };
+  const desiredOf = ({ desired }: Snapshot) => (desired.kind === 'artifact' ? desired.value : undefined);
 
   test('never changes what is desired', () => {
     each(turns, always, ({ before, after }) => after.desired === before.desired);
@@ -190,6 +195,10 @@ describe('record()', () => {
       const told = failure.code === code && failure.message === message && failure.hint === hint;
       return told && failure.retry === retry && jsonEqual(failure.value, outcome.value);
     });
+  });
+
+  test('a failure of a value that is refused for good changes nothing', () => {
+    each(turns, isOfRefused, ({ before, after }) => after === before);
   });
 
   test('a failure always ends in a wait', () => {
@@ -257,11 +266,11 @@ describe('record()', () => {
   test('attempts that fail in a row are counted, as long as they answer one value', () => {
     each(
       turns,
-      ({ before, outcome }) =>
-        outcome.kind === 'failed' &&
-        !outcome.gained &&
-        before.failure !== undefined &&
-        jsonEqual(before.failure.value, outcome.value),
+      (turn) => {
+        const { before, outcome } = turn;
+        if (outcome.kind !== 'failed' || outcome.gained || before.failure === undefined) return false;
+        return isFailed(turn) && jsonEqual(before.failure.value, outcome.value);
+      },
       ({ before, after }) => after.failure?.attempt === (before.failure?.attempt ?? 0) + 1,
     );
   });
@@ -279,7 +288,7 @@ describe('record()', () => {
   test('bytes gained reset the count of attempts, so that a link that is cut often never waits long', () => {
     each(
       turns,
-      ({ outcome }) => outcome.kind === 'failed' && outcome.gained,
+      (turn) => isFailed(turn) && turn.outcome.kind === 'failed' && turn.outcome.gained,
       ({ after }) => after.failure?.attempt === 1,
     );
   });

@@ -3,6 +3,7 @@ import { expect, test } from 'bun:test';
 import { readFileSync } from 'node:fs';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { hooked, hookRuns } from '../support/hook.ts';
 import { parts } from '../support/resume.ts';
 import { mounts, onSmallDisk } from '../support/small-disk.ts';
 import { program, toolTest } from '../support/tools.ts';
@@ -184,6 +185,19 @@ test.concurrent('a download that was under way goes on, and no byte of it comes 
     await until('the install', () => world.file() === big.toString('utf8'));
     const [rest] = world.gets().slice(seen);
     expect(rest?.bytesSent).toBeLessThan(4_500_000);
+  }));
+
+test.concurrent('what a hook has refused is neither installed again nor is its hook run', () =>
+  hooked('! grep -q two "$SHADOW_AGENT_PATH"', async (world) => {
+    const first = await world.start();
+    await install(world, 'v1', one);
+    await world.put('v2', two);
+    await world.hasStatus({ code: 'HOOK_FAILED' });
+    await first.stop('SIGKILL');
+    const before = [hookRuns(world).length, world.gets().length];
+    await startOffline(world);
+    expect(world.file()).toBe(one);
+    expect([hookRuns(world).length, world.gets().length]).toEqual(before);
   }));
 
 function stored({ device }: World, stateDir = join(device.dir, 'state')) {
