@@ -17,7 +17,8 @@ import { Memory } from './memory.ts';
  * Puts the previous file back and runs its hook, holding the state directory meanwhile. What is stored has the next
  * start of the agent hold the hash that was refused.
  *
- * @throws AgentError HELD or INSTALL where there is no way back; HOOK_FAILED where it is gone, but its hook failed; CONFIG_INVALID when an agent holds the directory
+ * @throws AgentError HELD or INSTALL where there is no way back; HOOK_FAILED where it is gone, but its hook failed;
+ * CONFIG_INVALID when an agent holds the directory, or has kept the property elsewhere
  */
 export async function rollBackFile(
   config: AgentConfig,
@@ -49,6 +50,13 @@ async function goBack(
 ): Promise<Snapshot> {
   const clock = systemClock;
   const { property, path } = file;
+  const former = state.formerPath(property, path);
+  if (former !== undefined) {
+    const message = `${property}: the agent of ${stateDir} kept it at ${former}, not at ${path}`;
+    const hint =
+      'name the configuration that the agent runs with; where "path" was changed in it, start the agent first';
+    throw new AgentError('CONFIG_INVALID', message, { hint });
+  }
   const target = new Target({ property, path, digest, state, log });
   const parts = { file, target, kept: new KeptFiles(stateDir, property, path), log };
   const applier = new Applier({ ...parts, stateDir, digest });

@@ -3,6 +3,7 @@ import * as v from 'valibot';
 import type { AgentConfig, FileConfig } from '../config.ts';
 import { AgentError, type Problem } from '../core/errors.ts';
 import { nearest } from '../core/nearest.ts';
+import { otherKeeper } from '../core/other-configuration.ts';
 import { askAgent, askForStatus } from '../io/control-client.ts';
 import { type Output, standardOutput } from '../io/terminal.ts';
 import { rollBackFile } from '../rollback.ts';
@@ -37,7 +38,7 @@ export function findFile({ files }: AgentConfig, property: string): FileConfig |
  * Puts the previous file back, and has it held until another hash is desired. Says so when it is done.
  *
  * @returns 0; undefined where no agent runs and this program may not do it
- * @throws AgentError where there is no way back, or it cannot be gone
+ * @throws AgentError where there is no way back, or it cannot be gone; CONFIG_INVALID where the agent keeps another file
  */
 export async function rollBack(
   config: AgentConfig,
@@ -55,12 +56,14 @@ export async function rollBack(
 
 type End = v.InferOutput<typeof answerSchema>;
 
-async function askToRollBack(
-  { stateDir }: AgentConfig,
-  { property, onInstall }: FileConfig,
-): Promise<End | undefined> {
+async function askToRollBack(config: AgentConfig, file: FileConfig): Promise<End | undefined> {
+  const { stateDir } = config;
+  const { property, onInstall } = file;
   // One that hangs would be waited for as long as its steps may take.
-  if ((await askForStatus(stateDir)) === undefined) return undefined;
+  const running = await askForStatus(stateDir);
+  if (running === undefined) return undefined;
+  const other = otherKeeper(running, config, file);
+  if (other !== undefined) throw new AgentError('CONFIG_INVALID', other.message, { hint: other.hint });
   const timeoutMs = stepsTimeoutMs + (onInstall?.timeoutSeconds ?? 0) * 1000;
   const answer = await askAgent(stateDir, { command: 'rollback', property }, timeoutMs);
   if (answer === undefined) return undefined;

@@ -21,10 +21,20 @@ export interface OtherConfiguration {
  * Flags and environment of either are not compared, only what they amount to for the shadow and the files.
  */
 export function otherConfiguration(running: AgentStatus, now: SaidNow): OtherConfiguration | undefined {
-  const { pid } = running;
-  if (pid === null) return undefined;
-  const differs = otherShadow(running, now) ?? otherFiles(running, now) ?? otherText(running, now);
-  if (differs === undefined) return undefined;
+  return told(running, otherShadow(running, now) ?? otherFiles(running, now) ?? otherText(running, now));
+}
+
+/** Tells why the running agent does not keep a file that the configuration describes; undefined where it does, or none runs. */
+export function otherKeeper(
+  running: AgentStatus,
+  now: SaidNow,
+  file: SaidNow['files'][number],
+): OtherConfiguration | undefined {
+  return told(running, otherShadow(running, now) ?? differing(otherFile(running, file)));
+}
+
+function told({ pid }: AgentStatus, differs: string | undefined): OtherConfiguration | undefined {
+  if (pid === null || differs === undefined) return undefined;
   return {
     message: `the running agent (pid ${pid}) ${differs}`,
     hint: 'restart the agent, so that it takes this configuration (systemctl restart shadow-agent); or name here the one that it runs with',
@@ -41,18 +51,23 @@ function shadowText(thing: string, shadow: string | null): string {
   return shadow === null ? `the classic shadow of ${thing}` : `shadow ${shadow} of ${thing}`;
 }
 
-function otherFiles({ files: kept }: AgentStatus, { files }: SaidNow): string | undefined {
+function otherFiles(running: AgentStatus, { files }: SaidNow): string | undefined {
   const said = new Set(files.map(({ property }) => property));
-  const differences = [
-    ...files.flatMap(({ property, path }) => {
-      const file = kept[property];
-      if (file === undefined) return [`it keeps no file "${property}"`];
-      return file.path === path ? [] : [`it keeps "${property}" at ${file.path}, not at ${path}`];
-    }),
-    ...Object.keys(kept).flatMap((property) =>
+  return differing([
+    ...files.flatMap((file) => otherFile(running, file)),
+    ...Object.keys(running.files).flatMap((property) =>
       said.has(property) ? [] : [`it keeps a file "${property}" besides`],
     ),
-  ];
+  ]);
+}
+
+function otherFile({ files }: AgentStatus, { property, path }: SaidNow['files'][number]): string[] {
+  const file = files[property];
+  if (file === undefined) return [`it keeps no file "${property}"`];
+  return file.path === path ? [] : [`it keeps "${property}" at ${file.path}, not at ${path}`];
+}
+
+function differing(differences: readonly string[]): string | undefined {
   return differences.length === 0 ? undefined : `has another configuration: ${differences.join('; ')}`;
 }
 

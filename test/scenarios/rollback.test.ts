@@ -1,6 +1,6 @@
 /** `shadow-agent rollback PROPERTY`, with the agent running or not. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { readdirSync, unlinkSync, writeFileSync } from 'node:fs';
+import { readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { hooked, hookRuns } from '../support/hook.ts';
 import { noise, type Run, scenario, sha256, until, type World } from '../support/world.ts';
@@ -259,4 +259,31 @@ test('--once says that it is held', () =>
     const status = await world.run(['status', '--config', world.device.configPath]);
     await status.exit;
     expect(status.output).toContain('HELD');
+  }));
+
+test('a configuration of another thing, or of another path, rolls nothing back, with the agent running or not', () =>
+  scenario(async (world) => {
+    const agent = await updated(world);
+    const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
+    const other = async (changes: object, ofFile: object = {}): Promise<Run> => {
+      const files = [{ ...config.files[0], ...ofFile }];
+      writeFileSync(world.path('other.json'), JSON.stringify({ ...config, ...changes, files }));
+      const run = await world.run(['rollback', 's3', '--config', world.path('other.json')]);
+      await run.exit;
+      expect([run.child.exitCode, run.output]).toEqual([1, '']);
+      expect(world.file()).toBe(two);
+      return run;
+    };
+    const elsewhere = { path: world.path('elsewhere') };
+    expect((await other({ thingName: 'other-thing' })).log).toMatch(
+      /^error: the running agent \(pid \d+\) follows the classic shadow of test-thing; .* of other-thing\nhint: /,
+    );
+    expect((await other({}, elsewhere)).log).toMatch(
+      /^error: the running agent .*: it keeps "s3" at \S+tmpfile, not at \S+elsewhere\nhint: /,
+    );
+    await agent.stop();
+    expect((await other({}, elsewhere)).log).toMatch(
+      /^error: s3: the agent of \S+state kept it at \S+tmpfile, not at \S+elsewhere\nhint: name /,
+    );
+    expect((await rollback(world)).child.exitCode).toBe(0);
   }));
