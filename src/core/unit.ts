@@ -31,11 +31,11 @@ export interface UnitRequest {
   user: { name: string; uid?: number; gid?: number };
 }
 
-/** Variables that turn the runtime into something else, print secrets, or change whom it trusts. */
+/** Variables that turn the runtime into something else, print secrets, overwrite files, or change whom it trusts. */
 export const dangerousVariables = [
   ...['BUN_OPTIONS', 'BUN_BE_BUN', 'BUN_INSPECT', 'BUN_INSPECT_CONNECT_TO', 'BUN_INSPECT_PRELOAD'],
   ...['BUN_CONFIG_VERBOSE_FETCH', 'BUN_CRASH_REPORT_URL', 'BUN_ENABLE_CRASH_REPORTING', 'NODE_CHANNEL_FD'],
-  'BUN_FEATURE_FLAG_INTERNAL_FOR_TESTING',
+  ...['BUN_FEATURE_FLAG_INTERNAL_FOR_TESTING', 'BUN_BYTECODE_DIGEST_OUT', 'BUN_BYTECODE_ORDER_OUT'],
   ...['NODE_OPTIONS', 'NODE_TLS_REJECT_UNAUTHORIZED', 'NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR'],
   ...['SSLKEYLOGFILE', 'LD_PRELOAD', 'LD_LIBRARY_PATH', 'LD_AUDIT', 'DEBUG', 'MQTTJS_SOCKS_PROXY'],
 ];

@@ -163,9 +163,11 @@ describe('the unit of a configuration', () => {
     expect(text).not.toMatch(/^LimitAS=/m);
   });
 
-  test('unsets what turns the executable into something else, sends of it elsewhere, or changes whom it trusts', () => {
+  test('unsets what turns the executable into something else, sends or writes of it elsewhere, or changes whom it trusts', () => {
     expect(values(unitOf(), 'UnsetEnvironment')[0]?.split(' ').sort()).toEqual([
       'BUN_BE_BUN',
+      'BUN_BYTECODE_DIGEST_OUT',
+      'BUN_BYTECODE_ORDER_OUT',
       'BUN_CONFIG_VERBOSE_FETCH',
       'BUN_CRASH_REPORT_URL',
       'BUN_ENABLE_CRASH_REPORTING',
