@@ -1,5 +1,5 @@
 import { ErrorWithSubackPacket, type IClientOptions, MqttClient } from 'mqtt';
-import { AgentError } from '../core/errors.ts';
+import { type AgentError, toAgentError } from '../core/errors.ts';
 import { Incoming } from '../core/mqtt-frames.ts';
 import { alpnPort } from '../core/ports.ts';
 import { BrokerFault, cannotConnect, closeReason } from './mqtt-ends.ts';
@@ -142,12 +142,24 @@ class ClientLink implements MqttLink {
   }
 
   async subscribe(topics: string[]): Promise<string[]> {
-    const codes = this.#client
-      .subscribeAsync(topics, { qos: 1 })
-      .then((answers) => answers.map(({ qos }): number => qos), refusedCodes);
+    const codes = this.#client.subscribeAsync(topics, { qos: 1 }).then(
+      (answers) => answers.map(({ qos }): number => qos),
+      (error: unknown) => this.#refusedCodes(error, topics.length),
+    );
     // A SUBACK has a code for each topic, in their order; 128 is a refusal.
     const granted = await this.whileUp(codes);
     return topics.filter((_topic, index) => (granted[index] ?? 128) > 1);
+  }
+
+  /** The codes of a SUBACK that refuses a topic: mqtt.js makes an error of it. @throws what else failed */
+  #refusedCodes(error: unknown, topics: number): number[] {
+    if (!(error instanceof ErrorWithSubackPacket)) throw error;
+    const codes = [...error.packet.granted].map(Number);
+    if (codes.length === topics) return codes;
+    const problem = `breaks the protocol: it answers a subscription to ${topics} topics with ${codes.length} codes`;
+    const fault = new BrokerFault(this.host, problem, error);
+    this.drop(fault);
+    throw fault;
   }
 
   onMessage(handler: (topic: string, payload: Uint8Array) => void): void {
@@ -187,21 +199,10 @@ class ClientLink implements MqttLink {
       }
       this.#pending.add(reject);
       promise
-        .then(resolve, (error: unknown) => {
-          reject(
-            new AgentError('MQTT', `The broker did not take the packet: ${String(error)}`, { cause: error }),
-          );
-        })
+        .then(resolve, (error: unknown) =>
+          reject(toAgentError(error, 'MQTT', 'The broker did not take the packet')),
+        )
         .finally(() => this.#pending.delete(reject));
     });
   }
-}
-
-/** The codes of a SUBACK that refuses a topic: mqtt.js makes an error of it. @throws what else failed */
-function refusedCodes(error: unknown): number[] {
-  if (error instanceof ErrorWithSubackPacket) {
-    const codes = [...error.packet.granted].map(Number);
-    if (codes.some((code) => code >= 128)) return codes;
-  }
-  throw error;
 }

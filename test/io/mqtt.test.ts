@@ -223,6 +223,18 @@ describe('a connection to the broker', () => {
     expect(await link.subscribe(['a', 'b', 'c'])).toEqual(['b']);
   });
 
+  test('is ended where a SUBACK has too few codes, as by any other breach of the protocol', async () => {
+    const broker = await startBroker({ returnCode: 0, granted: [1] });
+    const link = await connectTo(broker.port);
+    const error = await caught(link.subscribe(['a', 'b', 'c']));
+    expect(error).toBeInstanceOf(BrokerFault);
+    expect(error.message).toBe(
+      'The broker localhost breaks the protocol: it answers a subscription to 3 topics with 1 codes',
+    );
+    expect(error.hint).toContain('check that "endpoint" is right');
+    expect(await link.closed).toBe(error);
+  });
+
   test('is pinged only where nothing was acknowledged for as long as the keep-alive', async () => {
     const broker = await startBroker({ returnCode: 0 });
     const link = await connectTo(broker.port, 'localhost', 1);
