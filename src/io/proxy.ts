@@ -34,16 +34,14 @@ export function routeBy({ proxy, except }: ProxyRules): Route {
 }
 
 /**
- * `*`, a host with what lies below it (a dot or `*.` in front changes nothing), an address or a CIDR block; each may end
- * in a port. Source: curl(1), NO_PROXY.
+ * `*`, a host with what lies below it (`.` or `*.` in front and a dot behind change nothing), an address or a CIDR block,
+ * in brackets or not; each may end in a port. Source: curl(1), NO_PROXY.
  */
 function isExcepted(entry: string, host: string, port: number): boolean {
-  if (entry === '*') return true;
-  const [, bracketed, plain = '', ofPort] = /^(?:\[([^\]]*)\]|(.*?))(?::(\d+))?$/.exec(
-    isIP(entry) === 6 ? `[${entry}]` : entry,
-  ) ?? [undefined, undefined, entry];
+  const [, place = '', ofPort] = /^(.*?)(?::(\d+))?$/.exec(isIP(entry) === 6 ? `[${entry}]` : entry) ?? [];
   if (ofPort !== undefined && Number(ofPort) !== port) return false;
-  const name = (bracketed ?? plain).toLowerCase().replace(/^\*?\./, '');
+  if (place === '*') return true;
+  const name = place.toLowerCase().replace(/[[\]]|^\*?\.|\.$/g, '');
   const family = isIP(host);
   if (family !== 0) return isInBlock(name, host, family === 4 ? 'ipv4' : 'ipv6');
   return name !== '' && (host === name || host.endsWith(`.${name}`));

@@ -28,6 +28,12 @@ describe('NO_PROXY', () => {
     ['example.com:443', 'example.com'],
     ['[::1]:443', '::1'],
     ['10.0.0.0/8:443', '10.1.2.3'],
+    ['*:443', 'anything'],
+    ['*:443', '10.1.2.3'],
+    ['example.com.', 'a.example.com'],
+    ['example.com.:443', 'example.com'],
+    ['[fd00::]/8', 'fd00::1'],
+    ['[fd00::]/8:443', 'fd00::1'],
   ])('"%s" spares %s the proxy', (text, host) => {
     expect(spares(text, host)).toBe(true);
   });
@@ -47,6 +53,8 @@ describe('NO_PROXY', () => {
     ['0.0.1', '127.0.0.1'],
     ['::', '::1'],
     ['.', 'example.com'],
+    ['*:8883', 'example.com'],
+    ['[fd00::]/8', 'fc00::1'],
     ['[', 'example.com'],
   ])('"%s" does not spare %s the proxy', (text, host) => {
     expect(spares(text, host)).toBe(false);
