@@ -117,6 +117,12 @@ export function parseProperty(text: string): Parsed<string> {
 
 /** An Ed25519 public key in base64; only that it can be one. */
 export function parseSigningKey(text: string): Parsed<string> {
+  // The middle of RFC 8410's PrivateKeyInfo, the same with and without a public key behind.
+  if (/PRIVATE KEY|wBQYDK2VwBCIEI/.test(text)) {
+    return {
+      problem: 'is a private key, which belongs on no device: name the public one, as keygen printed it',
+    };
+  }
   if (text.includes('-----BEGIN')) {
     return { problem: 'must be the line that `shadow-agent keygen` prints, not the content of a PEM file' };
   }

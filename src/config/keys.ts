@@ -77,7 +77,7 @@ export function exampleOf(segments: readonly PathSegment[]): string | undefined 
     const below: JsonSchema | undefined =
       typeof segment === 'number' ? itemsOf(node) : propertyOf(node, segment);
     // Below a list of plain values the list's own example is the better one.
-    if (below === undefined || (below.examples === undefined && below.properties === undefined)) break;
+    if (below === undefined || (typeof segment === 'number' && below.properties === undefined)) break;
     node = below;
   }
   const example = node.examples?.[0];

@@ -10,6 +10,9 @@ const expectedText: Record<string, string> = {
   Object: 'an object',
 };
 
+/** What is no proxy may still hold its password, and what is no public key may be the private one. */
+const neverShown = new Set<unknown>(['proxy', 'verify']);
+
 /** Turns an issue of the schema into a problem; unknown keys and lists in an object's place are told by the structure. */
 export function issueProblem(issue: BaseIssue<unknown>): Problem[] {
   if (issue.kind === 'schema' && issue.expected === 'never') return [];
@@ -27,14 +30,12 @@ export function issueProblem(issue: BaseIssue<unknown>): Problem[] {
 }
 
 function messageOf(issue: BaseIssue<unknown>): string {
-  const shown = shorten(JSON.stringify(issue.input));
-  // What is no proxy may still hold its password.
-  if (issue.path?.[0]?.key === 'proxy')
-    return issue.kind === 'schema' ? 'must be a string in "quotes"' : issue.message;
-  if (issue.kind !== 'schema') return `${issue.message}: ${shown}`;
+  const isSecret = issue.path?.some(({ key }) => neverShown.has(key)) === true;
+  const shown = isSecret ? '' : shorten(JSON.stringify(issue.input));
+  if (issue.kind !== 'schema') return `${issue.message}${shown && `: ${shown}`}`;
   const expected = issue.expected ?? '';
   const wanted = expectedText[expected] ?? expected.replace(/^\((.*)\)$/, '$1').replaceAll(' | ', ' or ');
-  return `must be ${wanted}, not ${shown}`;
+  return `must be ${wanted}${shown && `, not ${shown}`}`;
 }
 
 function missingHint(path: string, example: string | undefined): string {

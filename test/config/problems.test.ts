@@ -196,6 +196,18 @@ describe('one wrong key is one problem that names it', () => {
       'verify.publicKeys[0]',
       'not the content',
     ],
+    [
+      'a private key for a key',
+      { verify: { publicKeys: [`MC4CAQAwBQYDK2VwBCIEI${'x'.repeat(43)}`] } },
+      'verify.publicKeys[0]',
+      'is a private key',
+    ],
+    [
+      'a PEM file of a private key for a key',
+      { verify: { publicKeys: ['-----BEGIN PRIVATE KEY-----\nx'] } },
+      'verify.publicKeys[0]',
+      'is a private key',
+    ],
     ['a size of 0', { maxBytes: 0 }, 'maxBytes', 'must be a whole number'],
   ];
   test.each(fileCases)('%s', (_name, changes, key, message) =>
@@ -222,6 +234,20 @@ describe('one wrong key is one problem that names it', () => {
     expect(problem?.message).toBe('is no known key');
     expect(problem?.hint).toContain(hint);
   });
+
+  test.each([
+    [['MC4CAQAwBQYDK2VwBCIEIB9L7d5xxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxxx']],
+    [['B9L7d5xxxxxxx']],
+    'MC4CAQAwBQYDK2VwBCIEIB9L7d5xxxxxxx',
+  ])(
+    'what stands in the place of a public key is not shown, as it may be the private one: %j',
+    async (publicKeys) => {
+      const problems = problemsOf(await at.load(sampleOfFile({ verify: { publicKeys } })));
+      expect(problems).toHaveLength(1);
+      expect(JSON.stringify(problems)).not.toContain('B9L7d5');
+      expect(problems[0]?.hint).toMatch(/^for example "publicKeys": \["[^"]+="\]$/);
+    },
+  );
 
   test('a longest state directory is accepted', async () => {
     const loaded = await at.load(sampleConfig({ stateDir: longDir.slice(0, -1) }));
