@@ -1,5 +1,6 @@
 /** Runs a hook: without a shell, in a process group of its own, for a bounded time, with its output line by line. */
 import { type ChildProcess, spawn } from 'node:child_process';
+import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { defaultSearchPath, type HookEnd } from '../core/hook.ts';
 import { errnoOf } from './disk.ts';
@@ -38,6 +39,7 @@ const restMs = 15;
  * left running is ended before.
  *
  * @returns how it ended, with the last lines that it printed; undefined when the signal was aborted
+ * @throws the system's error where it cannot be started for a reason that is likely to pass
  */
 export async function runHook(job: HookJob): Promise<{ end: HookEnd; output: string[] } | undefined> {
   const { timeoutSeconds, onLine, notePath, signal } = job;
@@ -47,7 +49,7 @@ export async function runHook(job: HookJob): Promise<{ end: HookEnd; output: str
   if (await note.endSurvivor(timeoutGraceMs))
     onLine('[an earlier run, which had outlived the agent, was ended]');
   if (signal.aborted) return undefined;
-  const child = start(job);
+  const child = await start(job);
   if ('kind' in child) return { end: child, output: [] };
   if (child.pid !== undefined) note.write(child.pid);
   const ended = endOf(child);
@@ -77,12 +79,15 @@ export async function runHook(job: HookJob): Promise<{ end: HookEnd; output: str
 const passing = ['EAGAIN', 'ENOMEM', 'EMFILE', 'ENFILE', 'ETXTBSY'];
 
 /**
- * @returns why it cannot be started, where that is told at once: a file of no format that the kernel runs, say
+ * @returns why it cannot be started: it is not there, say, or is of no format that the kernel runs
  * @throws what is likely to pass
  */
-function start(job: HookJob): ChildProcess | HookEnd {
+async function start(job: HookJob): Promise<ChildProcess | HookEnd> {
   try {
-    return spawned(job);
+    const child = spawned(job);
+    // What is not thrown at once is told a moment later, of a process without a number.
+    if (child.pid === undefined) await once(child, 'spawn');
+    return child;
   } catch (error) {
     const code = errnoOf(error);
     if (passing.includes(code)) throw error;
@@ -106,9 +111,6 @@ function spawned({ command: [program = '', ...args], env }: HookJob): ChildProce
 
 function endOf(child: ChildProcess): Promise<HookEnd> {
   return new Promise((resolve) => {
-    child.once('error', (error: NodeJS.ErrnoException) =>
-      resolve({ kind: 'not-started', reason: error.code ?? error.message }),
-    );
     child.once('exit', (code, signal) =>
       resolve(code === null ? { kind: 'signal', signal: signal ?? 'a signal' } : { kind: 'exit', code }),
     );
