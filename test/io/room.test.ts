@@ -3,7 +3,7 @@ import { expect } from 'bun:test';
 import { readdir, readFile, rm, statfs, writeFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
-import { roomIn } from '../../src/io/disk.ts';
+import { diskError, roomIn, writeFileAtomic } from '../../src/io/disk.ts';
 import { type DownloadJob, download } from '../../src/io/download.ts';
 import type { Part } from '../../src/io/part.ts';
 import { partPath } from '../../src/io/part.ts';
@@ -180,6 +180,30 @@ toolTest([mounts], 'a part that has to wait for the room of another download is 
     expect(await contentOf(await first)).toEqual(one);
   }),
 );
+
+for (const isElsewhere of [true, false]) {
+  toolTest(
+    [mounts],
+    `where the disk of the state is full, a part ${isElsewhere ? 'on another one stays' : 'on it goes'}`,
+    () =>
+      onSmallDisk(fixture().dir, '2m', async (small) => {
+        const at = fixture();
+        const bytes = bytesOf(mebibyte, 8);
+        const job = jobFor(at, isElsewhere ? at.dir : small, 'app.bin', bytes);
+        await writeFile(job.path, bytes.subarray(0, mebibyte / 2));
+        at.server.otherwise = s3Answer({ bytes, etag: '"whole"' });
+        await writeFile(join(small, 'log'), bytesOf(2 * mebibyte)).catch(() => undefined);
+        const saveRecord = () =>
+          writeFileAtomic(join(small, 'state.json'), '{}'.padEnd(mebibyte), 0o600).catch((error) => {
+            throw diskError(error, 'Cannot write the state file', small);
+          });
+        const error = await caught(download({ ...job, saveRecord }));
+        expect([error.code, error.message]).toEqual(['DISK_FULL', 'Cannot write the state file: ENOSPC']);
+        const left = await readFile(job.path).catch(() => undefined);
+        expect(left?.length).toBe(isElsewhere ? mebibyte / 2 : undefined);
+      }),
+  );
+}
 
 toolTest([mounts], 'what filled the disk is gone after DISK_FULL', () =>
   onSmallDisk(fixture().dir, '1m', async (mounted) => {
