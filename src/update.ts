@@ -46,7 +46,7 @@ export type Updated = Extract<Outcome, { kind: 'installed' }> & { installed: Sta
  * Downloads, verifies and installs. Where the file has a hook, it is pending then.
  *
  * @throws AgentError of io/download.ts or io/install.ts; the signal's reason when it is aborted. The target is then
- * what it was.
+ * what it was, or new where only its directory could not be synced: that stays announced as pending.
  */
 export async function update(job: UpdateJob): Promise<Updated> {
   const { file, artifact, value, signal, target } = job;

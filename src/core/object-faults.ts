@@ -43,10 +43,14 @@ export function sizeFault(bytes: number, rules: SizeRules): AgentError | undefin
   return bytes === size ? lengthFault(bytes, rules) : wrongSize(`${bytes} bytes`, size);
 }
 
-/** Nothing is kept of such a download. Where others only hold the room, the part waits for it. */
-export function isUseless(error: unknown, isHeldByOthers: boolean): boolean {
+/**
+ * Nothing is kept of such a download.
+ *
+ * @param isOfUse where a disk is full: the part is to wait, as to give it up makes no room that is missing
+ */
+export function isUseless(error: unknown, isOfUse: boolean): boolean {
   if (!(error instanceof AgentError)) return false;
-  if (error.code === 'DISK_FULL') return !isHeldByOthers;
+  if (error.code === 'DISK_FULL') return !isOfUse;
   return error.code === 'HASH_MISMATCH' || error.code === 'TOO_LARGE';
 }
 

@@ -14,7 +14,7 @@ import { DiskFull, onSameDisk } from './disk.ts';
 import { Intake } from './intake.ts';
 import { Part } from './part.ts';
 import { isDone } from './patience.ts';
-import type { MakeRoom, Room, RoomClaim } from './room.ts';
+import { type MakeRoom, type Room, type RoomClaim, RoomHeld } from './room.ts';
 import type { GetObject, ObjectAnswer, ObjectRequest } from './s3.ts';
 import { Stall } from './stall.ts';
 import { adopted, type PartRecord, partRecord, trustedBytes } from './state.ts';
@@ -71,7 +71,7 @@ export async function download(job: DownloadJob): Promise<Part> {
   } catch (error) {
     // Room that the state file lacks elsewhere is not made by giving up the part.
     const isElsewhere = error instanceof DiskFull && !(await onSameDisk(error.directory, dirname(job.path)));
-    const isKept = !isUseless(error, isElsewhere || room.isHeldByOthers);
+    const isKept = !isUseless(error, isElsewhere || error instanceof RoomHeld);
     const isInTime = await transfer.end(isKept);
     const closed = isKept ? part.close() : part.discard();
     if (isInTime) await closed;

@@ -43,7 +43,8 @@ export interface InstallJob {
  *
  * @returns the stamp of the installed file
  * @throws AgentError INSTALL, and the part is still there unless its sync failed, or DISK_FULL, and it is not, unless the
- * full disk is another one; the target is what it was, or new where only its directory could not be synced
+ * full disk is another one or other downloads hold its room; the target is what it was, or new where only its directory
+ * could not be synced
  */
 export async function install(job: InstallJob): Promise<FileStamp> {
   const { part, target, mode, owner, previousPath, announce } = job;

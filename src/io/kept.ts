@@ -18,7 +18,7 @@ import {
 } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AgentError } from '../core/errors.ts';
-import { DiskFull, diskError, errnoOf, isNoRoom, makeDirectory, remove, syncDirectory } from './disk.ts';
+import { diskError, errnoOf, makeDirectory, remove, syncDirectory } from './disk.ts';
 import { fileId, stagedBackPath } from './part.ts';
 import type { RoomClaim } from './room.ts';
 
@@ -96,8 +96,9 @@ export async function keep(
     return true;
   } catch (error) {
     await remove(staged).catch(() => undefined);
-    if (!mustKeep && (isNoRoom(error) || error instanceof DiskFull)) return false;
-    throw diskError(error, `Cannot keep the previous file in ${dirname(path)}`, dirname(path));
+    const reason = diskError(error, `Cannot keep the previous file in ${dirname(path)}`, dirname(path));
+    if (!mustKeep && reason instanceof AgentError && reason.code === 'DISK_FULL') return false;
+    throw reason;
   }
 }
 

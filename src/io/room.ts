@@ -10,6 +10,14 @@ const overhead = 1 / 256;
 /** Gives up something for room, if that makes so many bytes of it; true when there was something. */
 export type MakeRoom = (bytes: number) => Promise<boolean>;
 
+/** DISK_FULL for as long as other downloads hold the room: nothing that could be given up helps. */
+export class RoomHeld extends AgentError {
+  constructor(message: string, directory: string) {
+    const hint = `wait for the other downloads, or free some room on the file system of ${directory}`;
+    super('DISK_FULL', message, { hint });
+  }
+}
+
 /** What all downloads together still have to write: no two are let in for the same room. */
 export class Room {
   /** In the order in which they were let in: an older one keeps what it was promised. */
@@ -32,7 +40,6 @@ export class RoomClaim {
   #missing: number | undefined;
   /** Bytes that may be written before the disk is looked at again. */
   #seen = 0;
-  #isHeldByOthers = false;
 
   constructor(claims: RoomClaim[], directory: string, makeRoom: MakeRoom) {
     this.#claims = claims;
@@ -40,14 +47,9 @@ export class RoomClaim {
     this.#makeRoom = makeRoom;
   }
 
-  /** It was refused for other downloads alone: there is room for it once they have ended. */
-  get isHeldByOthers(): boolean {
-    return this.#isHeldByOthers;
-  }
-
   /**
    * Claims room for the bytes that are still to come, behind all other downloads.
-   * @throws AgentError DISK_FULL; then nothing is claimed
+   * @throws DiskFull or RoomHeld; then nothing is claimed
    */
   async take(missing: number | undefined): Promise<void> {
     this.release();
@@ -58,7 +60,7 @@ export class RoomClaim {
 
   /**
    * Writes bytes for which there is room. It may end all the same: quotas are not seen, and others may be faster.
-   * @throws AgentError DISK_FULL, or what `write` throws
+   * @throws DiskFull, RoomHeld, or what `write` throws
    */
   async write(bytes: number, write: () => Promise<void>): Promise<void> {
     if (bytes > this.#seen) await this.#look(this.#missing ?? bytes);
@@ -67,8 +69,7 @@ export class RoomClaim {
         await write();
         break;
       } catch (error) {
-        const isFull = error instanceof AgentError && error.code === 'DISK_FULL';
-        if (!isFull || !(await this.#makeRoom(0))) throw error;
+        if (!(error instanceof DiskFull) || !(await this.#makeRoom(0))) throw error;
       }
     }
     this.#seen -= bytes;
@@ -91,12 +92,10 @@ export class RoomClaim {
         if (!this.#claims.includes(this)) this.#claims.push(this);
         return;
       }
-      // What other downloads hold is a matter of waiting; nothing is given up for it.
       const short = bytes + besides - room;
-      if (short > 0 && (await this.#makeRoom(short))) continue;
-      this.#isHeldByOthers = short <= 0;
-      // Nothing that is given up helps against what others hold.
-      throw full(bytes, this.#directory, held, short > 0 ? short : Number.POSITIVE_INFINITY);
+      const message = fullMessage(bytes, this.#directory, held);
+      if (short <= 0) throw new RoomHeld(message, this.#directory);
+      if (!(await this.#makeRoom(short))) throw new DiskFull(message, this.#directory, { short });
     }
   }
 
@@ -110,8 +109,7 @@ export class RoomClaim {
   }
 }
 
-function full(bytes: number, directory: string, held: number, short: number): AgentError {
+function fullMessage(bytes: number, directory: string, held: number): string {
   const others = held === 0 ? '' : ` and ${held} are held for other downloads`;
-  const message = `No room for ${bytes} bytes in ${directory}, where 16 MiB or 5 % stay in reserve${others}`;
-  return new DiskFull(message, directory, { short });
+  return `No room for ${bytes} bytes in ${directory}, where 16 MiB or 5 % stay in reserve${others}`;
 }
