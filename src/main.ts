@@ -4,19 +4,13 @@ import type { DiagnosisInvocation } from './cli/diagnosis.ts';
 import { describeError, errorLines, stackLines } from './cli/errors.ts';
 import { exit } from './cli/exits.ts';
 import { type Invocation, parseCli, version } from './cli.ts';
-import { askingOf } from './commands/asking.ts';
+import { type Asking, askingOf } from './commands/asking.ts';
 import { examine } from './commands/doctor.ts';
 import { findFile, rollBack } from './commands/rollback.ts';
 import { keygen, sign } from './commands/signing.ts';
 import { showStatus } from './commands/status.ts';
 import { unit } from './commands/unit.ts';
-import {
-  type AgentConfig,
-  type BrokenConfig,
-  configJsonSchema,
-  type LoadedConfig,
-  loadConfig,
-} from './config.ts';
+import { configJsonSchema, type LoadedConfig, loadConfig } from './config.ts';
 
 let debug = false;
 
@@ -57,9 +51,8 @@ async function run({ once, ...configured }: Extract<Invocation, { kind: 'run' }>
 }
 
 async function status({ json, ...configured }: DiagnosisInvocation): Promise<number> {
-  const loaded = await load(configured);
-  const asking = askingOf(loaded);
-  if (asking === undefined) return refuse(loaded);
+  const asking = askingOf(await load(configured));
+  if (!asking.ok) return refuse(asking);
   const { config, identity, refusals } = asking;
   return showStatus(config, identity, { json, refusals });
 }
@@ -69,34 +62,25 @@ async function rollback({
   ...configured
 }: Extract<Invocation, { kind: 'rollback' }>): Promise<number> {
   const signal = shutdownSignal();
-  const loaded = await load(configured);
-  const asking = askingOf(loaded);
-  if (asking === undefined) return refuse(loaded);
-  const { config, isOpen } = asking;
+  const asking = askingOf(await load(configured));
+  if (!asking.ok) return refuse(asking);
+  const { config, refusals, isOpen } = asking;
   const file = findFile(config, property);
   if ('property' in file) {
-    return (await rollBack(config, file, { signal, mayActHere: !isOpen })) ?? refuse(loaded);
+    return (await rollBack(config, file, { signal, mayActHere: !isOpen })) ?? refuse({ problems: refusals });
   }
   await complain(file.message, file.hint);
   return exit.usage;
 }
 
 async function printUnit({ configPath, user }: Extract<Invocation, { kind: 'unit' }>): Promise<number> {
-  const loaded = await load({ configPath, flags: {} });
-  const config = loaded.ok ? loaded.config : soundConfig(loaded);
-  const made = config === undefined ? undefined : await unit(config, configPath, user);
-  if (made?.ok === true) return print(made.text);
-  return refuse({ usage: false, problems: [], ...loaded, ...made });
-}
-
-/** Who may read or write what is no matter here: the first lines of a unit put that right. */
-function soundConfig({
-  usage,
-  problems,
-  permissionProblems = [],
-  config,
-}: BrokenConfig): AgentConfig | undefined {
-  return !usage && problems.every((one) => permissionProblems.includes(one)) ? config : undefined;
+  const asking = askingOf(await load({ configPath, flags: {} }));
+  if (!asking.ok) return refuse(asking);
+  const { config, identity, refusals } = asking;
+  // Who else may read or write what is no matter here: the first lines of a unit put that right.
+  if (identity === undefined) return refuse({ problems: refusals });
+  const made = await unit(config, configPath, user);
+  return made.ok ? print(made.text) : refuse(made);
 }
 
 /** Problems of the configuration are findings like all others. */
@@ -118,8 +102,13 @@ async function load({ configPath, flags }: Configured, asks = true): Promise<Loa
   return loaded;
 }
 
-async function refuse(loaded: LoadedConfig): Promise<number> {
-  const { problems, usage } = loaded.ok ? { problems: [], usage: false } : loaded;
+async function refuse({
+  problems,
+  usage = false,
+}: {
+  problems: Asking['refusals'];
+  usage?: boolean;
+}): Promise<number> {
   for (const { path, message, hint } of problems) await complain(`${path}: ${message}`, hint);
   return usage ? exit.usage : exit.config;
 }

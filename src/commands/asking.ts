@@ -1,9 +1,10 @@
 /** What a command takes from the configuration that only asks about an agent. */
-import type { AgentConfig, LoadedConfig } from '../config.ts';
+import type { AgentConfig, BrokenConfig, LoadedConfig } from '../config.ts';
 import type { Problem } from '../core/errors.ts';
 import type { Identity } from '../io/identity.ts';
 
 export interface Asking {
+  ok: true;
   config: AgentConfig;
   /** Undefined where it is refused. */
   identity: Identity | undefined;
@@ -14,17 +15,17 @@ export interface Asking {
 }
 
 /**
- * An agent goes on with the certificate that it has while a new one is refused, and may be asked all the while.
- * Undefined where something else of the configuration is wrong.
+ * An agent goes on with the certificate that it has while a new one is refused, and may be asked all the while. Where
+ * something else of the configuration is wrong, that is what is given back.
  */
-export function askingOf(loaded: LoadedConfig): Asking | undefined {
+export function askingOf(loaded: LoadedConfig): Asking | BrokenConfig {
   if (loaded.ok) {
     const { config, identity } = loaded;
-    return { config, identity, refusals: [], isOpen: false };
+    return { ok: true, config, identity, refusals: [], isOpen: false };
   }
   const { config, identity, problems, identityProblems = [], permissionProblems = [] } = loaded;
   const forgiven = new Set([...identityProblems, ...permissionProblems]);
-  if (config === undefined || problems.some((problem) => !forgiven.has(problem))) return undefined;
+  if (config === undefined || problems.some((problem) => !forgiven.has(problem))) return loaded;
   const isOpen = problems.some((problem) => permissionProblems.includes(problem));
-  return { config, identity, refusals: problems, isOpen };
+  return { ok: true, config, identity, refusals: problems, isOpen };
 }

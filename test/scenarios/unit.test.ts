@@ -1,7 +1,7 @@
 /** The systemd unit that the executable prints, as systemd judges it. */
 import { expect, test } from 'bun:test';
 import { spawnSync } from 'node:child_process';
-import { readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemdUnit } from '../../src/core/unit.ts';
 import { command } from '../support/signing.ts';
@@ -38,6 +38,23 @@ test('the unit is for the executable and its configuration, by their absolute pa
     const text = readFileSync(await unitOf(world), 'utf8');
     expect(text).toContain(`\nExecStart=${await executable()} --config ${world.device.configPath}\n`);
     expect(text).toContain('\nUser=shadow-agent\n');
+  }));
+
+test('a unit is printed whoever may read the key, which its own first lines mend; one that does not fit is refused', () =>
+  scenario(async (world) => {
+    const args = ['--config', world.device.configPath];
+    const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
+    writeFileSync(world.device.configPath, JSON.stringify({ ...config, strict: true }));
+    const key = world.path('private.key');
+    chmodSync(key, 0o644);
+    const started = await world.run(args);
+    expect(await started.exit).toBe(78);
+    expect(started.log).toContain('error: key: ');
+    expect(readFileSync(await unitOf(world), 'utf8')).toContain(`&& chmod 400 ${key}\n`);
+    writeFileSync(key, (await world.sandbox.pki.issueDevice('test-thing')).key);
+    const made = await world.run(['unit', ...args]);
+    expect([await made.exit, made.output]).toEqual([78, '']);
+    expect(made.log).toContain('error: key: ');
   }));
 
 test('a path that would forge lines of the unit is refused, and nothing is printed', () =>
