@@ -1,5 +1,6 @@
 /** Probes of what lies on this device. They look, and change nothing. */
 import { dirname, join } from 'node:path';
+import type { AgentUser } from '../config/permissions.ts';
 import type { FileConfig, LoadedConfig } from '../config.ts';
 import type { Wanted } from '../core/artifact.ts';
 import type { Finding } from '../core/doctor.ts';
@@ -176,13 +177,9 @@ export async function probeStateDir(found: Findings): Promise<Finding> {
   if (refusal !== undefined) return fail(refusal);
   // Without it signatures of any age would be taken; else it is set aside.
   const isPrecious = files.some(({ verify }) => verify !== undefined);
-  const other = isPrecious ? found.otherUser : undefined;
-  const closed = other && (await readRefusal(join(stateDir, 'state.json'), other));
-  if (closed !== undefined) return fail(closed);
-  try {
-    await readState(stateDir);
-  } catch (error) {
-    if (isPrecious && error instanceof AgentError) return fail(error);
+  const unreadable = await stateRefusal(stateDir, found.otherUser);
+  if (isPrecious && unreadable instanceof AgentError) return fail(unreadable);
+  if (unreadable !== undefined) {
     const lost = isPrecious
       ? 'until the next install it takes a signature of any age'
       : 'nothing is to be done';
@@ -192,6 +189,18 @@ export async function probeStateDir(found: Findings): Promise<Finding> {
     );
   }
   return isThere ? ok(`${stateDir} is writable`) : ok(`${stateDir} is made when the agent starts`);
+}
+
+/** Why the agent would not read its state: an AgentError, or what makes it rubbish. */
+async function stateRefusal(stateDir: string, otherUser: AgentUser | undefined): Promise<unknown> {
+  const closed = otherUser && (await readRefusal(join(stateDir, 'state.json'), otherUser));
+  return (
+    closed ??
+    readState(stateDir).then(
+      () => undefined,
+      (error: unknown) => error,
+    )
+  );
 }
 
 export async function probeMetrics(found: Findings): Promise<Finding[]> {

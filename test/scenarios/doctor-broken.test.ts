@@ -9,6 +9,7 @@ import { createPki } from '../../src/sandbox/pki.ts';
 import { roleAlias } from '../../src/sandbox/sandbox.ts';
 import { examine, failures, finding } from '../support/doctor.ts';
 import { ScriptedProxy } from '../support/proxy.ts';
+import { Relay } from '../support/relay.ts';
 import { bucketName, scenario, type World } from '../support/world.ts';
 
 const topics = '$aws/things/test-thing/shadow';
@@ -100,6 +101,22 @@ test('a policy that lacks a subscription is told with the topics and the stateme
         ]),
       ),
     );
+  }));
+
+test('on a slow link each topic that is refused is still told, at one connection a second', () =>
+  scenario(async (world) => {
+    world.device.certificate.policy = { subscribe: [] };
+    const relay = await Relay.to(world.sandbox.broker.port);
+    relay.delayMs = 1_500;
+    await relay.up();
+    try {
+      const found = await examine(world, '--endpoint', `127.0.0.1:${relay.port}`);
+      const { message, milliseconds } = finding(found, 'subscriptions');
+      expect(message.match(/accepted|rejected|delta/g)).toHaveLength(5);
+      expect(milliseconds).toBeGreaterThan(15_000);
+    } finally {
+      await relay.down();
+    }
   }));
 
 test.each([

@@ -1,6 +1,6 @@
 /** `shadow-agent doctor` on what is wrong with the device itself. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { chmodSync, chownSync, mkdirSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { chmod, copyFile, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -240,6 +240,14 @@ toolTest(
     ),
 );
 
+/** Has the file of a device need a signature, for which the state counts. */
+function verify({ device }: World): void {
+  const config = JSON.parse(readFileSync(device.configPath, 'utf8'));
+  const publicKeys = [Buffer.alloc(32, 7).toString('base64')];
+  const files = config.files.map((file: object) => ({ ...file, verify: { publicKeys } }));
+  writeFileSync(device.configPath, JSON.stringify({ ...config, files }));
+}
+
 toolTest([root], 'where root asks about the agent of another user, rights are judged for that user', () =>
   scenario(
     async (world) => {
@@ -263,6 +271,19 @@ toolTest([root], 'where root asks about the agent of another user, rights are ju
       for (const { hint } of told)
         expect(hint).toMatch(/^let it in: "ls -ld \S+" .*sudo -u '#12345' shadow-agent doctor/);
       for (const each of [target, key, world.device.configPath]) chownSync(each, 12345, 12345);
+      expect(failures(await examine(world))).toEqual([]);
+      const stored = join(state, 'state.json');
+      writeFileSync(stored, '{"version":1,"files":[]}', { mode: 0o600 });
+      expect(finding(await examine(world), 'state')).toMatchObject({
+        verdict: 'warn',
+        message: `${stored} is not readable as the agent's`,
+      });
+      verify(world);
+      expect(finding(await examine(world), 'state')).toMatchObject({
+        verdict: 'fail',
+        message: `${user} read ${stored}`,
+      });
+      chownSync(stored, 12345, 12345);
       expect(failures(await examine(world))).toEqual([]);
       chmodSync(dir, 0o700);
       expect(finding(await examine(world), 'targets').message).toBe(

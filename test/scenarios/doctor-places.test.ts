@@ -58,6 +58,30 @@ test('the program of a hook that is not there, may not be run, or names no inter
     });
   }));
 
+/** What a program begins with that is for a kind of CPU; more of it nobody reads. */
+function program(machine: number): Buffer {
+  const head = Buffer.alloc(64);
+  head.write('\x7fELF\x01\x01\x01', 'latin1');
+  head.writeUInt16LE(machine, 18);
+  return head;
+}
+
+test('a hook for this CPU, or for its kind of 32 bits, can be started; one for another is a warning', () =>
+  scenario(async (world) => {
+    // x86 and Arm, of 64 and 32 bits, and RISC-V.
+    const [x64, i386, arm64, arm32, riscv] = [62, 3, 183, 40, 243];
+    const own = process.arch === 'arm64' ? [arm64, arm32] : [x64, i386];
+    for (const machine of [x64, i386, arm64, arm32, riscv]) {
+      const path = world.path(`hook-${machine}`);
+      writeFileSync(path, program(machine), { mode: 0o755 });
+      expect(await hook(world, path)).toMatchObject(
+        own.includes(machine)
+          ? { verdict: 'ok', message: `s3: its hook ${path} can be started` }
+          : { verdict: 'warn', message: `s3: its hook ${path} is a program for another kind of CPU` },
+      );
+    }
+  }));
+
 test('the program of a hook without a slash is looked for on PATH, and may be one of the files itself', () =>
   scenario(async (world) => {
     expect(await hook(world, 'no-such-program')).toMatchObject({
