@@ -298,11 +298,18 @@ describe('the document', () => {
     });
   }
 
-  test('is asked for again after a 403 by a wait from a minute on, and a ring does not shorten it', async () => {
+  test('is asked for again after a 403, told with its hint, by a wait from a minute on that no ring shortens', async () => {
     play.rejections = [403, 403];
     await play.start();
     expect(play.link.state.lastError?.code).toBe('SHADOW_REJECTED');
     expect(play.troubles).toBe(1);
+    expect(play.log.of('warning').map(({ fields }) => fields)).toEqual([
+      {
+        code: 'SHADOW_REJECTED',
+        hint: "the certificate's policy must allow it, and must be attached to it",
+        retryInSeconds: 45,
+      },
+    ]);
     play.link.ring();
     await settle();
     await play.comesAfter(play.getsAtMs, 45_000);

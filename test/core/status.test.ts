@@ -86,6 +86,17 @@ describe('the status of a file', () => {
     expect(of({ desired: unknown, held: { sha256: wanted } }).error?.code).toBe('HELD');
   });
 
+  test('tells what was desired last for as long as the shadow has not answered', () => {
+    if (desired.kind !== 'artifact') throw new Error('nothing is desired');
+    const last = { value: desired.value, artifact: desired.artifact };
+    expect(of({ desired: { kind: 'unknown', last }, installed: { sha256: old } })).toMatchObject({
+      status: 'unknown',
+      installed: old,
+      desired: { url: 's3://bucket/key', hash: wanted },
+    });
+    expect(of({ desired: { kind: 'unknown' } }).desired).toBeNull();
+  });
+
   test('says nothing of a failure that answers another desired value', () => {
     expect(of({ desired, failure: { ...failure, value: { url: 'other' } } }).error).toBeNull();
   });
