@@ -10,7 +10,7 @@ import { type UpdateJob, update } from '../src/update.ts';
 import { useDownloads } from './support/io-download-fixture.ts';
 import { bytesOf, caught, RecordingLog, sha256Of } from './support/io-helpers.ts';
 import { s3Answer } from './support/io-object-server.ts';
-import { mounts, onSmallDisk } from './support/small-disk.ts';
+import { mounts, onStateDisk, type StateDisk } from './support/small-disk.ts';
 import { toolTest } from './support/tools.ts';
 
 const fixture = useDownloads();
@@ -25,18 +25,18 @@ interface Sizes {
 
 interface Device {
   job: UpdateJob;
-  target: Target;
   /** What may be gone back to, and where it is kept. */
   previous: { sha256: string };
   previousPath: string;
-  stateDir: string;
+  stateDisk: StateDisk;
   /** What is stored on the disk. */
   stored: () => Promise<StateChange>;
 }
 
 /** Plays with a device that holds a file of one size, and keeps one of another size that it was before. */
 function onDevice({ disk, ...sizes }: Sizes, play: (device: Device) => Promise<void>): Promise<void> {
-  return onSmallDisk(fixture().dir, disk, async (stateDir) => {
+  return onStateDisk(fixture().dir, disk, async (stateDisk) => {
+    const { directory: stateDir } = stateDisk;
     const at = fixture();
     const path = join(at.dir, 'app.bin');
     const log = new RecordingLog();
@@ -67,7 +67,7 @@ function onDevice({ disk, ...sizes }: Sizes, play: (device: Device) => Promise<v
       ...{ getObject, stallSeconds, digest, room, signal },
     };
     const stored = async () => JSON.parse(await readFile(join(stateDir, 'state.json'), 'utf8')).files[0];
-    await play({ job, target, previous, previousPath, stateDir, stored });
+    await play({ job, previous, previousPath, stateDisk, stored });
   });
 }
 
@@ -110,8 +110,8 @@ toolTest(
   'a previous file on the disk of the state goes for what is written there as a download begins',
   () =>
     onDevice({ disk: '2m', previous: mebibyte, installed: 10 }, async (device) => {
-      const { job, previousPath, stateDir, stored } = device;
-      await writeFile(join(stateDir, 'full'), bytesOf(2 * mebibyte)).catch(() => undefined);
+      const { job, previousPath, stateDisk, stored } = device;
+      await stateDisk.fill();
       await update(job);
       expect(existsSync(previousPath)).toBe(false);
       expect(await stored()).toMatchObject({ installed: { sha256: job.artifact.sha256 } });
@@ -120,8 +120,8 @@ toolTest(
 
 toolTest([mounts], 'what only other downloads hold of the room costs no way back', () =>
   onDevice({ disk: '4m', previous: mebibyte, installed: mebibyte }, async (device) => {
-    const { job, previous, previousPath, stateDir, stored } = device;
-    const other = job.room.claim(stateDir, async () => false);
+    const { job, previous, previousPath, stateDisk, stored } = device;
+    const other = job.room.claim(stateDisk.directory, async () => false);
     await other.take(2.5 * mebibyte);
     const onInstall = { command: ['/bin/true'], timeoutSeconds: 10 };
     const error = await caught(update({ ...job, file: { ...job.file, onInstall } }));

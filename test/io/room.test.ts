@@ -10,7 +10,7 @@ import { partPath } from '../../src/io/part.ts';
 import { type Downloads, useDownloads } from '../support/io-download-fixture.ts';
 import { bytesOf, caught, sha256Of } from '../support/io-helpers.ts';
 import { type Answer, chunked, head, s3Answer } from '../support/io-object-server.ts';
-import { mounts, onSmallDisk } from '../support/small-disk.ts';
+import { mounts, onSmallDisk, onStateDisk } from '../support/small-disk.ts';
 import { toolTest } from '../support/tools.ts';
 
 const fixture = useDownloads();
@@ -186,16 +186,16 @@ for (const isElsewhere of [true, false]) {
     [mounts],
     `where the disk of the state is full, a part ${isElsewhere ? 'on another one stays' : 'on it goes'}`,
     () =>
-      onSmallDisk(fixture().dir, '2m', async (small) => {
+      onStateDisk(fixture().dir, '2m', async (disk) => {
         const at = fixture();
         const bytes = bytesOf(mebibyte, 8);
-        const job = jobFor(at, isElsewhere ? at.dir : small, 'app.bin', bytes);
+        const job = jobFor(at, isElsewhere ? at.dir : disk.mounted, 'app.bin', bytes);
         await writeFile(job.path, bytes.subarray(0, mebibyte / 2));
         at.server.otherwise = s3Answer({ bytes, etag: '"whole"' });
-        await writeFile(join(small, 'log'), bytesOf(2 * mebibyte)).catch(() => undefined);
+        await disk.fill();
         const saveRecord = () =>
-          writeFileAtomic(join(small, 'state.json'), '{}'.padEnd(mebibyte), 0o600).catch((error) => {
-            throw diskError(error, 'Cannot write the state file', small);
+          writeFileAtomic(join(disk.directory, 'state.json'), '{}', 0o600).catch((error) => {
+            throw diskError(error, 'Cannot write the state file', disk.directory);
           });
         const error = await caught(download({ ...job, saveRecord }));
         expect([error.code, error.message]).toEqual(['DISK_FULL', 'Cannot write the state file: ENOSPC']);

@@ -1,11 +1,11 @@
 /** A start whose broker cannot be reached: what was desired last is kept to, and nothing older. With the executable. */
 import { expect, test } from 'bun:test';
 import { readFileSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
+import { rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { hooked, hookRuns } from '../support/hook.ts';
 import { parts } from '../support/resume.ts';
-import { mounts, onSmallDisk } from '../support/small-disk.ts';
+import { mounts, onStateDisk } from '../support/small-disk.ts';
 import { program, toolTest } from '../support/tools.ts';
 import { executable, noise, type Run, scenario, sha256, until, type World } from '../support/world.ts';
 
@@ -15,7 +15,7 @@ const strace = program('strace');
 const unreachable = ['--endpoint', '127.0.0.1:1'];
 
 /** Starts the device, and lets it find out that there is no broker until it goes by what was desired last. */
-async function startOffline(world: World, more: string[] = []): Promise<Run> {
+async function startOffline(world: World, more: readonly string[] = []): Promise<Run> {
   const run = await world.run(['--config', world.device.configPath, ...unreachable, ...more]);
   await until('the sixth try', () => run.log.split('Cannot connect to the broker').length > 6);
   return run;
@@ -66,21 +66,18 @@ toolTest(
   'what cannot be stored is not installed: where the state disk is full the older file stays',
   () =>
     scenario((world) =>
-      onSmallDisk(world.device.dir, '64k', async (small) => {
-        const state = join(small, 'state');
-        await mkdir(state, { mode: 0o700 });
-        const args = ['--state-dir', state];
-        const first = await world.run(['--config', world.device.configPath, ...args]);
+      onStateDisk(world.device.dir, '64k', async (disk) => {
+        const first = await world.run(['--config', world.device.configPath, ...disk.args]);
         await install(world, 'v1', one);
-        await writeFile(join(small, 'full'), noise(200_000)).catch(() => undefined);
+        await disk.fill();
         const gets = world.gets().length;
         await world.put('v2', two);
         await world.hasStatus({ code: 'DISK_FULL' });
         expect(world.file()).toBe(one);
         expect(world.gets().length - gets).toBeLessThanOrEqual(1);
         await first.stop();
-        await rm(join(small, 'full'));
-        await startOffline(world, args);
+        await disk.empty();
+        await startOffline(world, disk.args);
         expect(world.file()).toBe(one);
       }),
     ),
@@ -91,19 +88,16 @@ toolTest(
   'what was withdrawn while the state disk was full is not installed again once there is room',
   () =>
     scenario((world) =>
-      onSmallDisk(world.device.dir, '64k', async (small) => {
-        const state = join(small, 'state');
-        await mkdir(state, { mode: 0o700 });
-        const args = ['--state-dir', state];
-        const first = await world.run(['--config', world.device.configPath, ...args]);
+      onStateDisk(world.device.dir, '64k', async (disk) => {
+        const first = await world.run(['--config', world.device.configPath, ...disk.args]);
         await install(world, 'v1', one);
-        await writeFile(join(small, 'full'), noise(200_000)).catch(() => undefined);
+        await disk.fill();
         world.desire({ s3: null });
         await first.logged('Cannot write the state file');
-        await rm(join(small, 'full'));
+        await disk.empty();
         await first.stop();
         await rm(world.path());
-        await startOffline(world, args);
+        await startOffline(world, disk.args);
         expect(world.file()).toBeUndefined();
       }),
     ),

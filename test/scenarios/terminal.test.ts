@@ -23,6 +23,13 @@ function terminalTest(
   );
 }
 
+/** Starts the agent in the terminal, on an object that takes it a while. */
+async function startDownload(world: World, terminal: Terminal, bytes: number): Promise<void> {
+  world.sandbox.faults.set('s3-slow', 500_000);
+  await world.put('big.bin', noise(bytes));
+  terminal.type('$A --config agent.json');
+}
+
 terminalTest(
   'a running download shows one line beneath the log, rewritten in place, that is gone at the end',
   async (world, terminal) => {
@@ -52,9 +59,7 @@ terminalTest(
 terminalTest(
   'a terminal that is made narrower in the middle of a download keeps no piece of the line',
   async (world, terminal) => {
-    world.sandbox.faults.set('s3-slow', 500_000);
-    await world.put('big.bin', noise(6_000_000));
-    terminal.type('$A --config agent.json');
+    await startDownload(world, terminal, 6_000_000);
     await terminal.shows(/^s3: \d+\.\d [kM]B of 6\.0 MB .* left$/m);
     for (const width of [40, 20, 12]) {
       terminal.resize(width);
@@ -94,9 +99,7 @@ terminalTest(
 terminalTest(
   'on 40 columns doctor and status are folded at their words, and the progress line keeps to what counts',
   async (world, terminal) => {
-    world.sandbox.faults.set('s3-slow', 500_000);
-    await world.put('big.bin', noise(5_000_000));
-    terminal.type('$A --config agent.json');
+    await startDownload(world, terminal, 5_000_000);
     const line = /^s3: \d+ %, \d+ s left$/m;
     expect((await terminal.shows(line)).split('\n').at(-1)).toMatch(line);
     await until('the file', () => world.status()['status'] === 'current');

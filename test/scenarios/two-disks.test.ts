@@ -1,9 +1,8 @@
 /** Target and state on two file systems, one of which is full. With the compiled executable. */
 import { expect } from 'bun:test';
 import { readdirSync } from 'node:fs';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { mounts, onSmallDisk } from '../support/small-disk.ts';
+import { mounts, onSmallDisk, onStateDisk } from '../support/small-disk.ts';
 import { toolTest } from '../support/tools.ts';
 import { noise, type Run, scenario, sha256, until, type World } from '../support/world.ts';
 
@@ -12,7 +11,7 @@ const megabyte = 1_000_000;
 /** Has `one` replaced by `two`. */
 async function updated(
   world: World,
-  { args = [], bytes = megabyte }: { args?: string[]; bytes?: number } = {},
+  { args = [], bytes = megabyte }: { args?: readonly string[]; bytes?: number } = {},
 ): Promise<Run> {
   const run = await world.run(['--config', world.device.configPath, ...args]);
   for (const size of [bytes, bytes + 1]) {
@@ -23,7 +22,7 @@ async function updated(
   return run;
 }
 
-async function rollback(world: World, args: string[] = []): Promise<Run> {
+async function rollback(world: World, args: readonly string[] = []): Promise<Run> {
   const run = await world.run(['rollback', 's3', '--config', world.device.configPath, ...args]);
   await run.exit;
   return run;
@@ -54,18 +53,17 @@ toolTest(
   () =>
     scenario(
       (world) =>
-        onSmallDisk(world.device.dir, '12m', async (small) => {
-          const state = join(small, 'state');
-          await mkdir(state, { mode: 0o700 });
-          const agent = await updated(world, { args: ['--state-dir', state] });
-          const [kept] = readdirSync(join(state, 'previous'));
+        onStateDisk(world.device.dir, '12m', async ({ directory, args }) => {
+          const agent = await updated(world, { args });
+          const previous = join(directory, 'previous');
+          const [kept] = readdirSync(previous);
           await world.put('never', noise(14 * megabyte));
           await agent.logged('DISK_FULL');
-          expect(readdirSync(join(state, 'previous'))).toEqual([kept ?? '']);
+          expect(readdirSync(previous)).toEqual([kept ?? '']);
           const fitting = noise(10 * megabyte);
           await world.put('fitting', fitting);
           await world.inSync(sha256(fitting));
-          expect(readdirSync(join(state, 'previous'))).not.toContain(kept ?? '');
+          expect(readdirSync(previous)).not.toContain(kept ?? '');
         }),
       { files: [{ property: 's3', path: 'small/f' }] },
     ),
@@ -73,10 +71,7 @@ toolTest(
 
 toolTest([mounts], 'where two previous files do not fit, the older one goes for the newer one', () =>
   scenario((world) =>
-    onSmallDisk(world.device.dir, '4m', async (small) => {
-      const state = join(small, 'state');
-      await mkdir(state, { mode: 0o700 });
-      const args = ['--state-dir', state];
+    onStateDisk(world.device.dir, '4m', async ({ args }) => {
       await updated(world, { args, bytes: 2_150_000 });
       const third = noise(megabyte);
       await world.put('third', third);
@@ -93,18 +88,16 @@ toolTest(
   () =>
     scenario(
       (world) =>
-        onSmallDisk(world.device.dir, '64k', async (small) => {
-          const state = join(small, 'state');
-          await mkdir(state, { mode: 0o700 });
-          const agent = await world.run(['--config', world.device.configPath, '--state-dir', state]);
+        onStateDisk(world.device.dir, '64k', async (disk) => {
+          const agent = await world.run(['--config', world.device.configPath, ...disk.args]);
           await agent.logged('Connected to AWS IoT');
-          await writeFile(join(small, 'full'), noise(200_000)).catch(() => undefined);
+          await disk.fill();
           const body = noise(megabyte);
           await world.put('1', body);
           await agent.logged('DISK_FULL');
-          expect(agent.log).toContain(`free some room on the file system of ${state}`);
+          expect(agent.log).toContain(`free some room on the file system of ${disk.directory}`);
           await until('the end of the attempt', () => world.status()['code'] === 'DISK_FULL');
-          await rm(join(small, 'full'));
+          await disk.empty();
           world.desire({ s3: { note: 'again' } });
           await world.inSync(sha256(body));
           expect(world.gets().length).toBeLessThanOrEqual(2);
@@ -118,11 +111,9 @@ toolTest(
   'where the disk of the state has not a byte left, the previous file on it goes, and the update comes',
   () =>
     scenario((world) =>
-      onSmallDisk(world.device.dir, '4m', async (small) => {
-        const state = join(small, 'state');
-        await mkdir(state, { mode: 0o700 });
-        const agent = await updated(world, { args: ['--state-dir', state] });
-        await writeFile(join(small, 'full'), noise(4 * megabyte)).catch(() => undefined);
+      onStateDisk(world.device.dir, '4m', async (disk) => {
+        const agent = await updated(world, { args: disk.args });
+        await disk.fill();
         const third = noise(megabyte);
         await world.put('third', third);
         await world.inSync(sha256(third));

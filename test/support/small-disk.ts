@@ -1,7 +1,7 @@
 /** A file system of its own size, for what happens where room is short. */
 import { spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { mkdir, rm, statfs, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { Tool } from './tools.ts';
@@ -50,4 +50,44 @@ export async function onSmallDisk(
   } finally {
     unmount(mounted);
   }
+}
+
+/** A state directory on a file system of its own. */
+export class StateDisk {
+  readonly mounted: string;
+  readonly directory: string;
+  /** Has an agent keep its state there. */
+  readonly args: readonly [string, string];
+  readonly #filler: string;
+
+  constructor(mounted: string) {
+    this.mounted = mounted;
+    this.directory = join(mounted, 'state');
+    this.args = ['--state-dir', this.directory];
+    this.#filler = join(mounted, 'full');
+  }
+
+  /** Leaves not a byte. */
+  async fill(): Promise<void> {
+    const { bavail, bsize } = await statfs(this.mounted);
+    await writeFile(this.#filler, new Uint8Array((bavail + 1) * bsize)).catch(() => undefined);
+  }
+
+  /** Gives back what was filled. */
+  async empty(): Promise<void> {
+    await rm(this.#filler);
+  }
+}
+
+/** Plays with a state directory on a file system below a directory; its size is as tmpfs takes it. */
+export function onStateDisk(
+  dir: string,
+  size: string,
+  play: (disk: StateDisk) => Promise<void>,
+): Promise<void> {
+  return onSmallDisk(dir, size, async (mounted) => {
+    const disk = new StateDisk(mounted);
+    await mkdir(disk.directory, { mode: 0o700 });
+    await play(disk);
+  });
 }
