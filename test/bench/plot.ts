@@ -57,20 +57,44 @@ function panel({ title, x, y, lines }: Plot): string {
       `<path d="M${left} ${round(atY(tick))}H${right}" stroke="#e1e7ee"/>`,
       text(left - 6, atY(tick) + 4, labelOf(y, tick), 'text-anchor="end" fill="#45566a"'),
     ]),
-    ...x.ticks.map((tick) =>
+    ...withRoom(x, atX).map((tick) =>
       text(atX(tick), bottom + 15, labelOf(x, tick), 'text-anchor="middle" fill="#45566a"'),
     ),
     text((left + right) / 2, bottom + 34, x.title, 'text-anchor="middle" fill="#45566a"'),
     text(left, 38, y.title, 'fill="#45566a"'),
     `<path d="M${left} ${top}V${bottom}H${right}" fill="none" stroke="#8a9bb0"/>`,
-    ...lines.map((line, index) => drawn(line, colours[index % colours.length] ?? '', atX, atY)),
+    ...lines.map((line, index) => drawn(line, strokeOf(index), atX, atY)),
     ...legend(lines, right),
   ].join('\n');
 }
 
+/** The ticks whose labels do not touch the next one on the right; the last one always has its own. */
+function withRoom(axis: Axis, atX: (value: number) => number): number[] {
+  const widthOf = (tick: number) => labelOf(axis, tick).length * letterWidth;
+  return axis.ticks.reduceRight<number[]>((kept, tick) => {
+    const [next] = kept;
+    const apart = next === undefined ? 0 : (widthOf(tick) + widthOf(next)) / 2 + letterWidth;
+    return next === undefined || atX(next) - atX(tick) >= apart ? [tick, ...kept] : kept;
+  }, []);
+}
+
+interface Stroke {
+  colour: string;
+  /** As SVG has it. */
+  dashes: string;
+}
+
+/** From the third line on dashed, so that one right below shows. */
+function strokeOf(index: number): Stroke {
+  return {
+    colour: colours[index % colours.length] ?? '',
+    dashes: index < 2 ? '' : ' stroke-dasharray="6 6"',
+  };
+}
+
 function drawn(
   { points }: Line,
-  colour: string,
+  { colour, dashes }: Stroke,
   atX: (x: number) => number,
   atY: (y: number) => number,
 ): string {
@@ -80,7 +104,7 @@ function drawn(
   const dots = points.map(
     ([px, py]) => `<circle cx="${round(atX(px))}" cy="${round(atY(py))}" r="2.6" fill="${colour}"/>`,
   );
-  return `<path d="${path.join('')}" fill="none" stroke="${colour}" stroke-width="1.8"/>${dots.join('')}`;
+  return `<path d="${path.join('')}" fill="none" stroke="${colour}" stroke-width="1.8"${dashes}/>${dots.join('')}`;
 }
 
 /** The names in one row from the right; one line needs none. */
@@ -91,7 +115,7 @@ function legend(lines: readonly Line[], right: number): string[] {
   );
   return lines.map(
     ({ name }, index) =>
-      `<text x="${ends[index]}" y="38" text-anchor="end" fill="${colours[index % colours.length]}">${escaped(name)}</text>`,
+      `<text x="${ends[index]}" y="38" text-anchor="end" fill="${strokeOf(index).colour}">${escaped(name)}</text>`,
   );
 }
 
@@ -133,10 +157,7 @@ export function logarithmic(
   values: readonly number[],
   label?: (value: number) => string,
 ): Axis {
-  if (label !== undefined) {
-    const ticks = values.filter((_, index) => index % 2 === 0 || index === values.length - 1);
-    return { title, scale: 'log', ticks, label };
-  }
+  if (label !== undefined) return { title, scale: 'log', ticks: values, label };
   const [first, last] = [
     Math.floor(Math.log10(Math.min(...values))),
     Math.ceil(Math.log10(Math.max(...values))),
