@@ -6,15 +6,23 @@ import { mkdir, open, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
 import { bucketName, executable, scenario, type World } from '../support/world.ts';
+import { extent } from './extent.ts';
 import { type Cost, costOf, inTurn, median, spread } from './measure.ts';
 import { Nginx } from './nginx.ts';
 import { type Job, rivals } from './rivals.ts';
 
-const sizes: ReadonlyMap<string, number> = new Map([
-  ['64 MiB', 2 ** 26],
-  ['1 GiB', 2 ** 30],
-]);
-const rounds = 5;
+const sizes: ReadonlyMap<string, number> = new Map(
+  extent(
+    [
+      ['64 MiB', 2 ** 26],
+      ['1 GiB', 2 ** 30],
+    ],
+    [['1 MiB', 2 ** 20]],
+  ),
+);
+/** The name of the largest object. */
+export const largest = extent('1 GiB', '1 MiB');
+const rounds = extent(5, 1);
 export const ours = 'shadow-agent';
 
 export type Row = Cost & { wireBytes: number };

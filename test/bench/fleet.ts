@@ -9,13 +9,14 @@ import { isJsonObject, type JsonObject, type JsonValue, member } from '../../src
 import type { Identity } from '../../src/io/identity.ts';
 import { bucketName, Sandbox } from '../../src/sandbox/sandbox.ts';
 import { noise, sha256, until } from '../support/world.ts';
+import { extent } from './extent.ts';
 
-const size = 1000;
-const jitters = [0, 60];
+const size = extent(1000, 20);
+const jitters = extent([0, 60], [0, 1]);
 const objectBytes = 20_000;
 const binMs = 100;
 /** So many agents start at once. */
-const starters = 50;
+const starters = extent(50, 10);
 const timeoutMs = 180_000;
 
 type Counter = 'broker' | 'credentials' | 's3' | 'current';

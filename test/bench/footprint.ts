@@ -11,15 +11,16 @@ import { pythonClients } from '../support/clients-python.ts';
 import { quietBucket } from '../support/faults.ts';
 import { TutorialDevice, tutorialThing } from '../support/tutorial-device.ts';
 import { type Run, scenario, sha256, until, type World } from '../support/world.ts';
+import { extent } from './extent.ts';
 import { median, memoryOf, slopeOf, spread } from './measure.ts';
 
-const rounds = 9;
-const starts = 5;
+const rounds = extent(9, 1);
+const starts = extent(5, 1);
 // What a start leaves to do, the runtime's collections too, is done by then.
-const settleSeconds = 65;
-const idleSeconds = 60;
-const deltas = 10_000;
-const sampleEvery = 200;
+const settleSeconds = extent(65, 0);
+const idleSeconds = extent(60, 2);
+const deltas = extent(10_000, 100);
+const sampleEvery = extent(200, 20);
 // The agent ends a link that brings more than 1,000 packets a second; each delta is some.
 const batch = 20;
 const batchMs = 100;

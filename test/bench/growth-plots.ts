@@ -6,6 +6,7 @@ import type { JsonObject } from '../../src/core/json.ts';
 import { quietBucket } from '../support/faults.ts';
 import { bucketName, noise, scenario, sha256, until, type World } from '../support/world.ts';
 import { Bench, ours } from './compare.ts';
+import { extent, quick, resultPath } from './extent.ts';
 import { slowLink } from './links.ts';
 import { inTurn, median, spread } from './measure.ts';
 import { Nginx } from './nginx.ts';
@@ -13,17 +14,18 @@ import { type Line, linear, logarithmic, type Plot, svgOf } from './plot.ts';
 
 const curl = 'curl | tee | openssl';
 const [KB, MB] = [1e3, 1e6];
-const sizes = [10, 16, 20, 24, 26, 28, 30, 32].map((exponent) => 2 ** exponent);
-const fileCounts = [1, 2, 5, 10];
-const fileBytes = 2 ** 24;
-const rates = [60, 300, 1_000];
+const sizes = extent([10, 16, 20, 24, 26, 28, 30, 32], [10, 20]).map((exponent) => 2 ** exponent);
+const fileCounts = extent([1, 2, 5, 10], [1, 2]);
+const fileBytes = extent(2 ** 24, 2 ** 16);
+const rates = extent([60, 300, 1_000], [1_800, 3_600]);
 const changeBytes = 100_000;
-const windowSeconds = 120;
+const windowSeconds = extent(120, 2);
 // Until then what a start leaves to collect is collected.
-const settleSeconds = 65;
-const rttsMs = [0, 50, 200];
+const settleSeconds = extent(65, 0);
+const rttsMs = extent([0, 50, 200], [0, 20]);
 const linkBytesPerSecond = 10_000_000;
-const linkBytes = 100_000_000;
+const linkBytes = extent(100_000_000, 1_000_000);
+const picture = quick ? resultPath('growth', 'svg') : join(import.meta.dir, '../../.github/growth.svg');
 
 type Point = readonly [x: number, y: number];
 
@@ -32,7 +34,7 @@ export async function growth(): Promise<JsonObject[]> {
   const plots = [...(await bySize()), await byFiles(), ...(await byRate()), await byRoundTrip()];
   const about =
     'Time and memory by size of the object, time by number of files, CPU and flash by changes an hour, speed by round-trip time';
-  await writeFile(join(import.meta.dir, '../../.github/growth.svg'), svgOf(plots, about));
+  await writeFile(picture, svgOf(plots, about));
   return plots.flatMap(({ title, x, lines }) =>
     lines.flatMap(({ name, points }) =>
       points.map(([at, value]) => ({

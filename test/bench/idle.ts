@@ -50,39 +50,41 @@ export async function idle(): Promise<JsonObject[]> {
   return [...rows, ...months.map((row) => ({ tlsBytes: '', packets: '', bytes: '', ...row }))];
 }
 
-/** Plays each exchange once or more, which takes a minute and a half. */
+/** Plays each exchange once or more, on two devices at once, which takes three quarters of a minute. */
 export async function idleCosts(): Promise<IdleCosts> {
-  const costs: Partial<IdleCosts> = {};
-  await scenario((world) =>
-    throughRelay(world, async (relay, args) => {
-      const often = ['--resync-seconds', '604800', '--keep-alive-seconds', String(measuredPingSeconds)];
-      await world.run([...args, ...often]);
-      await settled(world);
-      relay.reset();
-      await until('a new connection', () => relay.connections === 2 && world.published('get').length >= 2);
-      await pause(2_000);
-      const made = trafficOf(relay);
-      costs.connection = { ...made, packets: made.packets + closingPackets };
-      await until('a ping', () => trafficOf(relay).packets > made.packets, measuredPingSeconds * 2_000);
-      await pause(1_000);
-      costs.ping = less(trafficOf(relay), made);
-    }),
-  );
-  await scenario((world) =>
-    throughRelay(world, async (relay, args) => {
-      await world.run([...args, '--resync-seconds', String(measuredResyncSeconds)]);
-      await settled(world);
-      const [before, gets] = [trafficOf(relay), world.published('get').length];
-      const times = 5;
-      await until('resyncs', () => world.published('get').length >= gets + times);
-      await pause(1_000);
-      const { tlsBytes, packets } = less(trafficOf(relay), before);
-      costs.resync = { tlsBytes: tlsBytes / times, packets: packets / times };
-    }),
-  );
-  const { ping, resync, connection } = costs;
-  if (connection === undefined || resync === undefined || ping === undefined) throw new Error('not measured');
+  const [{ connection, ping }, resync] = await Promise.all([connectionAndPing(), resyncs()]);
   return { ping, resync, connection };
+}
+
+async function connectionAndPing(): Promise<Omit<IdleCosts, 'resync'>> {
+  return await throughRelay(async (world, relay, args) => {
+    const often = ['--resync-seconds', '604800', '--keep-alive-seconds', String(measuredPingSeconds)];
+    await world.run([...args, ...often]);
+    await settled(world);
+    relay.reset();
+    await until('a new connection', () => relay.connections === 2 && world.published('get').length >= 2);
+    await pause(2_000);
+    const made = trafficOf(relay);
+    await until('a ping', () => trafficOf(relay).packets > made.packets, measuredPingSeconds * 2_000);
+    await pause(1_000);
+    return {
+      connection: { ...made, packets: made.packets + closingPackets },
+      ping: less(trafficOf(relay), made),
+    };
+  });
+}
+
+async function resyncs(): Promise<Traffic> {
+  return await throughRelay(async (world, relay, args) => {
+    await world.run([...args, '--resync-seconds', String(measuredResyncSeconds)]);
+    await settled(world);
+    const [before, gets] = [trafficOf(relay), world.published('get').length];
+    const times = 5;
+    await until('resyncs', () => world.published('get').length >= gets + times);
+    await pause(1_000);
+    const { tlsBytes, packets } = less(trafficOf(relay), before);
+    return { tlsBytes: tlsBytes / times, packets: packets / times };
+  });
 }
 
 /** Bytes that a month takes with a keep-alive of 1200 s. */
@@ -109,18 +111,22 @@ function bytesOf({ tlsBytes, packets }: Traffic): number {
 }
 
 /** Plays with a device whose broker is behind a relay, and with one file installed. */
-async function throughRelay(
-  world: World,
-  play: (relay: Relay, args: string[]) => Promise<void>,
-): Promise<void> {
-  const relay = await Relay.to(world.sandbox.broker.port);
-  await relay.up();
-  await world.put('test.txt', 'hoge\n');
-  try {
-    await play(relay, ['--config', world.device.configPath, '--endpoint', `127.0.0.1:${relay.port}`]);
-  } finally {
-    await relay.down();
-  }
+async function throughRelay<T>(play: (world: World, relay: Relay, args: string[]) => Promise<T>): Promise<T> {
+  const results: T[] = [];
+  await scenario(async (world) => {
+    const relay = await Relay.to(world.sandbox.broker.port);
+    await relay.up();
+    await world.put('test.txt', 'hoge\n');
+    const args = ['--config', world.device.configPath, '--endpoint', `127.0.0.1:${relay.port}`];
+    try {
+      results.push(await play(world, relay, args));
+    } finally {
+      await relay.down();
+    }
+  });
+  const [result] = results;
+  if (result === undefined) throw new Error('not measured');
+  return result;
 }
 
 async function settled(world: World): Promise<void> {

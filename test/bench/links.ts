@@ -3,6 +3,7 @@ import { join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
 import { scenario } from '../support/world.ts';
 import { Bench, ours } from './compare.ts';
+import { extent } from './extent.ts';
 import { inTurn, median, spread } from './measure.ts';
 
 export interface Link {
@@ -11,9 +12,9 @@ export interface Link {
 }
 
 const link: Link = { rttMs: 200, bytesPerSecond: 10_000_000 };
-const sizeBytes = 200_000_000;
+export const sizeMB = extent(200, 2);
 const connections = 4;
-const rounds = 3;
+const rounds = extent(3, 1);
 
 /** A slow link to a port. */
 export async function slowLink(
@@ -34,7 +35,7 @@ export async function slowLink(
 export async function links(): Promise<JsonObject[]> {
   const rows: JsonObject[] = [];
   await scenario(async (world) => {
-    const bench = await Bench.start(world, sizeBytes);
+    const bench = await Bench.start(world, sizeMB * 1e6);
     const slow = await slowLink(bench.port, link);
     bench.origin = `https://127.0.0.1:${slow.port}`;
     try {

@@ -1,11 +1,14 @@
-/** `bun run bench NAME`: measures one thing with the executable, prints a table and writes it as JSON. Alone: what there is. */
+/**
+ * `bun run bench NAME`: measures one thing with the executable, prints a table and writes it as JSON. Alone: what there is.
+ * With `--quick` the least that goes through each of its parts; its figures say nothing then.
+ */
 import { mkdir, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
 import { aboveAim } from './aims.ts';
 import { arm64 } from './arm64.ts';
 import { check } from './check.ts';
 import { compare } from './compare.ts';
+import { resultPath } from './extent.ts';
 import { fleet } from './fleet.ts';
 import { footprint } from './footprint.ts';
 import { growth } from './growth-plots.ts';
@@ -14,7 +17,7 @@ import { links } from './links.ts';
 import { soak } from './soak.ts';
 import { speed } from './speed.ts';
 import { transfer } from './transfer.ts';
-import { UsageError } from './usage.ts';
+import { optionsOf, UsageError } from './usage.ts';
 
 /** A bench gives back its figures, one object for each row of the table. */
 export type Bench = () => Promise<JsonObject[]>;
@@ -22,11 +25,21 @@ export type Bench = () => Promise<JsonObject[]>;
 interface Entry {
   about: string;
   run: Bench;
+  /** It looks at its options itself; else `--quick` is the only one, or there is none. */
+  options?: 'own' | 'none';
 }
 
 const benches: Record<string, Entry> = {
-  arm64: { about: 'instructions that a MiB costs an arm64 CPU: hash, TLS, the agent', run: arm64 },
-  check: { about: 'figures that are the same on every machine; fails where one is worse', run: check },
+  arm64: {
+    about: 'instructions that a MiB costs an arm64 CPU: hash, and TLS',
+    run: arm64,
+    options: 'none',
+  },
+  check: {
+    about: 'figures that are the same on every machine; fails where one is worse',
+    run: check,
+    options: 'none',
+  },
   compare: { about: 'one object beside curl, boto3 and the AWS CLI: time, CPU, memory, bytes', run: compare },
   fleet: { about: 'what 1,000 devices ask of each service after one upload', run: fleet },
   growth: {
@@ -38,6 +51,7 @@ const benches: Record<string, Entry> = {
     about:
       'random faults for an hour, or --seconds N: in sync after each; fails where memory or descriptors grow',
     run: soak,
+    options: 'own',
   },
   footprint: { about: 'latency, idle memory and wake-ups, growth, size', run: footprint },
   links: {
@@ -45,13 +59,19 @@ const benches: Record<string, Entry> = {
     run: links,
   },
   speed: { about: "compare, links and footprint, as the README's table in dist/bench-speed.md", run: speed },
-  transfer: { about: 'bytes that a file costs over a link that is cut every 7 MB', run: transfer },
+  transfer: {
+    about: 'bytes that a file costs over a link that is cut every 7 MB',
+    run: transfer,
+    options: 'none',
+  },
 };
 
 async function main(name?: string): Promise<number> {
   const bench = name !== undefined && Object.hasOwn(benches, name) ? benches[name] : undefined;
   if (name === undefined) {
-    process.stdout.write(`bun run bench NAME, where NAME is one of\n\n${list()}`);
+    process.stdout.write(
+      `bun run bench NAME, where NAME is one of\n\n${list()}\n--quick goes through each part of a bench in seconds; its figures say nothing.\n`,
+    );
     return 0;
   }
   if (bench === undefined) {
@@ -60,6 +80,10 @@ async function main(name?: string): Promise<number> {
   }
   let rows: JsonObject[];
   try {
+    if (bench.options !== 'own') {
+      const options = bench.options === 'none' ? {} : { quick: { type: 'boolean' as const } };
+      optionsOf(process.argv.slice(3), options);
+    }
     rows = await bench.run();
   } catch (error) {
     if (!(error instanceof UsageError)) throw error;
@@ -67,7 +91,7 @@ async function main(name?: string): Promise<number> {
     return 64;
   }
   process.stdout.write(table(rows));
-  const path = join('dist', `bench-${name}.json`);
+  const path = resultPath(name, 'json');
   await mkdir('dist', { recursive: true });
   await writeFile(path, `${JSON.stringify({ bench: name, rows }, null, 2)}\n`);
   process.stdout.write(`\nwritten to ${path}\n`);

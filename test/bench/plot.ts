@@ -71,11 +71,13 @@ function panel({ title, x, y, lines }: Plot): string {
 /** The ticks whose labels do not touch the next one on the right; the last one always has its own. */
 function withRoom(axis: Axis, atX: (value: number) => number): number[] {
   const widthOf = (tick: number) => labelOf(axis, tick).length * letterWidth;
-  return axis.ticks.reduceRight<number[]>((kept, tick) => {
-    const [next] = kept;
+  const kept: number[] = [];
+  for (const tick of axis.ticks.toReversed()) {
+    const next = kept.at(-1);
     const apart = next === undefined ? 0 : (widthOf(tick) + widthOf(next)) / 2 + letterWidth;
-    return next === undefined || atX(next) - atX(tick) >= apart ? [tick, ...kept] : kept;
-  }, []);
+    if (next === undefined || atX(next) - atX(tick) >= apart) kept.push(tick);
+  }
+  return kept.reverse();
 }
 
 interface Stroke {

@@ -1,13 +1,12 @@
 /** Random faults against the executable with steady uploads. After each round there is quiet, and all must be in sync. */
 import { createCipheriv, randomBytes } from 'node:crypto';
 import { readdirSync } from 'node:fs';
-import { parseArgs } from 'node:util';
 import type { JsonObject } from '../../src/core/json.ts';
 import { Relay } from '../support/relay.ts';
 import { type Run, scenario, sha256, type World } from '../support/world.ts';
 import { Growth, type Sample } from './growth.ts';
 import { memoryOf } from './measure.ts';
-import { secondsOf } from './usage.ts';
+import { optionsOf, secondsOf } from './usage.ts';
 
 const usualSeconds = 3_600;
 const maxRoundSeconds = 20;
@@ -24,10 +23,7 @@ interface Links {
 }
 
 export async function soak(): Promise<JsonObject[]> {
-  const { values } = parseArgs({
-    args: process.argv.slice(3),
-    options: { seconds: { type: 'string' }, seed: { type: 'string' } },
-  });
+  const values = optionsOf(process.argv.slice(3), { seconds: { type: 'string' }, seed: { type: 'string' } });
   const seconds = secondsOf(values.seconds ?? String(usualSeconds));
   const seed = Number(values.seed ?? randomBytes(4).readUInt32BE());
   process.stdout.write(`seed ${seed} (again with --seed ${seed})\n`);

@@ -1,25 +1,25 @@
 /** The README's table of figures: all that is measured beside something else, in one run. */
 import { mkdir, writeFile } from 'node:fs/promises';
 import { cpus, release, totalmem } from 'node:os';
-import { join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
-import { compare, ours } from './compare.ts';
+import { compare, largest, ours } from './compare.ts';
+import { resultPath } from './extent.ts';
 import { footprint } from './footprint.ts';
-import { links } from './links.ts';
+import { links, sizeMB } from './links.ts';
 
 /** Runs compare, links and footprint, and writes the table to dist/bench-speed.md. It takes ten minutes. */
 export async function speed(): Promise<JsonObject[]> {
   const rows = [...ofDownloads(await compare()), ...ofLinks(await links()), ...(await footprint())];
   await mkdir('dist', { recursive: true });
-  await writeFile(join('dist', 'bench-speed.md'), `${machine()}\n\n${markdown(rows)}`);
+  await writeFile(resultPath('speed', 'md'), `${machine()}\n\n${markdown(rows)}`);
   return rows;
 }
 
 function ofDownloads(rows: readonly JsonObject[]): JsonObject[] {
-  const own = rows.find(({ size, client }) => size === '1 GiB' && client === ours) ?? {};
-  const others = rows.filter(({ size, client }) => size === '1 GiB' && client !== ours);
+  const own = rows.find(({ size, client }) => size === largest && client === ours) ?? {};
+  const others = rows.filter(({ size, client }) => size === largest && client !== ours);
   const row = (column: string, ratio: string) => (other: JsonObject) => ({
-    figure: `1 GiB, ${column}`,
+    figure: `${largest}, ${column}`,
     ours: own[column] ?? '',
     other: `${other[column]}, ${other['client']}`,
     compared: other[ratio] ?? '',
@@ -35,7 +35,7 @@ function ofDownloads(rows: readonly JsonObject[]): JsonObject[] {
 function ofLinks(rows: readonly JsonObject[]): JsonObject[] {
   const [own = {}, ...others] = rows;
   return others.map((other) => ({
-    figure: '200 MB at 200 ms, 10 MB/s a connection, s',
+    figure: `${sizeMB} MB at 200 ms, 10 MB/s a connection, s`,
     ours: own['wall s'] ?? '',
     other: `${other['wall s']}, ${other['client']}`,
     compared: '',

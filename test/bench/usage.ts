@@ -1,3 +1,7 @@
+import { type ParseArgsConfig, parseArgs } from 'node:util';
+
+type Options = NonNullable<ParseArgsConfig['options']>;
+
 /** What was asked for on the command line cannot be done. */
 export class UsageError extends Error {
   readonly hint: string;
@@ -5,6 +9,20 @@ export class UsageError extends Error {
   constructor(message: string, hint: string) {
     super(message);
     this.hint = hint;
+  }
+}
+
+/**
+ * The values of the options that a bench has.
+ * @throws UsageError on any other, and on a word that is none
+ */
+export function optionsOf<T extends Options>(args: string[], options: T) {
+  try {
+    return parseArgs({ args, options }).values;
+  } catch (error) {
+    const names = Object.keys(options).map((name) => `--${name}`);
+    const hint = names.length === 0 ? 'this bench has no options' : `it has ${names.join(' and ')}`;
+    throw new UsageError(error instanceof Error ? error.message : String(error), hint);
   }
 }
 
