@@ -1,7 +1,8 @@
-/** Every command that the documents show is run: here as it stands there, or by the test that is named. */
+/** Every command that the documents show is run, here or by the one that is named, and none stands there that is not. */
 import { afterAll, beforeAll, describe, expect, test } from 'bun:test';
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
+import { globSync } from 'node:fs';
 import { chmod, copyFile, cp, mkdir, mkdtemp, readFile, rm, symlink, writeFile } from 'node:fs/promises';
 import { createServer } from 'node:http';
 import { tmpdir } from 'node:os';
@@ -10,46 +11,110 @@ import { text } from 'node:stream/consumers';
 import { Board, boards } from './support/board.ts';
 import { pythonClients } from './support/clients-python.ts';
 import { ClientsSandbox } from './support/clients-sandbox.ts';
-import { blockOf, shellBlocks } from './support/documents.ts';
+import { blockOf, commandsIn, inlineOf, shellBlocks } from './support/documents.ts';
 import { fileOf, program, toolTest } from './support/tools.ts';
-import { executable } from './support/world.ts';
+import { executable, sha256, until } from './support/world.ts';
 
 const repository = dirname(import.meta.dir);
 
-/** Who runs the commands of a section; `here` are the tests below. */
+/** Who runs the commands of a section: the file takes them from there. */
 const runBy: Record<string, string> = {
   'shadow-agent': '.ci/run',
-  'Set up AWS': 'here',
-  'When an upload fails': 'here',
-  Fleets: 'here',
-  'On a board': 'here',
-  'Signed files': 'here',
+  'Set up AWS': 'test/documents.test.ts',
+  'When an upload fails': 'test/documents.test.ts',
+  Fleets: 'test/documents.test.ts',
+  'On a board': 'test/documents.test.ts',
+  'Signed files': 'test/documents.test.ts',
   Rollback: 'test/scenarios/rollback.test.ts',
   'Update the agent itself': 'test/scenarios/self-update.test.ts',
-  'The sandbox': 'here',
+  'The sandbox': 'test/documents.test.ts',
 };
 
-test('every section with commands has somebody who runs them', async () => {
-  const sections = ['README.md', 'SECURITY.md'].flatMap(shellBlocks).map(({ section }) => section);
-  expect(sections.filter((section) => !Object.hasOwn(runBy, section))).toEqual([]);
-  for (const path of Object.values(runBy)) {
-    if (path !== 'here') expect((await readFile(path, 'utf8')).length).toBeGreaterThan(0);
+/** Who runs the commands within the text, by how they begin. */
+const inlineRunBy: Record<string, string> = {
+  'aws s3api put-object --checksum-algorithm SHA256': 'test/documents.test.ts',
+  'bash .ci/run': '.github/workflows/ci.yml',
+  'bun run bench check': '.ci/run',
+  'bun run bench fleet': 'test/benches.test.ts',
+  'bun run bench growth': 'test/benches.test.ts',
+  'bun run bench idle': 'test/benches.test.ts',
+  'bun run bench soak --seconds ': '.ci/run',
+  'bun run bench speed': 'test/benches.test.ts',
+  'bun run bench transfer': '.ci/run',
+  'bun run build': '.github/workflows/ci.yml',
+  'bun run check': '.ci/run',
+  'bun run demo --keep': 'test/documents.test.ts',
+  'bun run demo': '.ci/run',
+  'bun run sandbox': 'test/documents.test.ts',
+  'bun run test': '.ci/run',
+  'openssl pkeyutl -sign -rawin': 'test/documents.test.ts',
+  'zstd -19 shadow-agent': 'test/readme.test.ts',
+  'zstd -d --rm shadow-agent.zst && chmod +x shadow-agent': 'test/readme.test.ts',
+};
+
+/** What looks like a command and is the name of something: a row of a table, a step of a picture, a level of zstd. */
+const names = ['aws s3 cp', 'curl \\| tee \\| openssl', 'zstd -19'];
+
+const documents = globSync('**/*.md', {
+  exclude: (path) => ['node_modules', 'dist', '.git', '.demo', '.sandbox'].includes(path),
+});
+
+test('every block of commands has somebody who takes it from its section and runs it', async () => {
+  expect(documents).toContain('README.md');
+  const sections = documents.flatMap(shellBlocks).map(({ section }) => section);
+  expect(sections.toSorted()).toEqual(Object.keys(runBy).toSorted());
+  for (const [section, path] of Object.entries(runBy)) {
+    if (path.endsWith('.test.ts')) expect(await readFile(path, 'utf8')).toContain(`'${section}'`);
+  }
+});
+
+test('every command within the text has somebody who runs it', async () => {
+  const commands = commandsIn(documents.flatMap(inlineOf)).filter((code) => !names.includes(code));
+  expect(commands.length).toBeGreaterThan(10);
+  const known = Object.keys(inlineRunBy);
+  expect(commands.filter((code) => !known.some((start) => code.startsWith(start)))).toEqual([]);
+  expect(known.filter((start) => !commands.some((code) => code.startsWith(start)))).toEqual([]);
+  for (const [start, path] of Object.entries(inlineRunBy)) {
+    // A test of benches and of zstd takes the commands from the text; all others name them.
+    const [said = ''] = /^(bun run bench|zstd|(?:\S+ ?)+)/.exec(start.trim()) ?? [];
+    expect((await readFile(path, 'utf8')).replaceAll('bun@1.4.5', 'bun'), start).toContain(said);
   }
 });
 
 test('the commands to begin with are those of package.json, and CI runs them', async () => {
   const script = await readFile('.ci/run', 'utf8');
   const { scripts } = JSON.parse(await readFile('package.json', 'utf8'));
-  const [first, ...more] = shellBlocks('README.md');
-  if (first === undefined) throw new Error('no commands');
-  expect(more.length).toBeGreaterThan(5);
-  const names = [...first.text.matchAll(/^npx -y bun@1\.4\.5 run (\w+)/gm)].map(([, name = '']) => name);
-  expect(names).toEqual(['demo', 'test']);
-  for (const name of names) {
+  const commands = blockOf('shadow-agent')
+    .split('\n')
+    .map((line) => line.replace(/ +#.*/, ''));
+  expect(commands).toEqual(['demo', 'test'].map((name) => `npx -y bun@1.4.5 run ${name}`));
+  for (const name of ['demo', 'test']) {
     expect(Object.keys(scripts)).toContain(name);
     expect(script).toContain(`bun run ${name}\n`);
   }
 });
+
+test('the demo that is kept runs until Ctrl-C, and says what to play', async () => {
+  const dir = await mkdtemp(join(tmpdir(), 'shadow-agent-demo-'));
+  const command = 'bun run demo --keep';
+  const args = command.replace('bun run demo', join(repository, 'src/sandbox/demo.ts')).split(' ');
+  const child = spawn(process.execPath, args, { cwd: dir, stdio: ['ignore', 'pipe', 'inherit'] });
+  try {
+    let output = '';
+    child.stdout.setEncoding('utf8').on('data', (text: string) => {
+      output += text;
+    });
+    const closed = once(child, 'close');
+    await until('what to play', () => output.includes('Stop with Ctrl-C.') || child.exitCode !== null);
+    child.kill('SIGINT');
+    const [code] = await closed;
+    expect(output).toContain('It works.');
+    expect(code).toBe(0);
+  } finally {
+    child.kill('SIGKILL');
+    await rm(dir, { recursive: true, force: true });
+  }
+}, 120_000);
 
 const python = await pythonClients();
 const qemu = program('qemu-aarch64-static', 'qemu-user-static');
@@ -120,6 +185,12 @@ describe('the sandbox', () => {
           .replace('[s3://bucket/key]', '');
         const output = await desk.type(commands);
         expect(output).toContain('/FILE');
+        const put = 'aws s3api put-object --checksum-algorithm SHA256';
+        await desk.type(
+          `. .sandbox/env && ${put} --bucket 123456789012-iot-test-files --key own --body FILE`,
+        );
+        await clients.sandbox.lambdas.idle();
+        expect(JSON.stringify(clients.sandbox.shadow('test-thing'))).toContain('/own');
         expect(output).toContain('123456789012-iot-test-files');
       } finally {
         await desk.close();
@@ -175,6 +246,16 @@ describe('the commands for signed files', () => {
     expect(output).toContain('Public key: ');
     const asked = (await readFile(join(desk.dir, 'asked'), 'utf8')).split('\n');
     expect(asked.slice(0, 5)).toEqual(['s3', 'cp', 'model.bin', 's3://bucket/model.bin', '--metadata']);
+  });
+
+  toolTest([program('openssl')], 'have the same signature as what is told of for other signers', async () => {
+    const sign =
+      'shadow-agent sign model.bin --key signing.key --property s3 --to s3://bucket/key --sequence 7';
+    const message = ['shadow-agent file signature v1', sha256('hoge\n'), '7', 's3'].join('\n');
+    await writeFile(join(desk.dir, 'message'), message);
+    await desk.type('openssl pkeyutl -sign -rawin -inkey signing.key -in message -out signature');
+    const signature = (await readFile(join(desk.dir, 'signature'))).toString('base64');
+    expect(await desk.type(sign)).toContain(`shadow-agent-signature=${signature},shadow-agent-sequence=7`);
   });
 
   test('fail in a script, with set -e or without, where the file cannot be signed', async () => {

@@ -7,6 +7,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { configKeys } from '../src/config/keys.ts';
 import { errorCodes } from '../src/core/errors.ts';
+import { inlineOf } from './support/documents.ts';
 import { program, toolTest } from './support/tools.ts';
 
 const readme = readFileSync('README.md', 'utf8');
@@ -103,8 +104,7 @@ test('the table of codes has each error code of the program, and no other, with 
 
 /** What of the README stands in code within its text, from this word on. */
 function inline(word: string): string[] {
-  const prose = readme.replace(/^```[\s\S]*?^```/gm, '').replace(/\s+/g, ' ');
-  return [...prose.matchAll(/`([^`]+)`/g)].flatMap(([, code = '']) => (code.startsWith(word) ? [code] : []));
+  return inlineOf('README.md').filter((code) => code.startsWith(word));
 }
 
 test('each bench that is named is there, and those that CI is said to run are those that it runs', () => {

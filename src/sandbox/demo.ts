@@ -131,8 +131,9 @@ async function main(keep: boolean): Promise<number> {
     heading('Summary');
     print(summary(seconds, executable));
     if (!keep) return code === 0 ? 0 : 1;
+    const interrupted = new Promise((resolve) => process.once('SIGINT', resolve));
     print(keepText(relative('.', executable), relative('.', device.configPath)));
-    await new Promise((resolve) => process.once('SIGINT', resolve));
+    await interrupted;
     return (await stop(child)) === 0 ? 0 : 1;
   } finally {
     await stop(child);

@@ -2,6 +2,7 @@
 import { expect, test } from 'bun:test';
 import { readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
+import { blockOf } from '../support/documents.ts';
 import { hooked, hookRuns } from '../support/hook.ts';
 import { noise, type Run, scenario, sha256, until, type World } from '../support/world.ts';
 
@@ -27,6 +28,16 @@ async function updated(world: World): Promise<Run> {
 
 const isHeld = (world: World, text = two) =>
   world.hasStatus({ status: 'waiting', code: 'HELD', hash: sha256(text) });
+
+test('the command of the README does it, in the directory of agent.json', () =>
+  scenario(async (world) => {
+    await updated(world);
+    const [program, ...args] = blockOf('Rollback').split(' ');
+    expect(program).toBe('shadow-agent');
+    const run = await world.run(args);
+    expect(await run.exit, run.log).toBe(0);
+    expect(world.file()).toBe(one);
+  }));
 
 test('with the agent running: the previous file is back and held, over restarts, until another hash is desired', () =>
   scenario(async (world) => {

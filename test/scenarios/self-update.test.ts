@@ -2,19 +2,17 @@
 import { expect, test } from 'bun:test';
 import { chmodSync, copyFileSync, readFileSync, writeFileSync } from 'node:fs';
 import { version } from '../../src/cli.ts';
+import { blockOf } from '../support/documents.ts';
 import { executable, type Run, scenario, sha256, until, type World } from '../support/world.ts';
 
 const newer = '9.9.9';
 
 /** The hook as the README has it, for a device of the sandbox. */
 function recipe(configPath: string): string {
-  const readme = readFileSync('README.md', 'utf8');
-  const block = readme.split('```').find((text) => text.startsWith('sh\n#!/bin/sh\n# /usr/local/lib/'));
-  const script = block
-    ?.slice('sh\n'.length)
+  const script = `${blockOf('Update the agent itself')}\n`
     .replace('/etc/shadow-agent/agent.json', configPath)
     .replace('in 30 60 end', 'in 1 1 end');
-  if (script?.includes(configPath) !== true || !script.includes('1 1 end')) {
+  if (!script.includes(configPath) || !script.includes('1 1 end')) {
     throw new Error('the README has no recipe');
   }
   return script;
