@@ -69,7 +69,9 @@ test('every block of commands has somebody who takes it from its section and run
 });
 
 test('every command within the text has somebody who runs it', async () => {
-  const commands = commandsIn(documents.flatMap(inlineOf)).filter((code) => !names.includes(code));
+  // The changelog tells what was, not what to type.
+  const told = documents.filter((path) => path !== 'CHANGELOG.md').flatMap(inlineOf);
+  const commands = commandsIn(told).filter((code) => !names.includes(code));
   expect(commands.length).toBeGreaterThan(10);
   const known = Object.keys(inlineRunBy);
   expect(commands.filter((code) => !known.some((start) => code.startsWith(start)))).toEqual([]);
