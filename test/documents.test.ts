@@ -55,6 +55,7 @@ const inlineRunBy: Record<string, string> = {
 /** What looks like a command and is the name of something: a row of a table, a step of a picture, a level of zstd. */
 const names = ['aws s3 cp', 'curl \\| tee \\| openssl', 'zstd -19'];
 
+const own = 'test/documents.test.ts';
 const documents = globSync('**/*.md', {
   exclude: (path) => ['node_modules', 'dist', '.git', '.demo', '.sandbox'].includes(path),
 });
@@ -64,7 +65,9 @@ test('every block of commands has somebody who takes it from its section and run
   const sections = documents.flatMap(shellBlocks).map(({ section }) => section);
   expect(sections.toSorted()).toEqual(Object.keys(runBy).toSorted());
   for (const [section, path] of Object.entries(runBy)) {
-    if (path.endsWith('.test.ts')) expect(await readFile(path, 'utf8')).toContain(`'${section}'`);
+    const uses = (await readFile(path, 'utf8')).split(`'${section}'`).length - 1;
+    if (path !== '.ci/run')
+      expect(uses, section).toBeGreaterThanOrEqual(path === own && section.includes(' ') ? 2 : 1);
   }
 });
 
@@ -77,11 +80,19 @@ test('every command within the text has somebody who runs it', async () => {
   expect(commands.filter((code) => !known.some((start) => code.startsWith(start)))).toEqual([]);
   expect(known.filter((start) => !commands.some((code) => code.startsWith(start)))).toEqual([]);
   for (const [start, path] of Object.entries(inlineRunBy)) {
-    // A test of benches and of zstd takes the commands from the text; all others name them.
-    const [said = ''] = /^(bun run bench|zstd|(?:\S+ ?)+)/.exec(start.trim()) ?? [];
-    expect((await readFile(path, 'utf8')).replaceAll('bun@1.4.5', 'bun'), start).toContain(said);
+    const text = (await readFile(path, 'utf8')).replaceAll('bun@1.4.5', 'bun');
+    // The list above is one place in this file; the test is another.
+    const least = path === own ? 2 : 1;
+    expect(text.split(wordsOf(start, path)).length - 1, start).toBeGreaterThanOrEqual(least);
   }
 });
+
+/** What whoever runs a command says of it. */
+function wordsOf(start: string, path: string): string {
+  if (path === 'test/benches.test.ts') return `bench('${start.split(' ').at(-1)}'`;
+  // These are taken from the text.
+  return start.startsWith('zstd') ? 'zstd ' : start;
+}
 
 test('the commands to begin with are those of package.json, and CI runs them', async () => {
   const script = await readFile('.ci/run', 'utf8');
