@@ -112,14 +112,17 @@ export function previousAfter(
   return { sha256, ...(value === undefined ? {} : { value }) };
 }
 
-/** What went back is no longer there for a second way back. */
+/**
+ * What went back is no longer there for a second way back. Behind a rollback that somebody asked for there is none at all,
+ * also where that has ended an install whose own way back was not yet the one that is kept.
+ */
 function afterPutBack(rest: Snapshot, pending: Pending, installed: Installed | undefined): Snapshot {
   const { installed: _, previous, ...others } = rest;
-  const isUsed = previous !== undefined && previous.sha256 === pending.before?.sha256;
+  const isGone = pending.failed === undefined || previous?.sha256 === pending.before?.sha256;
   return {
     ...others,
     ...(installed === undefined ? {} : { installed }),
-    ...(previous === undefined || isUsed ? {} : { previous }),
+    ...(previous === undefined || isGone ? {} : { previous }),
     pending: { ...pending, step: 'reapply', runs: 0 },
   };
 }

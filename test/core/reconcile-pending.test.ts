@@ -230,19 +230,19 @@ describe('record() of what was pending', () => {
     );
   });
 
-  test('what was put back is installed, and gets its hook; it is no way back any more', () => {
+  test('what was put back is installed, and gets its hook; it is no way back any more, and by hand there is none', () => {
     each(
       turns,
       ({ outcome }) => outcome.kind === 'put-back',
       ({ before, outcome, after }) => {
         if (outcome.kind !== 'put-back') return false;
-        const isUsed =
-          before.previous !== undefined && before.previous.sha256 === before.pending?.before?.sha256;
+        const { previous, pending } = before;
+        const isGone = pending?.failed === undefined || previous?.sha256 === pending.before?.sha256;
         return (
           after.pending?.step === 'reapply' &&
           after.pending.runs === 0 &&
           after.installed === outcome.installed &&
-          after.previous === (isUsed ? undefined : before.previous)
+          after.previous === (isGone ? undefined : previous)
         );
       },
     );
@@ -405,6 +405,22 @@ describe('rollback()', () => {
       ({ snapshot, end }) =>
         'code' in end && (snapshot.pending === undefined || snapshot.pending.step === 'apply'),
       ({ snapshot, end }) => 'code' in end && end.code === (snapshot.held === undefined ? 'INSTALL' : 'HELD'),
+    );
+  });
+
+  test('is the only one: nothing older is kept behind it, whatever it has ended', () => {
+    each(
+      asked,
+      ({ end }) => !('code' in end),
+      ({ end }) => {
+        if ('code' in end) return false;
+        const back = record(end, { kind: 'put-back', installed: older }, nowMs, 0);
+        const done = record(back, { kind: 'hooked' }, nowMs, 0);
+        return [back, done].every((snapshot) => {
+          const second = rollback(snapshot, shaB);
+          return 'code' in second && second.code === 'HELD';
+        });
+      },
     );
   });
 

@@ -232,6 +232,27 @@ test('a hook that runs is ended, and the file that it was for does not stay', ()
     },
   ));
 
+test.each([['running'], ['killed during the hook']])(
+  'behind one that has ended a hook nothing older is kept either, with the agent %s',
+  (how) =>
+    hooked(
+      '[ -n "$SHADOW_AGENT_ROLLBACK" ] || ! grep -q three "$SHADOW_AGENT_PATH" || sleep 300',
+      async (world) => {
+        const agent = await updated(world);
+        await world.put('3', three);
+        await until('the hook', () => hookRuns(world).length === 3);
+        if (how !== 'running') await agent.stop('SIGKILL');
+        const first = await rollback(world);
+        expect(first.child.exitCode, first.log).toBe(0);
+        const second = await rollback(world);
+        expect([second.child.exitCode, world.file()]).toEqual([1, two]);
+        expect(second.log).toMatch(
+          /^error: HELD: s3: It was rolled back already, and nothing older is kept/m,
+        );
+      },
+    ),
+);
+
 test('a held file that is changed by hand is left as it is, and what is refused is not fetched', () =>
   scenario(async (world) => {
     const agent = await updated(world);
