@@ -70,7 +70,8 @@ export class Memory {
   /** Logs a failure, and stores what an outcome has changed. */
   async remember(outcome: Outcome, snapshot: Snapshot): Promise<void> {
     if (outcome.kind === 'failed') this.#logFailure(snapshot);
-    const last = this.#last;
+    // A hook has had its run stored before it began.
+    const last = outcome.kind === 'hooked' ? { ...this.#last, ...this.recall() } : this.#last;
     this.#last = snapshot;
     const changed = members.filter((member) => !isSame(last[member], snapshot[member]));
     // What an install changes is stored as part of it.
@@ -82,8 +83,15 @@ export class Memory {
     if (isForgotten && changed.every((member) => member === 'failure')) return;
     // What else is stored may be newer than the snapshot: an attempt says itself what it has begun, and what it gave up.
     const news = Object.fromEntries(changed.map((member) => [member, snapshot[member]]));
-    await target.store({ ...news, failure: stored });
+    await target.store({ ...news, failure: stored, ...this.#unproven(outcome) });
     await this.clean(this.recall());
+  }
+
+  /** A file that was changed before its hook took it is none that was installed before: no install of it is a repair. */
+  #unproven({ kind }: Outcome): { installed?: undefined } {
+    const { pending, installed } = this.#options.target.stored;
+    const isProven = pending?.repair === true || installed?.sha256 !== pending?.sha256;
+    return kind !== 'unapplied' || isProven ? {} : { installed: undefined };
   }
 
   /** Removes what earlier runs have left for nobody. */

@@ -141,12 +141,14 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   const hasHook = file.onInstall !== undefined;
   const isWayBack = file.keepPrevious && wasDesired(job);
   const before = installed ?? {};
+  const repair = target.stored.installed?.sha256 === artifact.sha256 ? ({ repair: true } as const) : {};
   // What the announcement takes back, where the install fails; a previous file that went for room is gone.
   let taken: StateChange = {};
   const announce = async (isKept: boolean) => {
     const { sha256 } = artifact;
     const keep = isKept && isWayBack;
-    const pending = { step: 'apply', sha256, value, ...(isKept ? { before } : {}), keep, runs: 0 } as const;
+    const way = { ...(isKept ? { before } : {}), keep, ...repair };
+    const pending = { step: 'apply', sha256, value, runs: 0, ...way } as const;
     const gone = {
       ...(hasHook ? { failure: undefined } : {}),
       ...(isWayBack && !isKept ? { previous: undefined } : {}),

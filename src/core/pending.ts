@@ -4,7 +4,7 @@
  * `apply`: the file is about to be there, and its hook, if it has one, to run for it. Where that fails, or somebody asks
  * for a rollback, `back`: the file before is to be put back; then `reapply`: the hook is to run for that one. Each step is
  * on disk before it is begun, so that a restart goes on with it, and a step that kills the agent each time is tried three
- * times.
+ * times. After a repair there is no way back: `apply` is tried until the hook succeeds.
  */
 import { type JsonObject, type JsonValue, jsonEqual } from './json.ts';
 import type { Action, Failure, Installed, Outcome, Reason, Snapshot } from './reconcile.ts';
@@ -23,6 +23,8 @@ export interface Pending {
   runs: number;
   /** Why the hook failed; missing where somebody asked for the rollback. */
   failed?: HookFailure;
+  /** The file was installed before, and has been changed on the device since. */
+  repair?: true;
 }
 
 /** The file that another one has replaced. */
@@ -74,6 +76,23 @@ export function pendingValue({ value, sha256 }: Pending): JsonValue {
 
 function isOf(failure: Failure, pending: Pending): boolean {
   return jsonEqual(failure.value, pendingValue(pending));
+}
+
+/**
+ * A hook that fails for a file that it took before has more likely met a fault that will pass than found one in the file,
+ * and what goes back would be the damaged one: it stays, and the hook is run again.
+ */
+export function failedRepair(
+  { pending }: Snapshot,
+  outcome: Outcome,
+): Extract<Outcome, { kind: 'failed' }> | undefined {
+  if (pending?.step !== 'apply' || pending.repair !== true) return undefined;
+  if (outcome.kind !== 'hooked' || outcome.failed === undefined) return undefined;
+  const { message } = outcome.failed;
+  const hint =
+    'the file was repaired and stays; the hook, whose output is in the log, is run again by itself';
+  const error = { code: 'HOOK_FAILED', message, hint, retry: 'soon' } as const;
+  return { kind: 'failed', value: pendingValue(pending), error, gained: false };
 }
 
 /** The snapshot after a step of what is pending. */

@@ -10,7 +10,14 @@ import { type Desired, type Wanted, wantedBy } from './artifact.ts';
 import { backoffMs, slow, soon } from './backoff.ts';
 import { AgentError, type ErrorCode, type Retry } from './errors.ts';
 import { type JsonObject, type JsonValue, jsonEqual } from './json.ts';
-import { decidePending, type HookFailure, heldBack, type Pending, recordPending } from './pending.ts';
+import {
+  decidePending,
+  failedRepair,
+  type HookFailure,
+  heldBack,
+  type Pending,
+  recordPending,
+} from './pending.ts';
 
 /** What the target hashes to, and the desired value that it was installed for where that is known. */
 export interface Installed {
@@ -147,7 +154,12 @@ export function record(snapshot: Snapshot, outcome: Outcome, nowMs: number, rand
       return snapshot;
     case 'installed':
       return afterInstall(snapshot, outcome, nextInstall(snapshot, outcome.value, nowMs, random));
-    case 'hooked':
+    case 'hooked': {
+      const again = failedRepair(snapshot, outcome);
+      if (again === undefined || snapshot.pending === undefined) return recordPending(snapshot, outcome);
+      const pending = { ...snapshot.pending, runs: 0 };
+      return { ...snapshot, pending, failure: nextFailure(snapshot, again, nowMs, random) };
+    }
     case 'put-back':
     case 'unapplied':
       return recordPending(snapshot, outcome);

@@ -82,6 +82,7 @@ const pendingSchema = v.object({
   keep: v.boolean(),
   runs: v.number(),
   failed: v.exactOptional(v.object({ message: v.string(), hint: v.exactOptional(v.string()) })),
+  repair: v.exactOptional(v.literal(true)),
 }) satisfies v.GenericSchema<unknown, Pending>;
 
 const fileSchema = v.object({

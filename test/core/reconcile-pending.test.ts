@@ -491,6 +491,43 @@ test('a value that was refused stays so where the disk fails after that', () => 
   );
 });
 
+describe('a hook that fails for a file that was repaired', () => {
+  const pending: Pending = { step: 'apply', sha256: shaA, value: valueA, keep: false, runs: 1, repair: true };
+  const repaired: Snapshot = {
+    desired: parseDesired(valueA, {}),
+    installed: { sha256: shaA, value: valueA },
+    pending,
+  };
+  const failed: Outcome = { kind: 'hooked', failed: { message: 'no network' } };
+
+  test('has the file stay, and is run again ever more seldom', () => {
+    let snapshot = record(repaired, failed, nowMs, 0.999);
+    for (let attempt = 1; attempt < 20; attempt += 1) {
+      expect(snapshot).toMatchObject({ pending: { step: 'apply', runs: 0 }, failure: { attempt } });
+      const wait = decide(snapshot, nowMs);
+      if (wait.do !== 'wait' || wait.untilMs === undefined) throw new Error(`it does ${wait.do}`);
+      expect(decide(snapshot, wait.untilMs).do).toBe('hook');
+      snapshot = record(snapshot, failed, nowMs, 0.999);
+    }
+    expect(reportOf(snapshot, 'idle').status).toMatchObject({ status: 'waiting', code: 'HOOK_FAILED' });
+  });
+
+  test('also where its runs were cut short', () => {
+    const action = decide({ ...repaired, pending: { ...pending, runs: maxRuns } }, nowMs);
+    if (action.do !== 'conclude') throw new Error(`it does ${action.do}`);
+    expect(record(repaired, action.outcome, nowMs, 0)).toMatchObject({ pending: { step: 'apply', runs: 0 } });
+  });
+
+  test('holds up nothing else that is desired, and ends with a run that succeeds', () => {
+    const snapshot = record(repaired, failed, nowMs, 0.999);
+    const other = { ...snapshot, desired: parseDesired(valueOther, {}) };
+    expect(decide(other, nowMs)).toEqual({ do: 'conclude', outcome: { kind: 'unapplied' } });
+    const done = record(snapshot, { kind: 'hooked' }, nowMs, 0);
+    expect([done.pending, done.failure]).toEqual([undefined, undefined]);
+    expect(settled(done)).toBe('done');
+  });
+});
+
 test('--once waits for what is pending, and gives HELD as the reason of what is held', () => {
   each(
     waiting,

@@ -420,3 +420,19 @@ function isRunning(pid: number): boolean {
     return false;
   }
 }
+
+test('a file that was put back by hand while its hook was cut short is no damage: what the hook refuses then does not stay', () =>
+  hooked('! grep -q two "$SHADOW_AGENT_PATH" || { [ -e refusing ] || sleep 300; exit 1; }', async (world) => {
+    await world.put('1', 'one');
+    const first = await world.start();
+    await world.inSync(sha256('one'));
+    await world.put('2', 'two');
+    await until('the hook', () => hookRuns(world).length === 2);
+    await first.stop('SIGKILL');
+    writeFileSync(world.path(), 'one');
+    writeFileSync(world.path('refusing'), '');
+    await world.run();
+    await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256('two') });
+    expect(world.file()).toBe('one');
+    expect(hookRuns(world).at(-1)).toMatchObject({ rollback: '1', content: 'one' });
+  }));

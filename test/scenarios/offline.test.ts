@@ -194,6 +194,26 @@ test.concurrent('what a hook has refused is neither installed again nor is its h
     expect([hookRuns(world).length, world.gets().length]).toEqual(before);
   }));
 
+test.concurrent('a damaged file that is repaired stays, and its hook is run until it takes it', () =>
+  hooked('[ ! -e blocked ] || { echo no network; exit 1; }', async (world) => {
+    const first = await world.start();
+    await install(world, 'v1', one);
+    await first.stop();
+    await writeFile(world.path(), 'damaged\n');
+    await writeFile(world.path('blocked'), '');
+    const run = await startOffline(world);
+    await until('the second run that fails', () => hookRuns(world).length >= 3);
+    expect(world.file()).toBe(one);
+    await run.stop('SIGKILL');
+    const again = await startOffline(world);
+    expect(world.file()).toBe(one);
+    await rm(world.path('blocked'));
+    await again.stop('SIGKILL');
+    await world.start();
+    await world.inSync(sha256(one));
+    expect(hookRuns(world).filter(({ rollback }) => rollback !== '')).toEqual([]);
+  }));
+
 function stored({ device }: World, stateDir = join(device.dir, 'state')) {
   return JSON.parse(readFileSync(join(stateDir, 'state.json'), 'utf8')).files[0];
 }
