@@ -9,6 +9,7 @@ import {
   linkProblem,
   ownDirectoryProblem,
   type Trust,
+  targetDirectoryProblem,
   targetProblem,
   trustedFileProblem,
 } from '../core/permissions.ts';
@@ -88,12 +89,13 @@ export async function permissionProblems(
   // A target that is a link is replaced itself.
   for (const { at, path, rule, trust } of targets) await judge(at, path, rule, trust, false);
   const ways = [
-    ...[...things, ...programs].map(({ at, path }) => ({ at, trust, way: wayTo(path) })),
-    ...targets.map(({ at, path, trust }) => ({ at, trust, way: wayInto(dirname(path)) })),
+    ...[...things, ...programs].map(({ at, path }) => ({ at, rule: directoryProblem, way: wayTo(path) })),
+    // The "owner" of a target has no say here: root could be led to any other place.
+    ...targets.map(({ at, path }) => ({ at, rule: targetDirectoryProblem, way: wayInto(dirname(path)) })),
   ];
-  for (const { at, trust, way } of ways) {
+  for (const { at, rule, way } of ways) {
     const { directories, links } = await way;
-    for (const path of directories) await judge(at, path, directoryProblem, trust);
+    for (const path of directories) await judge(at, path, rule, trust);
     for (const path of links) await judge(at, path, linkProblem, trust, false);
   }
   return problems;

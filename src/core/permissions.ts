@@ -15,7 +15,7 @@ export interface Entry {
 
 /** Who may own what the agent trusts. */
 export interface Trust {
-  /** Root, the user of the agent, and whom a file is to belong to. */
+  /** Root and the user of the agent; of a target also whom it is to belong to. */
   uids: readonly number[];
   /** The user of the agent. */
   agent: number;
@@ -69,7 +69,7 @@ export function targetProblem(at: string, entry: Entry, trust: Trust, mode = 0):
   const foreign = problem(
     at,
     `${path} belongs to user ${name}, who can write to it`,
-    `${ownerHint(name)}; else ${chownToAgent(path, trust)}`,
+    `where ${name} may decide what the file holds, set its "owner" to "${name}"; else ${chownToAgent(path, trust)}`,
   );
   const unwanted = { ...entry, mode: entry.mode & ~(mode & 0o022) };
   const open = openFileProblem(at, unwanted, trust, octal(entry.mode)).map(({ hint, ...one }) => ({
@@ -93,16 +93,25 @@ export function ownDirectoryProblem(at: string, entry: Entry, trust: Trust): Pro
  * unlink(2), EPERM.
  */
 export function directoryProblem(at: string, entry: Entry, trust: Trust): Problem[] {
+  const { path } = entry;
+  return replaceable(at, entry, trust, "root's", `chown root ${shellWord(path)}`);
+}
+
+/** The same above a target, where the agent has to write, and what is written may be another user's. */
+export function targetDirectoryProblem(at: string, entry: Entry, trust: Trust): Problem[] {
+  const { agent, nameOf } = trust;
+  const chown = `${chownToAgent(entry.path, trust)}; the file itself may be ${nameOf(entry.uid)}'s, by its "owner"`;
+  return replaceable(at, entry, trust, `${nameOf(agent)}'s`, chown);
+}
+
+function replaceable(at: string, entry: Entry, trust: Trust, whose: string, chown: string): Problem[] {
   const { path, mode, uid } = entry;
   const open = openTo(entry, trust.isOwnGroup);
   const name = trust.nameOf(uid);
-  const chown = `chown root ${shellWord(path)}`;
   const foreign = problem(
     at,
     `${path} belongs to user ${name}, who can replace what is in it`,
-    isTarget.test(at)
-      ? `${ownerHint(name)}; else ${chown}`
-      : `keep it in a directory of root's, run the agent as ${name}, or ${chown}`,
+    `keep it in a directory of ${whose}, run the agent as ${name}, or ${chown}`,
   );
   return [
     ...(trust.uids.includes(uid) ? [] : [foreign]),
@@ -134,8 +143,6 @@ function openFileProblem(at: string, entry: Entry, trust: Trust, shown = octal(e
   ];
 }
 
-const isTarget = /^files\[\d+\]\.path$/;
-
 type Open = NonNullable<ReturnType<typeof openTo>>;
 
 function whoOf({ everyone }: Open, { gid }: Entry, { groupNameOf }: Trust): string {
@@ -144,10 +151,6 @@ function whoOf({ everyone }: Open, { gid }: Entry, { groupNameOf }: Trust): stri
 
 function closing({ everyone, group }: Open, path: string): string {
   return `chmod ${group ? 'g' : ''}${everyone ? 'o' : ''}-w ${shellWord(path)}`;
-}
-
-function ownerHint(name: string): string {
-  return `where ${name} may decide what the file holds, set its "owner" to "${name}"`;
 }
 
 function ownerProblem(at: string, entry: Entry, trust: Trust): Problem[] {

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'bun:test';
-import { chmod, lchown, mkdir, symlink } from 'node:fs/promises';
+import { chmod, chown, lchown, mkdir, symlink, writeFile } from 'node:fs/promises';
 import type { Problem } from '../../src/core/errors.ts';
 import { problemsOf, sampleConfig, sampleOfFile } from '../support/config.ts';
 import { asWarning, directoryOfEachTest, joe, svc } from '../support/permissions.ts';
@@ -145,20 +145,35 @@ describe('what belongs to another user than root and the agent’s own is refuse
     expect(await foundOf({ state: joe })).toEqual([['stateDir', `${asJoe}chown root ${path('state')}`]]);
   });
 
-  toolTest([root], 'a directory of a target, unless it is for that user to decide', async () => {
-    await mkdir(path('out/inner'), { recursive: true });
-    const config = sampleOfFile({ path: 'out/inner/app.bin' });
-    expect(await foundOf({ out: joe }, { config })).toEqual([
-      [
+  toolTest(
+    [root],
+    'a directory of a target, also where the file is for that user by its "owner"',
+    async () => {
+      await mkdir(path('out/inner'), { recursive: true });
+      const inner = { property: 's3', path: 'out/inner/app.bin' };
+      const refused = (directory: string) => [
         'files[0].path',
-        `where 12345 may decide what the file holds, set its "owner" to "12345"; else chown root ${path('out')}`,
-      ],
+        `keep it in a directory of root's, run the agent as 12345, or chown root ${directory}; the file itself may be 12345's, by its "owner"`,
+      ];
+      expect(await foundOf({ out: joe }, { config: sampleConfig({ files: [inner] }) })).toEqual([
+        refused(path('out')),
+      ]);
+      const config = sampleConfig({ files: [{ ...inner, owner: '12345:12345' }] });
+      expect(await foundOf({ out: 0, 'out/inner': joe }, { config })).toEqual([refused(path('out/inner'))]);
+      await writeFile(path('out/inner/app.bin'), 'his');
+      expect(await foundOf({ 'out/inner': 0, 'out/inner/app.bin': joe }, { config })).toEqual([]);
+      await chown(path('out/inner'), 0, joe);
+      expect(await found({ 'out/inner': 0o775 }, config)).toHaveLength(1);
+    },
+  );
+
+  toolTest([root], 'a link on the way to a target, which could lead root anywhere', async () => {
+    await mkdir(path('roots'));
+    await symlink(path('roots'), path('out'));
+    const config = sampleOfFile({ path: 'out/app.bin', owner: '12345:12345' });
+    expect(await foundOf({ out: joe }, { config })).toEqual([
+      ['files[0].path', `chown -h root ${path('out')}`],
     ]);
-    const given = { property: 's3', path: 'out/inner/app.bin', owner: '12345:12345' };
-    expect(await foundOf({ 'out/inner': joe }, { config: sampleConfig({ files: [given] }) })).toEqual([]);
-    const other = { property: 'b', path: 'out/b' };
-    const both = sampleConfig({ files: [given, other] });
-    expect((await foundOf({}, { config: both })).map(([key]) => key)).toEqual(['files[1].path']);
   });
 
   toolTest([root], 'a sticky directory too, as its owner may rename all that is in it', async () => {
