@@ -1,6 +1,6 @@
 /** Small steps on the file system that several parts take, each in its safe order. */
 import { constants } from 'node:fs';
-import { type FileHandle, mkdir, open, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
+import { type FileHandle, lstat, mkdir, open, readFile, rename, rm, stat, statfs } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import { createDigest, type DigestEngine } from './digest.ts';
@@ -138,21 +138,35 @@ export async function remove(path: string): Promise<void> {
 
 const readBytes = 1024 * 1024;
 
-/** Feeds a file from its start to `take`, in order. @throws the signal's reason when it is aborted */
+/** Feeds a file from its start to `take`, in order, which is waited for. @throws the signal's reason when it is aborted */
 export async function readThrough(
   handle: FileHandle,
-  take: (chunk: Uint8Array) => void,
-  signal: AbortSignal,
+  take: (chunk: Uint8Array, position: number) => unknown,
+  signal?: AbortSignal,
 ): Promise<number> {
   const buffer = new Uint8Array(readBytes);
   let position = 0;
   for (;;) {
-    signal.throwIfAborted();
+    signal?.throwIfAborted();
     const { bytesRead } = await handle.read(buffer, 0, buffer.length, position);
     if (bytesRead === 0) return position;
-    take(buffer.subarray(0, bytesRead));
+    await take(buffer.subarray(0, bytesRead), position);
     position += bytesRead;
   }
+}
+
+/** Writes all of a chunk at a position. */
+export async function writeWhole(handle: FileHandle, chunk: Uint8Array, position: number): Promise<void> {
+  for (let done = 0; done < chunk.length; ) {
+    const { bytesWritten } = await handle.write(chunk, done, chunk.length - done, position + done);
+    done += bytesWritten;
+  }
+}
+
+/** Tells whether a name is that of an open file, not of another one, or a link, that was put in its place. */
+export async function isNamed(handle: FileHandle, path: string): Promise<boolean> {
+  const [named, opened] = await Promise.all([lstat(path, { bigint: true }), handle.stat({ bigint: true })]);
+  return named.dev === opened.dev && named.ino === opened.ino;
 }
 
 /** The SHA-256 of an open file. */

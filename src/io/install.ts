@@ -11,7 +11,16 @@ import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import type { Owner } from './accounts.ts';
 import type { DigestEngine } from './digest.ts';
-import { DiskFull, diskError, errnoOf, hashFile, onSameDisk, remove, syncDirectory } from './disk.ts';
+import {
+  DiskFull,
+  diskError,
+  errnoOf,
+  hashFile,
+  isNamed,
+  onSameDisk,
+  remove,
+  syncDirectory,
+} from './disk.ts';
 import { type Inherited, inherit } from './inherit.ts';
 import { keep } from './kept.ts';
 import type { Part } from './part.ts';
@@ -69,7 +78,7 @@ export async function install(job: InstallJob): Promise<FileStamp> {
     // What cannot be installed for want of room is not to take more of it.
     const isInTheWay = reason instanceof DiskFull && (await onSameDisk(reason.directory, part.path));
     if (isInTheWay) await remove(part.path).catch(() => undefined);
-    const isThere = await isNamed(part, target).catch((error) => errnoOf(error) !== 'ENOENT');
+    const isThere = await isNamed(part.handle, target).catch((error) => errnoOf(error) !== 'ENOENT');
     if (!isThere) await job.withdraw?.();
     throw reason;
   } finally {
@@ -78,17 +87,11 @@ export async function install(job: InstallJob): Promise<FileStamp> {
 }
 
 /** The name must still be that of the file that was verified, not of another that was put in its place. */
-async function assertNamed(part: Part): Promise<void> {
-  const { path } = part;
-  if (await isNamed(part, path)) return;
+async function assertNamed({ handle, path }: Part): Promise<void> {
+  if (await isNamed(handle, path)) return;
   throw new AgentError('INSTALL', `${path} is no longer the file that was downloaded`, {
     hint: 'find out who replaced it, and remove it',
   });
-}
-
-async function isNamed({ handle }: Part, path: string): Promise<boolean> {
-  const [named, verified] = await Promise.all([lstat(path, { bigint: true }), handle.stat({ bigint: true })]);
-  return named.dev === verified.dev && named.ino === verified.ino;
 }
 
 async function lookAt(path: string): Promise<Stats | undefined> {

@@ -4,21 +4,19 @@
  * possible, so that the target is never away.
  */
 import { constants, type Stats } from 'node:fs';
-import {
-  chmod,
-  chown,
-  copyFile,
-  link,
-  lstat,
-  open,
-  readdir,
-  readlink,
-  rename,
-  symlink,
-} from 'node:fs/promises';
+import { type FileHandle, link, lstat, open, readdir, readlink, rename, symlink } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AgentError } from '../core/errors.ts';
-import { diskError, errnoOf, makeDirectory, remove, syncDirectory } from './disk.ts';
+import {
+  diskError,
+  errnoOf,
+  isNamed,
+  makeDirectory,
+  readThrough,
+  remove,
+  syncDirectory,
+  writeWhole,
+} from './disk.ts';
 import { fileId, stagedBackPath } from './part.ts';
 import type { RoomClaim } from './room.ts';
 
@@ -88,7 +86,7 @@ export async function keep(
   try {
     await makeDirectory(dirname(path), 0o700);
     await remove(staged);
-    await linkOrCopy(target, staged, claim?.(dirname(path)));
+    await linkOrCopy(target, old, staged, claim?.(dirname(path)));
     await rename(staged, path);
     // Between two names of one file rename(2) does nothing.
     await remove(staged);
@@ -115,7 +113,7 @@ export async function putBack(property: string, target: string, path: string | u
       await remove(target);
     } else {
       await remove(staged);
-      await linkOrCopy(path, staged);
+      await linkOrCopy(path, await lstat(path), staged);
       await rename(staged, target);
       await remove(staged);
     }
@@ -136,16 +134,20 @@ function isGone(path: string): AgentError {
 /**
  * A second name of a file or link; a copy with its mode and owner on another file system, or one without links.
  *
+ * Whoever may write to one of the directories may change what the names stand for: no link is followed, and it is the very
+ * file that was looked at, or none.
+ *
  * @param claim the room for a copy; what goes back is not to fail for a reserve
  */
-async function linkOrCopy(from: string, to: string, claim?: RoomClaim): Promise<void> {
+async function linkOrCopy(from: string, old: Stats, to: string, claim?: RoomClaim): Promise<void> {
   try {
     await link(from, to);
   } catch {
-    const stat = await lstat(from);
-    if (stat.isSymbolicLink()) await symlink(await readlink(from), to);
-    else await inRoom(claim, stat.size, () => copy(from, to, stat));
+    if (old.isSymbolicLink()) await symlink(await readlink(from), to);
+    else await inRoom(claim, old.size, () => copy(from, old, to));
+    return;
   }
+  if (!isSame(await lstat(to), old)) throw isAnother(from, 'kept');
 }
 
 async function inRoom(claim: RoomClaim | undefined, bytes: number, work: () => Promise<void>): Promise<void> {
@@ -157,11 +159,40 @@ async function inRoom(claim: RoomClaim | undefined, bytes: number, work: () => P
   }
 }
 
-async function copy(from: string, to: string, { uid, gid, mode }: Stats): Promise<void> {
-  await copyFile(from, to, constants.COPYFILE_EXCL);
+async function copy(from: string, old: Stats, to: string): Promise<void> {
+  const source = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
+  try {
+    if (!isSame(await source.stat(), old)) throw isAnother(from, 'kept');
+    const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
+    const made = await open(to, flags, 0o600);
+    try {
+      await readThrough(source, (chunk, position) => writeWhole(made, chunk, position));
+      await dressAs(made, old);
+      await made.sync();
+      if (!(await isNamed(made, to))) throw isAnother(to, 'written');
+    } finally {
+      await made.close();
+    }
+  } finally {
+    await source.close();
+  }
+}
+
+/** Owner first: a change of owner takes set-user-id bits away. */
+async function dressAs(handle: FileHandle, { uid, gid, mode }: Stats): Promise<void> {
   // Only root can give files away; without that right the copy is the agent's own, as the file could not be kept.
-  if (process.geteuid?.() === 0) await chown(to, uid, gid);
-  await chmod(to, mode & 0o7777);
-  const handle = await open(to, 'r');
-  await handle.sync().finally(() => handle.close());
+  if (process.geteuid?.() === 0) await handle.chown(uid, gid);
+  await handle.chmod(mode & 0o7777);
+}
+
+/** A link may be given the inode of the file that has just been removed for it. */
+function isSame(one: Stats, other: Stats): boolean {
+  const isKind = ((one.mode ^ other.mode) & constants.S_IFMT) === 0;
+  return isKind && one.dev === other.dev && one.ino === other.ino;
+}
+
+function isAnother(path: string, done: 'kept' | 'written'): AgentError {
+  return new AgentError('INSTALL', `${path} has become another file while it was ${done}`, {
+    hint: 'find out who may write to its directory, and has replaced it',
+  });
 }

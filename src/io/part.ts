@@ -4,7 +4,7 @@ import { chmod, type FileHandle, lstat, open, readdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import { createDigest, type Digest, type DigestEngine } from './digest.ts';
-import { diskError, errnoOf, makeDirectory, readThrough, remove, syncDirectory } from './disk.ts';
+import { diskError, errnoOf, makeDirectory, readThrough, remove, syncDirectory, writeWhole } from './disk.ts';
 
 /** 16 hex digits that name a file's parts, its previous version and its hook. */
 export function fileId(property: string, target: string): string {
@@ -141,15 +141,7 @@ export class Part {
 
   async #write(chunk: Uint8Array): Promise<void> {
     try {
-      for (let done = 0; done < chunk.length; ) {
-        const { bytesWritten } = await this.handle.write(
-          chunk,
-          done,
-          chunk.length - done,
-          this.#length + done,
-        );
-        done += bytesWritten;
-      }
+      await writeWhole(this.handle, chunk, this.#length);
     } catch (error) {
       throw diskError(error, `Cannot write to ${dirname(this.path)}`, dirname(this.path));
     }

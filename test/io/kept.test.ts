@@ -1,0 +1,127 @@
+/** What is kept and put back, where somebody who may write to the target's directory changes it in the middle. */
+import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import { lstatSync, rmSync, type Stats, symlinkSync } from 'node:fs';
+import { chmod, chown, lstat, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { keep, putBack } from '../../src/io/kept.ts';
+import { stagedBackPath } from '../../src/io/part.ts';
+import { Room } from '../../src/io/room.ts';
+import { caught, useTempDir } from '../support/io-helpers.ts';
+import { root, toolTest } from '../support/tools.ts';
+
+const dir = useTempDir();
+/** On another file system, so that what lies here is copied. */
+let far: string;
+
+beforeEach(async () => {
+  far = await mkdtemp('/dev/shm/shadow-agent-io-');
+  await writeFile(victim(), 'root secret', { mode: 0o600 });
+});
+afterEach(() => rm(far, { recursive: true, force: true }));
+
+const victim = () => join(dir(), 'victim');
+const target = () => join(far, 'app.bin');
+const kept = () => join(dir(), 'previous', '0123456789abcdef');
+
+function swap(path: string): void {
+  rmSync(path);
+  symlinkSync(victim(), path);
+}
+
+describe('a target that becomes a link to another file after it was looked at', () => {
+  test('is not read to be copied', async () => {
+    await writeFile(target(), 'old');
+    const claim = (directory: string) => {
+      const room = new Room().claim(directory, async () => false);
+      const take = room.take.bind(room);
+      room.take = async (bytes) => {
+        swap(target());
+        await take(bytes);
+      };
+      return room;
+    };
+    const failed = await caught(keep(target(), await lstat(target()), { path: kept(), claim }));
+    expect(failed).toMatchObject({ code: 'INSTALL' });
+    expect(await readdir(join(dir(), 'previous'))).toEqual([]);
+  });
+
+  test('is not given a second name', async () => {
+    const near = join(dir(), 'app.bin');
+    await writeFile(near, 'old');
+    const claim = (directory: string) => {
+      swap(near);
+      return new Room().claim(directory, async () => false);
+    };
+    const failed = await caught(keep(near, await lstat(near), { path: kept(), claim }));
+    expect(failed).toMatchObject({
+      code: 'INSTALL',
+      message: `${near} has become another file while it was kept`,
+      hint: expect.stringContaining('find out who'),
+    });
+    expect(await readdir(join(dir(), 'previous'))).toEqual([]);
+  });
+});
+
+describe('a copy that is put back', () => {
+  const bytes = 64 * 1024 * 1024;
+
+  async function keepOld(): Promise<void> {
+    await writeFile(target(), 'new');
+    const old = join(far, 'old');
+    await writeFile(old, Buffer.alloc(bytes, 'a'));
+    await keep(old, await lstat(old), { path: kept() });
+    await rm(old);
+  }
+
+  toolTest([root], 'is whole, with its owner and mode, and never readable by others until then', async () => {
+    await keepOld();
+    await chown(kept(), 1234, 5678);
+    await chmod(kept(), 0o4751);
+    const staged = stagedBackPath('s3', target());
+    const modes = new Set<number>();
+    const watching = watch(staged, ({ mode, uid }) => {
+      if (uid === 0) modes.add(mode & 0o7777);
+    });
+    await putBack('s3', target(), kept());
+    watching.stop();
+    expect([...modes]).toEqual([0o600]);
+    const { uid, gid, mode, size } = await stat(target());
+    expect([uid, gid, mode & 0o7777, size]).toEqual([1234, 5678, 0o4751, bytes]);
+    expect(await readdir(far)).toEqual(['app.bin']);
+  });
+
+  test('gives neither owner nor mode to a link in its place, and does not become the target', async () => {
+    await keepOld();
+    await chmod(kept(), 0o755);
+    const staged = stagedBackPath('s3', target());
+    const watching = watch(staged, (found) => {
+      if (found.isFile()) swap(staged);
+    });
+    const failed = await caught(putBack('s3', target(), kept()));
+    watching.stop();
+    expect(failed).toMatchObject({
+      code: 'INSTALL',
+      message: `${staged} has become another file while it was written`,
+    });
+    expect((await stat(victim())).mode & 0o7777).toBe(0o600);
+    expect(await readFile(victim(), 'utf8')).toBe('root secret');
+    expect(await readFile(target(), 'utf8')).toBe('new');
+    expect(await readdir(far)).toEqual(['app.bin']);
+  });
+});
+
+/** Looks at a path all the time, and tells each time that something is there. */
+function watch(path: string, seen: (found: Stats) => void) {
+  let watching = true;
+  const look = () => {
+    const found = lstatSync(path, { throwIfNoEntry: false });
+    if (found !== undefined) seen(found);
+    if (watching) setImmediate(look);
+  };
+  setImmediate(look);
+  return {
+    stop: () => {
+      watching = false;
+    },
+  };
+}
