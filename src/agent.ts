@@ -3,12 +3,11 @@
  * file one loop of decide → perform → record. What to do is decided in core/reconcile.ts; how bytes come is in
  * io/download.ts, how they become the file in io/install.ts.
  */
-import type { AgentConfig } from './config.ts';
+import type { AgentConfig, OpenToOthers } from './config.ts';
 import { parseDesired } from './core/artifact.ts';
 import { Counters } from './core/counters.ts';
 import { AgentError, type Problem } from './core/errors.ts';
-import type { JsonValue } from './core/json.ts';
-import { member } from './core/json.ts';
+import { type JsonValue, member } from './core/json.ts';
 import { lastAnswerIn, metricsText } from './core/metrics.ts';
 import { portsOf } from './core/ports.ts';
 import { type ShadowDocument, shadowPrefix } from './core/shadow.ts';
@@ -44,8 +43,8 @@ export interface RunOptions {
   version: string;
   /** Of the configuration; logged at the start. */
   warnings?: readonly Problem[];
-  /** What others could read or replace of certificate, key and roots. */
-  openToOthers?: () => Promise<Problem[]>;
+  /** What others could read or replace while it runs. */
+  openToOthers?: OpenToOthers;
 }
 
 // SIGTERM to exit takes under 5 s: this much for the last report, 2 s for the disconnect.
@@ -114,7 +113,7 @@ class Agent {
     const route = routeBy(config.proxy);
     const { cert, key, ca, s3 } = config;
     const paths = { cert, key, ca, ...(s3.ca === undefined ? {} : { s3Ca: s3.ca }) };
-    const access = { strict: config.strict, openToOthers: options.openToOthers };
+    const access = { strict: config.strict, openToOthers: options.openToOthers?.ofIdentity };
     this.#identity = new CurrentIdentity(identity, paths, clock, log, access);
     this.#link = new ShadowLink({
       connect: createConnect({
@@ -193,6 +192,7 @@ class Agent {
           link: this.#link,
           getObject,
           room,
+          openOnTheWay: config.strict ? options.openToOthers?.onTheWayTo : undefined,
           counters: this.#counters,
         }),
     );

@@ -1,7 +1,7 @@
 /** The attempts at one file, one after another, with what log and shadow are told of them. */
 import type { FileConfig } from './config.ts';
 import type { Counters } from './core/counters.ts';
-import { toAgentError } from './core/errors.ts';
+import { type Problem, toAgentError } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
 import { Progress } from './core/progress.ts';
 import type { Action, Installed, Outcome } from './core/reconcile.ts';
@@ -26,7 +26,10 @@ export interface AttemptOptions {
   link: ShadowLink;
   getObject: GetObject;
   counters: Counters;
+  /** The room on disk, of the downloads of all files together. */
   room: Room;
+  /** What others could replace on the way to a target; nothing is installed then. */
+  openOnTheWay?: ((target: string) => Promise<Problem[]>) | undefined;
   /** Told when progress is due to be shown. */
   onProgress: (progress: { bytes: number; size?: number }) => void;
 }

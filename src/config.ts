@@ -3,7 +3,13 @@ import * as v from 'valibot';
 import { type Resolved, type ResolvedFile, resolveAcross } from './config/checks.ts';
 import { exposedFlagProblems, type Flags, fileFlagProblems, mergeFlags, sourceOf } from './config/flags.ts';
 import { structureProblems } from './config/keys.ts';
-import { type AgentUser, likelyUser, permissionProblems } from './config/permissions.ts';
+import {
+  type AgentUser,
+  likelyUser,
+  type OpenToOthers,
+  openNow,
+  permissionProblems,
+} from './config/permissions.ts';
 import { issueProblem } from './config/problems.ts';
 import { type ConfigValues, configSchema } from './config/schema.ts';
 import type { Problem } from './core/errors.ts';
@@ -15,6 +21,7 @@ import { createDigest } from './io/digest.ts';
 import { type Identity, readIdentity } from './io/identity.ts';
 import type { ProxyRules } from './io/proxy.ts';
 
+export type { OpenToOthers } from './config/permissions.ts';
 export { configJsonSchema } from './config/schema.ts';
 
 /** What the agent runs by: parsed, checked, defaults applied, every path absolute. */
@@ -95,8 +102,7 @@ export type LoadedConfig =
       identity: Identity;
       user: AgentUser;
       warnings: Problem[];
-      /** What others can read or replace of certificate, key and roots, now. */
-      openToOthers: () => Promise<Problem[]>;
+      openToOthers: OpenToOthers;
     }
   | BrokenConfig;
 
@@ -187,13 +193,7 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
     };
   }
   const warnings = [...open, ...exposedFlagProblems(flags, config.proxy.proxy)];
-  const openToOthers = async () =>
-    permissionProblems(
-      { paths: across.paths, files: [] },
-      undefined,
-      { ...user, accounts: await readAccounts() },
-      '',
-    );
+  const openToOthers = openNow(across.paths, user);
   return { ok: true, config, identity: identity.identity, user, warnings, openToOthers };
 }
 

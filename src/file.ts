@@ -1,7 +1,7 @@
 /** One loop for one file: look, decide, perform, record. A failing file never holds up another. */
 import { Applier } from './apply.ts';
 import { AskedRollback } from './asked.ts';
-import { Attempts } from './attempt.ts';
+import { type AttemptOptions, Attempts } from './attempt.ts';
 import type { FileConfig } from './config.ts';
 import { type Desired, type DesiredRules, sameDesired } from './core/artifact.ts';
 import type { Counters } from './core/counters.ts';
@@ -21,35 +21,22 @@ import {
 } from './core/reconcile.ts';
 import { type Activity, reportOf } from './core/report.ts';
 import { type StatusOfFile, statusOfFile } from './core/status.ts';
-import type { Clock } from './io/clock.ts';
-import type { DigestEngine } from './io/digest.ts';
 import { KeptFiles } from './io/kept.ts';
 import { Latest } from './io/latest.ts';
-import type { Logger } from './io/log.ts';
 import { isDone } from './io/patience.ts';
 import type { Reporter } from './io/reporter.ts';
-import type { Room } from './io/room.ts';
-import type { GetObject } from './io/s3.ts';
 import type { State } from './io/state.ts';
 import { Target } from './io/target.ts';
-import type { ShadowLink } from './link.ts';
 import { Memory } from './memory.ts';
 
-export interface KeeperOptions {
+export interface KeeperOptions
+  extends Omit<AttemptOptions, 'file' | 'target' | 'kept' | 'counters' | 'onProgress'> {
   stateDir: string;
-  stallSeconds: number;
-  digest: DigestEngine;
   /** End as soon as the file is as desired, or an error that is not likely to pass is met. */
   once: boolean;
-  clock: Clock;
-  log: Logger;
   random: () => number;
   state: State;
   reporter: Reporter;
-  link: ShadowLink;
-  getObject: GetObject;
-  /** The room on disk, of the downloads of all files together. */
-  room: Room;
   /** Of all files. */
   counters: Counters;
 }

@@ -3,11 +3,12 @@ import { lstat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { FileConfig } from './config.ts';
 import type { Artifact } from './core/artifact.ts';
+import { AgentError, type Problem } from './core/errors.ts';
 import type { JsonObject } from './core/json.ts';
 import { previousAfter } from './core/pending.ts';
 import type { Installed, Outcome } from './core/reconcile.ts';
 import type { DigestEngine } from './io/digest.ts';
-import { DiskFull, onSameDisk, readBootId } from './io/disk.ts';
+import { DiskFull, makeDirectory, onSameDisk, readBootId } from './io/disk.ts';
 import { download } from './io/download.ts';
 import { inherit } from './io/inherit.ts';
 import { install } from './io/install.ts';
@@ -31,6 +32,8 @@ export interface UpdateJob {
   digest: DigestEngine;
   getObject: GetObject;
   room: Room;
+  /** What others could replace on the way to the target; nothing is installed then. */
+  openOnTheWay?: ((target: string) => Promise<Problem[]>) | undefined;
   target: Target;
   onReceived: (bytes: number) => void;
   onProgress: (bytes: number, size: number | undefined) => void;
@@ -52,6 +55,7 @@ export async function update(job: UpdateJob): Promise<Updated> {
   const { file, artifact, value, signal, target } = job;
   const { property, path } = file;
   signal.throwIfAborted();
+  await assertWay(job);
   await written(job, () => target.assertStorable());
   await cleanParts(property, path, artifact.sha256);
   const signed = signedObject(job);
@@ -90,6 +94,16 @@ export async function update(job: UpdateJob): Promise<Updated> {
     ...(pending === undefined ? {} : { pending }),
     ...(previous === undefined ? {} : { previous }),
   };
+}
+
+/** At the start a directory may not have been there: whoever was first to make it could replace what is in it. */
+async function assertWay({ file: { path }, openOnTheWay }: UpdateJob): Promise<void> {
+  if (openOnTheWay === undefined) return;
+  // What keeps it from being made is told where the part is.
+  await makeDirectory(dirname(path)).catch(() => undefined);
+  const [open] = await openOnTheWay(path);
+  if (open === undefined) return;
+  throw new AgentError('INSTALL', `Cannot install ${path}: ${open.message}`, { hint: open.hint });
 }
 
 /** Writes to the state file; where its disk is full, the previous file goes for it. @throws what `write` throws */

@@ -20,6 +20,7 @@ import {
   nameOfGroup,
   nameOfUser,
   onlyUserOf,
+  readAccounts,
   runAsLikely,
 } from '../io/accounts.ts';
 import type { Resolved } from './checks.ts';
@@ -70,35 +71,58 @@ export async function permissionProblems(
   const things = thingsOf(located, configPath);
   const targets = targetsOf(located, user);
   const programs = await programsOf(located, searched);
-  const problems: Problem[] = [];
-  const told = new Set<string>();
-  const judge = async (
-    at: string,
-    path: string,
-    rule: Rule,
-    trust: Trust,
-    isFollowed = true,
-  ): Promise<void> => {
-    const entry = told.has(path) ? undefined : await lookAt(path, isFollowed);
-    const found = entry === undefined ? [] : rule(at, entry, trust);
-    if (found.length > 0) told.add(path);
-    problems.push(...found);
-  };
+  const judge = new Judge();
   const trust = trustOf(user);
-  for (const { at, path, rule } of [...things, ...programs]) await judge(at, path, rule, trust);
+  for (const { at, path, rule } of [...things, ...programs]) await judge.see(at, path, rule, trust);
   // A target that is a link is replaced itself.
-  for (const { at, path, rule, trust } of targets) await judge(at, path, rule, trust, false);
-  const ways = [
-    ...[...things, ...programs].map(({ at, path }) => ({ at, rule: directoryProblem, way: wayTo(path) })),
-    // The "owner" of a target has no say here: root could be led to any other place.
-    ...targets.map(({ at, path }) => ({ at, rule: targetDirectoryProblem, way: wayInto(dirname(path)) })),
-  ];
-  for (const { at, rule, way } of ways) {
-    const { directories, links } = await way;
-    for (const path of directories) await judge(at, path, rule, trust);
-    for (const path of links) await judge(at, path, linkProblem, trust, false);
+  for (const { at, path, rule, trust } of targets) await judge.see(at, path, rule, trust, false);
+  for (const { at, path } of [...things, ...programs])
+    await judge.seeWay(at, await wayTo(path), directoryProblem, trust);
+  for (const { at, path } of targets) await judge.seeWayOfTarget(at, path, trust);
+  return judge.problems;
+}
+
+/** What others could read or replace while the agent runs, at each question anew. */
+export interface OpenToOthers {
+  /** Of certificate, key and roots. */
+  ofIdentity: () => Promise<Problem[]>;
+  /** Of the directories of a target, and the links that lead there. */
+  onTheWayTo: (target: string) => Promise<Problem[]>;
+}
+
+export function openNow(paths: Located['paths'], user: AgentUser): OpenToOthers {
+  const now = async () => ({ ...user, accounts: await readAccounts() });
+  return {
+    ofIdentity: async () => permissionProblems({ paths, files: [] }, undefined, await now(), ''),
+    onTheWayTo: async (target) => {
+      const judge = new Judge();
+      await judge.seeWayOfTarget('files', target, trustOf(await now()));
+      return judge.problems;
+    },
+  };
+}
+
+/** Tells of each thing once. */
+class Judge {
+  readonly problems: Problem[] = [];
+  readonly #told = new Set<string>();
+
+  async see(at: string, path: string, rule: Rule, trust: Trust, isFollowed = true): Promise<void> {
+    const entry = this.#told.has(path) ? undefined : await lookAt(path, isFollowed);
+    const found = entry === undefined ? [] : rule(at, entry, trust);
+    if (found.length > 0) this.#told.add(path);
+    this.problems.push(...found);
   }
-  return problems;
+
+  async seeWay(at: string, { directories, links }: Way, rule: Rule, trust: Trust): Promise<void> {
+    for (const path of directories) await this.see(at, path, rule, trust);
+    for (const path of links) await this.see(at, path, linkProblem, trust, false);
+  }
+
+  /** The "owner" of a target has no say here: root could be led to any other place. */
+  async seeWayOfTarget(at: string, path: string, trust: Trust): Promise<void> {
+    await this.seeWay(at, await wayInto(dirname(path)), targetDirectoryProblem, trust);
+  }
 }
 
 function trustOf(user: AgentUser, owner = user.uid): Trust {

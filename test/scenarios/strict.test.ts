@@ -1,6 +1,6 @@
 /** What others on the device could read or replace. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { chmod, chown, mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { chmod, chown, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { partPath } from '../../src/io/part.ts';
 import { root, toolTest } from '../support/tools.ts';
@@ -141,5 +141,34 @@ toolTest(
         expect([uid, gid, mode & 0o7777]).toEqual([0, 0, 0o644]);
       },
       { config: { strict: true }, files: [{ property: 's3', path: 'shared/tmpfile' }] },
+    ),
+);
+
+toolTest(
+  [root],
+  'with strict, nothing is installed where another user was first to make the directory of the target',
+  () =>
+    scenario(
+      async (world) => {
+        await mkdir(world.path('shared'));
+        await chmod(world.path('shared'), 0o1777);
+        await world.start();
+        const made = world.path('shared/app');
+        await mkdir(made);
+        await chown(made, 12345, 12345);
+        await world.put('test.txt', 'hoge\n');
+        await world.hasStatus({
+          status: 'failed',
+          code: 'INSTALL',
+          message: `Cannot install ${world.path('shared/app/sub/f')}: ${made} belongs to user 12345, who can replace what is in it`,
+        });
+        expect(await readdir(join(made, 'sub'))).toEqual([]);
+        await rm(made, { recursive: true });
+        world.desire({ s3: { note: 'try again' } });
+        await world.inSync(sha256('hoge\n'));
+        const { uid, mode } = await stat(made);
+        expect([uid, mode & 0o7777]).toEqual([0, 0o755]);
+      },
+      { config: { strict: true }, files: [{ property: 's3', path: 'shared/app/sub/f' }] },
     ),
 );
