@@ -1,4 +1,4 @@
-import { lstat, readlink, realpath, stat } from 'node:fs/promises';
+import { access, constants, lstat, readlink, realpath, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { mayUse, right } from '../core/access.ts';
 import type { Problem } from '../core/errors.ts';
@@ -70,7 +70,7 @@ export async function permissionProblems(
 ): Promise<Problem[]> {
   const things = thingsOf(located, configPath);
   const targets = targetsOf(located, user);
-  const programs = await programsOf(located, searched);
+  const programs = await programsOf(located, searched, user);
   const judge = new Judge();
   const trust = trustOf(user);
   for (const { at, path, rule } of [...things, ...programs]) await judge.see(at, path, rule, trust);
@@ -163,9 +163,9 @@ function targetsOf({ files }: Located, user: AgentUser) {
 }
 
 /** The programs of hooks, which run with the agent's rights; one that is looked for, wherever it could be found first. */
-async function programsOf({ files }: Located, searched: string) {
+async function programsOf({ files }: Located, searched: string, user: AgentUser) {
   const named = files.map(async ({ program }, index) => {
-    const paths = program === undefined ? [] : await candidates(program, searched);
+    const paths = program === undefined ? [] : await candidates(program, searched, user);
     return paths.map((path) => ({
       at: `files[${index}].onInstall.command`,
       path,
@@ -175,16 +175,28 @@ async function programsOf({ files }: Located, searched: string) {
   return (await Promise.all(named)).flat();
 }
 
-async function candidates(program: string, searched: string): Promise<string[]> {
+async function candidates(program: string, searched: string, user: AgentUser): Promise<string[]> {
   if (isAbsolute(program)) return [program];
   const paths: string[] = [];
   for (const directory of searched.split(':')) {
     // Hooks run in the root directory.
     const path = join(resolve('/', directory), program);
     paths.push(path);
-    if ((await lookAt(path)) !== undefined) break;
+    if (await isRun(path, user)) break;
   }
   return paths;
+}
+
+/** What is not run for the agent is passed over, as execvp(3) does. */
+async function isRun(path: string, { uid, accounts }: AgentUser): Promise<boolean> {
+  const entry = await lookAt(path);
+  if (entry?.isFile !== true || !mayUse(entry, { uid, gids: groupsOf(uid, accounts) }, right.enter))
+    return false;
+  // Root too runs only what somebody may run, and nobody does on a file system without programs.
+  return access(path, constants.X_OK).then(
+    () => true,
+    () => false,
+  );
 }
 
 /** What cannot be looked at is told of elsewhere, or is not there yet. */

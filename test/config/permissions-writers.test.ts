@@ -167,14 +167,34 @@ describe('what runs or is written with the agentâ€™s rights must not be othersâ€
     expect((await hints(sampleOfFile(self))).map(([key]) => key)).toEqual(['files[0].onInstall.command']);
   });
 
+  /** What is found of a hook that is looked for in these directories. */
+  const onPath = async (uid: number, ...names: string[]) => {
+    const env = { PATH: names.map(path).join(':') };
+    return problemsOf(await load({ ...withHook('apply'), strict: true }, {}, { env, uid })).filter(
+      (one) => one.path === 'files[0].onInstall.command',
+    );
+  };
+
   test('each directory of PATH, up to the one where it is found', async () => {
     for (const name of ['open', 'sound', 'after']) await mkdir(path(name));
-    await writeFile(path('sound/apply'), '#!/bin/sh\n');
+    await writeFile(path('sound/apply'), '#!/bin/sh\n', { mode: 0o755 });
     for (const name of ['open', 'after']) await chmod(path(name), 0o777);
-    const PATH = ['open', 'sound', 'after'].map(path).join(':');
-    const loaded = await load({ ...withHook('apply'), strict: true }, {}, { env: { PATH } });
-    expect(problemsOf(loaded)).toMatchObject([
-      { path: 'files[0].onInstall.command', message: expect.stringContaining(`${path('open')} (mode 0777`) },
+    expect(await onPath(0, 'open', 'sound', 'after')).toMatchObject([
+      { message: expect.stringContaining(`${path('open')} (mode 0777`) },
     ]);
+  });
+
+  toolTest([root], 'and those behind what has its name there, but would not be run', async () => {
+    for (const name of ['file', 'directory/apply', 'roots', 'open']) {
+      await mkdir(path(name), { recursive: true });
+    }
+    await writeFile(path('file/apply'), 'no program', { mode: 0o644 });
+    await writeFile(path('roots/apply'), '#!/bin/sh\n', { mode: 0o700 });
+    await writeFile(path('open/apply'), '#!/bin/sh\n', { mode: 0o755 });
+    await chmod(path('open'), 0o777);
+    const open = [{ message: expect.stringContaining(`${path('open')} (mode 0777`) }];
+    expect(await onPath(0, 'file', 'open')).toMatchObject(open);
+    expect(await onPath(0, 'directory', 'open')).toMatchObject(open);
+    expect(await onPath(joe, 'roots', 'open')).toMatchObject(open);
   });
 });
