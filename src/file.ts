@@ -100,10 +100,16 @@ export class FileKeeper {
     return 'value' in desired ? desired.value : undefined;
   }
 
-  /** Takes what the full document desires. The same as before only has the disk looked at again. */
+  /**
+   * Takes what the full document desires. The same as before only has the disk looked at again. What is new is stored at
+   * once: a hook or a slow disk may hold the loop up until a power cut.
+   */
   desire(desired: Desired): void {
     if (sameDesired(desired, this.#desired.value)) this.#nudge.set(undefined);
-    else this.#desired.set(desired);
+    else {
+      void this.#target.heed(desired);
+      this.#desired.set(desired);
+    }
   }
 
   /** A new connection is a reason to try at once what was likely to pass by itself. */

@@ -25,6 +25,8 @@ export class Target {
   #found: Inspected | undefined;
   #tidied: Desired | undefined;
   #warnedOf: string | undefined;
+  /** That what is desired is stored, as far as it can be. */
+  #heeded: Promise<void> = Promise.resolve();
 
   constructor(options: TargetOptions) {
     this.#options = options;
@@ -45,11 +47,15 @@ export class Target {
     }
   }
 
-  /** Stores what is desired, for a start that gets no answer, and what could not be stored before. */
-  async heed(desired: Desired): Promise<void> {
+  /**
+   * Stores what is desired, for a start that gets no answer, and what could not be stored before. Where that is under
+   * way already it is waited for; it never rejects.
+   */
+  heed(desired: Desired): Promise<void> {
     const value = desired.kind === 'artifact' ? desired.value : undefined;
     const isNew = desired.kind !== 'unknown' && !jsonEqual(value, this.stored.desired);
-    if (isNew || this.#options.state.isStale) await this.store(isNew ? { desired: value } : {});
+    if (isNew || this.#options.state.isStale) this.#heeded = this.store(isNew ? { desired: value } : {});
+    return this.#heeded;
   }
 
   /**

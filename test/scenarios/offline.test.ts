@@ -132,6 +132,26 @@ test.concurrent('what was withdrawn is not installed again', () =>
     expect(world.file()).toBeUndefined();
   }));
 
+const slowHook = { command: ['/bin/sh', '-c', '! grep -q two "$SHADOW_AGENT_PATH" || sleep 30'] };
+
+test.concurrent('what was withdrawn while a hook ran is not installed again: the hook does not hold up the note', () =>
+  scenario(
+    async (world) => {
+      const first = await world.start();
+      await install(world, 'v1', one);
+      await world.put('v2', two);
+      await until('the hook', () => first.log.split('Running the hook').length > 2);
+      world.desire({ s3: null });
+      await until('the note', () => stored(world).desired === undefined, 5_000);
+      expect(stored(world).pending).toMatchObject({ step: 'apply', runs: 1 });
+      await first.stop('SIGKILL');
+      await rm(world.path());
+      await startOffline(world);
+      expect(world.file()).toBeUndefined();
+    },
+    { files: [{ property: 's3', path: 'tmpfile', onInstall: slowHook }] },
+  ));
+
 test.concurrent('a file that a rollback holds is left as it is', () =>
   scenario(async (world) => {
     const first = await world.start();
