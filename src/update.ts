@@ -151,7 +151,7 @@ async function orClose(part: Part, step: () => Promise<void>): Promise<void> {
  * succeeded.
  */
 async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
-  const { file, artifact, value, installed, target, kept } = job;
+  const { file, artifact, value, installed, target, kept, signal } = job;
   const hasHook = file.onInstall !== undefined;
   const isWayBack = file.keepPrevious && wasDesired(job);
   const before = installed ?? {};
@@ -185,7 +185,11 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
       mustKeep: hasHook,
       claim,
       announce,
-      withdraw: () => target.store({ pending: undefined, ...taken }),
+      withdraw: async () => {
+        await target.store({ pending: undefined, ...taken });
+        await kept.clean([target.stored.previous]);
+      },
+      signal,
     });
   } catch (error) {
     if (error instanceof DiskFull) await dropPrevious(job, error.directory, error.short);

@@ -45,6 +45,8 @@ export interface InstallJob {
   announce?: (kept: boolean) => Promise<void>;
   /** Called where it has failed and the target is what it was. */
   withdraw?: () => Promise<void>;
+  /** Once it is aborted, nothing is put in place any more. */
+  signal?: AbortSignal;
 }
 
 /**
@@ -52,8 +54,8 @@ export interface InstallJob {
  *
  * @returns the stamp of the installed file
  * @throws AgentError INSTALL, and the part is still there unless its sync failed, or DISK_FULL, and it is not, unless the
- * full disk is another one or other downloads hold its room; the target is what it was, or new where only its directory
- * could not be synced
+ * full disk is another one or other downloads hold its room; the signal's reason when it is aborted. The target is what
+ * it was, or new where only its directory could not be synced
  */
 export async function install(job: InstallJob): Promise<FileStamp> {
   const { part, target, mode, owner, previousPath, announce } = job;
@@ -67,6 +69,8 @@ export async function install(job: InstallJob): Promise<FileStamp> {
     await part.seal();
     const before = stampOf(await part.handle.stat({ bigint: true }));
     await assertNamed(part);
+    // Copy and syncs may have taken long.
+    job.signal?.throwIfAborted();
     await rename(part.path, target);
     await syncDirectory(dirname(target));
     const after = stampOf(await part.handle.stat({ bigint: true }));

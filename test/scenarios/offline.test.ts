@@ -7,7 +7,7 @@ import { hooked, hookRuns } from '../support/hook.ts';
 import { parts } from '../support/resume.ts';
 import { mounts, onStateDisk } from '../support/small-disk.ts';
 import { program, toolTest } from '../support/tools.ts';
-import { executable, noise, type Run, scenario, sha256, until, type World } from '../support/world.ts';
+import { executable, noise, Run, scenario, sha256, until, type World } from '../support/world.ts';
 
 const [one, two] = ['one\n', 'two\n'];
 const strace = program('strace');
@@ -60,6 +60,34 @@ for (const hook of [undefined, { command: ['/bin/true'] }]) {
     60_000,
   );
 }
+
+toolTest([strace], 'what is withdrawn while the install waits for the disk is not put in place', () =>
+  scenario(async (world) => {
+    const first = await world.start();
+    await install(world, 'v0', 'zero\n');
+    await install(world, 'v1', one);
+    await first.stop();
+    // Between what is said to be pending and the rename lies a sync of the part.
+    const slow = ['-f', '-qq', '-o', '/dev/null', '-e', 'inject=fsync,fdatasync:delay_enter=700000'];
+    const args = [...slow, await executable(), '--config', world.device.configPath];
+    const traced = new Run(strace.path, args, world.device.dir);
+    const { pid = 0 } = traced.child;
+    try {
+      await traced.logged('Connected to AWS IoT');
+      await world.put('v2', two);
+      await until('what is pending', () => stored(world).pending?.sha256 === sha256(two));
+      world.desire({ s3: null });
+      await traced.logged('Update stopped');
+      const { pending, previous, desired } = stored(world);
+      expect({ pending, previous, desired }).toMatchObject({ previous: { sha256: sha256('zero\n') } });
+      expect(pending ?? desired).toBeUndefined();
+      expect(world.file()).toBe(one);
+    } finally {
+      process.kill(childOf(pid), 'SIGKILL');
+      await traced.exit;
+    }
+  }),
+);
 
 toolTest(
   [mounts],
