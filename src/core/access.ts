@@ -26,3 +26,8 @@ export function mayUse({ mode, uid, gid }: Owned, user: Member, rights: number):
   const shift = uid === user.uid ? 6 : user.gids.includes(gid) ? 3 : 0;
   return ((mode >> shift) & rights) === rights;
 }
+
+/** Whether a user may give a file of its own away: to any of its groups, and to nobody else. Source: chown(2), EPERM. */
+export function mayGive(to: { uid: number; gid: number }, { uid, gids }: Member): boolean {
+  return uid === 0 || (to.uid === uid && gids.includes(to.gid));
+}

@@ -1,20 +1,16 @@
 /** Probes of what lies on this device. They look, and change nothing. */
 import { dirname, join } from 'node:path';
 import type { AgentUser } from '../config/permissions.ts';
-import type { FileConfig, LoadedConfig } from '../config.ts';
-import type { Wanted } from '../core/artifact.ts';
+import type { LoadedConfig } from '../config.ts';
 import type { Finding } from '../core/doctor.ts';
 import { AgentError, type Problem } from '../core/errors.ts';
 import { daysLeft } from '../core/status.ts';
-import { bytesText, grouped, timeText } from '../core/words.ts';
-import { runAsLikely } from '../io/accounts.ts';
-import { freeIn, roomIn } from '../io/disk.ts';
-import { inspect } from '../io/install.ts';
+import { grouped, timeText } from '../core/words.ts';
 import { readState } from '../io/state.ts';
 import { fileKind } from '../io/text-file.ts';
-import { crowded, nearestDirectory, noInode } from './places.ts';
+import { crowded, nearestDirectory } from './places.ts';
 import { type Findings, fail, ok, skip, warn } from './probe.ts';
-import { readRefusal, writeRefusal } from './rights.ts';
+import { readRefusal, refusalIn } from './rights.ts';
 
 const expiresSoonDays = 30;
 
@@ -106,68 +102,6 @@ function renewal(thingName: string): string {
   ].join(', ');
 }
 
-export async function probeTargets(found: Findings, signal: AbortSignal): Promise<Finding[]> {
-  return Promise.all(found.files.map((file) => probeTarget(found, file, signal)));
-}
-
-/** Whether a file could be put there: a part beside it, and a rename. */
-async function probeTarget(found: Findings, file: FileConfig, signal: AbortSignal): Promise<Finding> {
-  const { property, path, owner } = file;
-  const directory = await nearestDirectory(dirname(path));
-  if (directory instanceof AgentError)
-    return fail({ ...directory, message: `${property}: ${directory.message}` });
-  const { files } = await freeIn(directory);
-  const refusal = (await refusalIn(directory, found)) ?? noInode(directory, files);
-  if (refusal !== undefined) return fail({ ...refusal, message: `${property}: ${refusal.message}` });
-  const uid = found.otherUser?.uid ?? process.geteuid?.();
-  if (owner !== undefined && uid !== 0 && owner.uid !== uid) {
-    return warn(
-      `${property}: only root, or a service with the right to, can give ${path} to user ${owner.uid}`,
-      'the unit that "shadow-agent unit" prints has that right (CAP_CHOWN); else run the agent as root, or take "owner" out',
-    );
-  }
-  return probeRoom(found, file, directory, signal);
-}
-
-/** Room for what is to come; of what is installed nothing is. */
-async function probeRoom(
-  found: Findings,
-  file: FileConfig,
-  directory: string,
-  signal: AbortSignal,
-): Promise<Finding> {
-  const { property } = file;
-  const room = await roomIn(directory);
-  const wanted = found.desired.get(property);
-  const size = wanted?.kind === 'artifact' ? (found.sizes.get(property) ?? 0) : 0;
-  const isInstalled =
-    room <= size && wanted?.kind === 'artifact' && (await holds(found, file, wanted, signal));
-  const object = isInstalled
-    ? '; the object is installed'
-    : size === 0
-      ? ''
-      : `; the object takes ${bytesText(size)}`;
-  const text = bytesText(Math.max(room, 0));
-  if (room > (isInstalled ? 0 : size))
-    return ok(`${property}: ${directory} is writable, and has room for ${text}${object}`);
-  const message = `${property}: room for ${text} in ${directory}, where 16 MiB or 5 % stay in reserve${object}`;
-  const hint = 'free some room on this file system';
-  return isInstalled ? warn(message, `${hint} before the next update`) : fail({ message, hint });
-}
-
-/** Whether the target is what is desired. One that cannot be read may not be. */
-async function holds(
-  { config }: Findings,
-  { property, path }: FileConfig,
-  { artifact }: Wanted,
-  signal: AbortSignal,
-): Promise<boolean> {
-  const stored = (await readState(config.stateDir).catch(() => undefined))?.get(property);
-  const known = stored?.path === path ? stored.installed : undefined;
-  const there = await inspect(path, known, config.digest, signal).catch(() => undefined);
-  return there?.sha256 === artifact.sha256;
-}
-
 export async function probeStateDir(found: Findings): Promise<Finding> {
   const { stateDir, files } = found.config;
   const isThere = (await fileKind(stateDir)) === 'directory';
@@ -221,15 +155,4 @@ export async function probeMetrics(found: Findings): Promise<Finding[]> {
           'node_exporter reads no other names: change "metricsFile"',
         ),
   ];
-}
-
-/** Who asks as another user than the agent's is to ask as that one, and nothing else is to be changed. */
-async function refusalIn(
-  directory: string,
-  { loaded, otherUser }: Findings,
-): Promise<AgentError | undefined> {
-  const refusal = await writeRefusal(directory, otherUser);
-  const hint = loaded.user === undefined ? undefined : runAsLikely(loaded.user);
-  if (refusal === undefined || hint === undefined) return refusal;
-  return new AgentError('INSTALL', refusal.message, { hint });
 }

@@ -12,11 +12,11 @@ import {
   probeMetrics,
   probePermissions,
   probeStateDir,
-  probeTargets,
 } from './local.ts';
 import { probeClock, probeDns, probeTls } from './network.ts';
 import { probeCredentials, probeObjects } from './objects.ts';
 import type { Endpoint, Probe } from './probe.ts';
+import { probeTargets } from './targets.ts';
 
 const endpoints = ['data', 'credentials', 's3'] as const;
 const localMs = 10_000;

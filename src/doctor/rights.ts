@@ -1,12 +1,15 @@
 /** Whether the agent may read and write what it has to: by trying, or by owners and modes where root asks for another. */
-import { access, constants, realpath, stat } from 'node:fs/promises';
+import { access, constants, open, realpath, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { AgentUser } from '../config/permissions.ts';
-import { type Member, mayUse, right } from '../core/access.ts';
+import { type Member, mayGive, mayUse, right } from '../core/access.ts';
 import { AgentError } from '../core/errors.ts';
 import { shellWord } from '../core/shell.ts';
-import { groupsOf, nameOfUser } from '../io/accounts.ts';
+import { groupsOf, nameOfUser, type Owner, runAsLikely } from '../io/accounts.ts';
 import { diskError } from '../io/disk.ts';
+import { notGiven } from '../io/inherit.ts';
+import { readTextFile } from '../io/text-file.ts';
+import type { Findings } from './probe.ts';
 
 /**
  * What keeps the agent from making and renaming files in a directory; undefined where nothing does.
@@ -16,6 +19,63 @@ import { diskError } from '../io/disk.ts';
 export async function writeRefusal(directory: string, other?: AgentUser): Promise<AgentError | undefined> {
   if (other !== undefined) return judge(directory, other, right.write + right.enter, 'write to');
   return tried(directory, constants.W_OK | constants.X_OK, `${directory} is not writable for this user`);
+}
+
+/** The same, of the agent that the findings are about. */
+export async function refusalIn(directory: string, found: Findings): Promise<AgentError | undefined> {
+  const refusal = await writeRefusal(directory, found.otherUser);
+  return refusal && asLikely(refusal, found);
+}
+
+/** Who asks as another user than the agent's is to ask as that one, and nothing else is to be changed. */
+export function asLikely(refusal: AgentError, { loaded: { user } }: Findings): AgentError {
+  const hint = user && runAsLikely(user);
+  return hint === undefined ? refusal : new AgentError(refusal.code, refusal.message, { hint });
+}
+
+/** A new file, and whom it is to belong to. */
+interface Gift {
+  path: string;
+  /** Where it is made. */
+  directory: string;
+  to: Owner;
+  /** Whether that is the owner of the present file, not that of the configuration. */
+  isKept: boolean;
+}
+
+/** What keeps the agent from giving a new file away; undefined where nothing does. */
+export async function giveRefusal(
+  { path, directory, to, isKept }: Gift,
+  other?: AgentUser,
+): Promise<AgentError | undefined> {
+  if (other === undefined && (await hasRightToGive())) return undefined;
+  const { uid, gids } = other === undefined ? asker() : memberOf(other);
+  const { mode, gid } = await stat(directory);
+  const own = { uid, gid: (mode & setGroupId) === 0 ? (gids[0] ?? uid) : gid };
+  // Of an account that the system's files do not know, the groups are not known either.
+  const groups = gids.length === 0 ? [to.gid] : [...gids, own.gid];
+  return mayGive(to, { uid, gids: groups }) ? undefined : notGiven(path, own, to, isKept);
+}
+
+const setGroupId = 0o2000;
+
+// CAP_CHOWN and CAP_FOWNER: a unit may give both to a user. Source: linux/capability.h.
+const capabilities = 0b1001n;
+
+async function hasRightToGive(): Promise<boolean> {
+  const status = await readTextFile('/proc/self/status');
+  const effective = /^CapEff:\s*([0-9a-f]+)$/m.exec(status.ok ? status.text : '')?.[1];
+  return effective !== undefined && (BigInt(`0x${effective}`) & capabilities) === capabilities;
+}
+
+/** The user who asks, its own group first. */
+function asker(): Member {
+  const { geteuid, getegid, getgroups } = process;
+  return { uid: geteuid?.() ?? 0, gids: [...(getegid ? [getegid()] : []), ...(getgroups?.() ?? [])] };
+}
+
+function memberOf({ uid, accounts }: AgentUser): Member {
+  return { uid, gids: groupsOf(uid, accounts) };
 }
 
 /** What keeps the agent from running a program; undefined where nothing does. */
@@ -29,8 +89,16 @@ export async function runRefusal(path: string, other?: AgentUser): Promise<Agent
 }
 
 async function tried(path: string, mode: number, what: string): Promise<AgentError | undefined> {
+  return refused(what, path, () => access(path, mode));
+}
+
+async function refused(
+  what: string,
+  path: string,
+  act: () => Promise<void>,
+): Promise<AgentError | undefined> {
   try {
-    await access(path, mode);
+    await act();
     return undefined;
   } catch (error) {
     const failure = diskError(error, what, path);
@@ -43,6 +111,15 @@ export function readRefusal(path: string, other: AgentUser): Promise<AgentError 
   return judge(path, other, right.read, 'read');
 }
 
+/** What keeps the agent from reading a file that need not be readable for this user; undefined where nothing does. */
+export async function openRefusal(path: string, other?: AgentUser): Promise<AgentError | undefined> {
+  if (other !== undefined) return readRefusal(path, other);
+  // Access(2) would not see what a capability gives.
+  return refused(`Cannot read ${path}`, path, async () =>
+    (await open(path, constants.O_RDONLY | constants.O_NONBLOCK)).close(),
+  );
+}
+
 async function judge(
   path: string,
   { uid, accounts }: AgentUser,
@@ -52,7 +129,7 @@ async function judge(
   const known = nameOfUser(uid, accounts);
   const name = known ?? `user ${uid}`;
   const real = await realpath(path).catch(() => path);
-  const closed = await closedAt(real, { uid, gids: groupsOf(uid, accounts) }, rights);
+  const closed = await closedAt(real, memberOf({ uid, accounts }), rights);
   if (closed === undefined) return undefined;
   const way = closed === real ? '' : `: it may not enter ${closed}`;
   const look = `let it in: "ls -ld ${shellWord(closed)}" shows whom owner and mode let in now`;

@@ -2,7 +2,9 @@
 import type { Stats } from 'node:fs';
 import { stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
+import { AgentError } from '../core/errors.ts';
 import { openTo } from '../core/permissions.ts';
+import { shellWord } from '../core/shell.ts';
 import { isGroupOf, type Owner, readAccounts } from './accounts.ts';
 
 export interface Inherited extends Owner {
@@ -15,17 +17,19 @@ export interface Inherited extends Owner {
  * counts only if it is root's, the agent's or the configured owner's, and gives nobody a right to write or to run as
  * its owner.
  *
+ * @param agentUid the agent's user, who by default is the one who asks
  * @returns undefined where there is nothing to take over
  */
 export async function inherit(
   target: string,
   old: Stats | undefined,
   owner: Owner | undefined,
+  agentUid = process.geteuid?.() ?? 0,
 ): Promise<Inherited | undefined> {
   if (old?.isFile() !== true) return undefined;
   const { uid, gid } = old;
   const mode = old.mode & 0o7777;
-  const uids = [0, process.geteuid?.() ?? 0, ...(owner === undefined ? [] : [owner.uid])];
+  const uids = [0, agentUid, ...(owner === undefined ? [] : [owner.uid])];
   if (!(await isOpenToOthers(dirname(target), uids))) return { uid, gid, mode };
   return uids.includes(uid) ? { uid, gid, mode: mode & 0o1755 } : undefined;
 }
@@ -35,4 +39,24 @@ async function isOpenToOthers(directory: string, uids: readonly number[]): Promi
   if (openTo(found, () => false) === undefined) return false;
   const accounts = await readAccounts();
   return openTo(found, (gid) => isGroupOf(uids, gid, accounts)) !== undefined;
+}
+
+/**
+ * What to say where the agent may not give a new file away: only root may, and only to a group of its own may anybody
+ * else.
+ *
+ * @param own whose the file is before
+ * @param isKept whether it is the owner of the present file, not that of the configuration
+ */
+export function notGiven(
+  target: string,
+  own: Owner,
+  to: Owner,
+  isKept: boolean,
+  cause?: unknown,
+): AgentError {
+  const mine = `${own.uid}:${own.gid}`;
+  const message = `Cannot give the file to ${to.uid}:${to.gid}, ${isKept ? 'which the present one belongs to' : 'as "owner" says'}: the agent runs as ${mine}`;
+  const change = isKept ? `chown ${mine} ${shellWord(target)}` : `set "owner": "${mine}"`;
+  return new AgentError('INSTALL', message, { hint: `${change}, or run the agent as root`, cause });
 }

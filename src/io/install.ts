@@ -6,7 +6,7 @@
  */
 import type { BigIntStats, Stats } from 'node:fs';
 import { constants } from 'node:fs';
-import { type FileHandle, lstat, open, rename } from 'node:fs/promises';
+import { lstat, open, rename } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import type { Owner } from './accounts.ts';
@@ -21,7 +21,7 @@ import {
   remove,
   syncDirectory,
 } from './disk.ts';
-import { type Inherited, inherit } from './inherit.ts';
+import { type Inherited, inherit, notGiven } from './inherit.ts';
 import { keep } from './kept.ts';
 import type { Part } from './part.ts';
 import type { RoomClaim } from './room.ts';
@@ -58,14 +58,14 @@ export interface InstallJob {
  * it was, or new where only its directory could not be synced
  */
 export async function install(job: InstallJob): Promise<FileStamp> {
-  const { part, target, mode, owner, previousPath, announce } = job;
+  const { part, target, owner, previousPath, announce } = job;
   try {
     const old = await lookAt(target);
     if (old?.isDirectory()) throw isDirectory(target);
     await part.flush();
     const kept = previousPath !== undefined && (await keep(target, old, { ...job, path: previousPath }));
     await announce?.(kept);
-    await dress(part.handle, await inherit(target, old, owner), mode, owner);
+    await dress(job, await inherit(target, old, owner));
     await part.seal();
     const before = stampOf(await part.handle.stat({ bigint: true }));
     await assertNamed(part);
@@ -114,36 +114,16 @@ function isDirectory(target: string): AgentError {
 }
 
 /** Owner first: a change of owner takes set-user-id bits away. */
-async function dress(
-  handle: FileHandle,
-  kept: Inherited | undefined,
-  mode: number | undefined,
-  owner: InstallJob['owner'],
-): Promise<void> {
+async function dress({ part, target, mode, owner }: InstallJob, kept: Inherited | undefined): Promise<void> {
+  const { handle } = part;
   const own = await handle.stat();
-  const { uid, gid } = owner ?? kept ?? own;
-  if (uid !== own.uid || gid !== own.gid) await give(handle, own, { uid, gid }, owner === undefined);
-  await handle.chmod(mode ?? kept?.mode ?? 0o644);
-}
-
-/** Only root may give files away, and only to a group of its own may anybody else. */
-async function give(handle: FileHandle, from: Owner, to: Owner, isKept: boolean): Promise<void> {
-  try {
-    await handle.chown(to.uid, to.gid);
-  } catch (error) {
-    if (errnoOf(error) !== 'EPERM') throw error;
-    const mine = `${from.uid}:${from.gid}`;
-    throw new AgentError(
-      'INSTALL',
-      `Cannot give the file to ${to.uid}:${to.gid}, ${isKept ? 'which the present one belongs to' : 'as "owner" says'}: the agent runs as ${mine}`,
-      {
-        hint: isKept
-          ? `chown the present file to ${mine}, or run the agent as root`
-          : `set "owner": "${mine}", or run the agent as root`,
-        cause: error,
-      },
-    );
+  const to = owner ?? kept ?? own;
+  if (to.uid !== own.uid || to.gid !== own.gid) {
+    await handle.chown(to.uid, to.gid).catch((error) => {
+      throw errnoOf(error) === 'EPERM' ? notGiven(target, own, to, owner === undefined, error) : error;
+    });
   }
+  await handle.chmod(mode ?? kept?.mode ?? 0o644);
 }
 
 function stampOf(stat: BigIntStats): FileStamp {

@@ -85,7 +85,7 @@ describe('an install', () => {
         code: 'INSTALL',
         message:
           'Cannot give the file to 0:0, which the present one belongs to: the agent runs as 65534:65534',
-        hint: 'chown the present file to 65534:65534, or run the agent as root',
+        hint: `chown 65534:65534 ${target()}, or run the agent as root`,
       });
       expect(await caught(put('new', { owner: { uid: 1, gid: 1 } }))).toMatchObject({
         hint: 'set "owner": "65534:65534", or run the agent as root',
