@@ -1,11 +1,11 @@
 /** Whether the program of each hook could be started, looked for as the agent does: on PATH, and without a shell. */
-import { type FileHandle, open } from 'node:fs/promises';
-import { isAbsolute, join } from 'node:path';
+import { join } from 'node:path';
 import type { FileConfig } from '../config.ts';
 import type { Finding } from '../core/doctor.ts';
 import { defaultSearchPath } from '../core/hook.ts';
 import { fileKind } from '../io/text-file.ts';
 import { type Findings, fail, ok, warn } from './probe.ts';
+import { headOf, lackOf } from './program.ts';
 import { runRefusal } from './rights.ts';
 
 /** One finding for each file that has a hook. */
@@ -66,7 +66,7 @@ async function judge({ config, otherUser }: Findings, property: string, program:
   }
   const refusal = await runRefusal(program, otherUser);
   if (refusal !== undefined) return fail({ ...refusal, message: `${property}: ${refusal.message}` });
-  const { format, interpreter } = await headOf(program);
+  const { format, starter } = await headOf(program);
   if (format === 'unknown') {
     return fail({
       message: `${what} is neither a program nor a script that begins with #!`,
@@ -76,47 +76,8 @@ async function judge({ config, otherUser }: Findings, property: string, program:
   if (format === 'foreign') {
     return warn(`${what} is a program for another kind of CPU`, 'install the one for this device');
   }
-  if (interpreter === undefined || (isAbsolute(interpreter) && (await fileKind(interpreter)) === 'file')) {
-    return ok(`${what} can be started`);
-  }
-  return fail({
-    message: `${what} names an interpreter that is not there: ${JSON.stringify(interpreter)}`,
-    hint: interpreter.endsWith('\r')
-      ? 'its lines end as on Windows: write it with line feeds alone'
-      : 'correct its first line (#!), or install what it names',
-  });
-}
-
-interface Head {
-  /** Only Linux is known well enough to tell what it does not run. */
-  format: 'fine' | 'foreign' | 'unknown';
-  /** What the first line of a script names. */
-  interpreter?: string;
-}
-
-// e_machine, of 32 bits too. Source: System V ABI, chapter 4.
-const machines = new Map([
-  ['x64', [62, 3]],
-  ['arm64', [183, 40]],
-]);
-
-/** What a program begins with; one that cannot be read is taken for fine. */
-async function headOf(path: string): Promise<Head> {
-  const file = await open(path, 'r').catch(() => undefined);
-  if (file === undefined) return { format: 'fine' };
-  try {
-    const bytes = await firstBytes(file);
-    const interpreter = /^#![ \t]*([^ \t\n]+)/.exec(bytes.toString('latin1'))?.[1];
-    if (interpreter !== undefined) return { format: 'fine', interpreter };
-    if (process.platform !== 'linux') return { format: 'fine' };
-    if (bytes.toString('latin1', 0, 4) !== '\x7fELF' || bytes.length < 20) return { format: 'unknown' };
-    return { format: machines.get(process.arch)?.includes(bytes.readUInt16LE(18)) ? 'fine' : 'foreign' };
-  } finally {
-    await file.close();
-  }
-}
-
-async function firstBytes(file: FileHandle): Promise<Buffer> {
-  const { buffer, bytesRead } = await file.read(Buffer.alloc(256), 0, 256, 0);
-  return buffer.subarray(0, bytesRead);
+  const lack = starter && (await lackOf(starter, otherUser));
+  return lack === undefined
+    ? ok(`${what} can be started`)
+    : fail({ ...lack, message: `${what} ${lack.message}` });
 }

@@ -58,6 +58,53 @@ test('the program of a hook that is not there, may not be run, or names no inter
     });
   }));
 
+/** A program of 64 bits for this CPU that names a loader, as far as the system reads it before that. */
+function withLoader(loader: string): Buffer {
+  const [headBytes, entryBytes] = [64, 56];
+  const bytes = Buffer.alloc(headBytes + 2 * entryBytes + loader.length + 1);
+  bytes.write('\x7fELF\x02\x01\x01', 'latin1');
+  bytes.writeUInt16LE(process.arch === 'arm64' ? 183 : 62, 18);
+  bytes.writeBigUInt64LE(BigInt(headBytes), 32);
+  bytes.writeUInt16LE(entryBytes, 54);
+  bytes.writeUInt16LE(2, 56);
+  // The first is of another type.
+  const entry = headBytes + entryBytes;
+  bytes.writeUInt32LE(1, headBytes);
+  bytes.writeUInt32LE(3, entry);
+  bytes.writeBigUInt64LE(BigInt(entry + entryBytes), entry + 8);
+  bytes.writeBigUInt64LE(BigInt(loader.length + 1), entry + 32);
+  bytes.write(loader, entry + entryBytes, 'latin1');
+  return bytes;
+}
+
+test('a hook whose loader or interpreter is not there, or may not be run, is a failure, however it is reached', () =>
+  scenario(async (world) => {
+    const [other, closed, script] = [world.path('other-libc'), world.path('closed'), world.path('script')];
+    writeFileSync(other, withLoader('/lib/ld-nothere.so.2'), { mode: 0o755 });
+    const libc = expect.stringContaining('take the build for that of this device (glibc or musl)');
+    expect(await hook(world, other)).toMatchObject({
+      verdict: 'fail',
+      message: `s3: its hook ${other} names a loader that is not there: "/lib/ld-nothere.so.2"`,
+      hint: libc,
+    });
+    writeFileSync(script, `#! ${other} -x\n`, { mode: 0o755 });
+    expect(await hook(world, script)).toMatchObject({
+      verdict: 'fail',
+      message: `s3: its hook ${script} has the interpreter ${other}, which names a loader that is not there: "/lib/ld-nothere.so.2"`,
+      hint: libc,
+    });
+    writeFileSync(closed, '#!/bin/sh\n', { mode: 0o644 });
+    writeFileSync(script, `#!${closed}\n`, { mode: 0o755 });
+    expect(await hook(world, script)).toMatchObject({
+      verdict: 'fail',
+      message: `s3: its hook ${script} cannot be started: its interpreter ${closed} may not be run: EACCES`,
+      hint: expect.stringContaining(`chmod +x ${closed}`),
+    });
+    writeFileSync(other, withLoader(process.execPath), { mode: 0o755 });
+    expect((await hook(world, other)).verdict).toBe('ok');
+    expect((await hook(world, process.execPath)).verdict).toBe('ok');
+  }));
+
 /** What a program begins with that is for a kind of CPU; more of it nobody reads. */
 function program(machine: number): Buffer {
   const head = Buffer.alloc(64);
