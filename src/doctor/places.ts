@@ -44,7 +44,7 @@ export async function crowded(directory: string): Promise<AgentError | undefined
 
 /** Why no file at all can be made in a directory, whatever its size. */
 export function noInode(directory: string, files: number | undefined): AgentError | undefined {
-  if (files === undefined || files > 1) return undefined;
+  if (files !== 0) return undefined;
   const hint = `remove files from it: it has bytes, but no inodes ("df -i ${directory}")`;
   return new AgentError('DISK_FULL', `the file system of ${directory} takes no more files`, { hint });
 }

@@ -39,7 +39,12 @@ async function probeTarget(found: Findings, file: FileConfig, signal: AbortSigna
   }
   const unfit = ungiven ?? (old?.isFile() ? await unreadBy(found, file) : undefined);
   if (unfit !== undefined) return failed(asLikely(unfit, found));
-  return probeRoom(found, file, directory, signal);
+  const room = await probeRoom(found, file, directory, signal);
+  if (room.verdict !== 'ok' || files !== 1) return room;
+  return warn(
+    `${property}: the file system of ${directory} takes one more file only`,
+    `remove files from it ("df -i ${directory}"): where the state is on it too, an update takes two`,
+  );
 }
 
 /** Why the present file could not be compared with what is desired; what the agent has installed it need not read. */

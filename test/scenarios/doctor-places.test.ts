@@ -207,6 +207,26 @@ toolTest([mounts], 'a file system without a free inode is a failure at the targe
   ),
 );
 
+toolTest([mounts], 'a last free inode is enough for a target with its state elsewhere, and a warning', () =>
+  onDisk('10m,nr_inodes=2', (mounted) =>
+    scenario(
+      async (world) => {
+        const found = await examine(world, '--no-strict');
+        expect(failures(found)).toEqual([]);
+        expect(finding(found, 'targets')).toMatchObject({
+          verdict: 'warn',
+          message: `s3: the file system of ${mounted} takes one more file only`,
+          hint: expect.stringContaining('df -i'),
+        });
+        await world.put('test.txt', 'hoge\n');
+        const run = await world.run(['--config', world.device.configPath, '--no-strict', '--once']);
+        expect(await run.exit, run.log).toBe(0);
+      },
+      { files: [{ property: 's3', path: join(mounted, 'tmpfile') }] },
+    ),
+  ),
+);
+
 toolTest(
   [mounts],
   'want of room fails for an object that is to come, and not for one that is installed',
