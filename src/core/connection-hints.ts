@@ -52,3 +52,15 @@ export function speechHint(text: string, { endpoint }: Place): string | undefine
     ? `the server, or a firewall or proxy on the way, cuts the connection: check ${endpoint}; where it is right, try again`
     : undefined;
 }
+
+const byItself = 'the agent tries again by itself';
+
+/** What to do about a service that can be reached and fails; also for who asks without an agent. */
+export function outageHint(service: string): string {
+  return `${service} is busy or fails: ${byItself}; where that lasts, look at health.aws.amazon.com`;
+}
+
+/** The same for one that throttles. */
+export function quotaHint(service: string): string {
+  return `the account asks ${service} more often than its quota allows: ${byItself}, and jitterSeconds spreads what a fleet asks for`;
+}

@@ -1,4 +1,5 @@
 import * as v from 'valibot';
+import { outageHint, quotaHint } from './connection-hints.ts';
 import { redact } from './secrets.ts';
 
 /** A value that no log, JSON text or template shows; `reveal()` is the only way to it. */
@@ -84,6 +85,8 @@ export function providerMessage(text: string): string {
   }
 }
 
+const provider = 'the credentials provider';
+
 /**
  * What to type after an error of the provider.
  * Source: awslabs/aws-iot-core-credential-provider-session-helper, which measured each of these bodies.
@@ -107,5 +110,7 @@ export function providerHint(status: number, message: string, alias: string, thi
     [/certificate is invalid/i, 'register and activate the certificate in this account and region'],
   ];
   const hint = known.find(([pattern]) => pattern.test(message))?.[1];
-  return hint ?? (status >= 500 ? 'it is tried again' : 'check "credentialEndpoint", the alias and its role');
+  if (hint !== undefined) return hint;
+  if (status === 429) return quotaHint(provider);
+  return status >= 500 ? outageHint(provider) : 'check "credentialEndpoint", the alias and its role';
 }

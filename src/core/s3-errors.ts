@@ -1,3 +1,4 @@
+import { outageHint } from './connection-hints.ts';
 import { AgentError, type AgentErrorOptions, type ErrorCode } from './errors.ts';
 import { partitionOf, partitionSuffix, type S3Address, type S3ErrorBody } from './s3-request.ts';
 
@@ -85,7 +86,7 @@ function classify(request: RefusedRequest): Classified {
     return { code: 'S3_NOT_FOUND', options: { hint } };
   }
   if (status >= 500 || status === 429 || body.code === 'RequestTimeout') {
-    return { code: 'S3', options: { retry: 'soon', hint: 'S3 is busy or fails: it is tried again' } };
+    return { code: 'S3', options: { retry: 'soon', hint: outageHint('S3') } };
   }
   const hint = /version id/i.test(body.message)
     ? '"versionId" in the desired state is none that S3 gives: correct it, or write null in its place'

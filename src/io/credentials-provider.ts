@@ -11,7 +11,7 @@ import { ServerTime } from './server-time.ts';
 // The connection may be half-open or the service deaf: the whole exchange has this long.
 const timeoutMs = 20_000;
 const swallowed =
-  'check "credentialEndpoint", and what on the way may swallow the answer (a firewall, a proxy); it is tried again';
+  'check "credentialEndpoint", and what on the way may swallow the answer (a firewall, a proxy)';
 const maxAnswerBytes = 64 * 1024;
 // A provider that is down costs no request its timeout while what it gave before is still good.
 const refreshAgainMs = 30_000;

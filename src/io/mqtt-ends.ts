@@ -1,5 +1,5 @@
 /** Why a connection to the broker was not made or has ended, in words, and what to do about it. */
-import { dataPlace, nameHint, tlsHint } from '../core/connection-hints.ts';
+import { dataPlace, nameHint, outageHint, tlsHint } from '../core/connection-hints.ts';
 import { AgentError, type AgentErrorOptions } from '../core/errors.ts';
 import { policyStatement } from '../core/iot-policy.ts';
 import { authority } from './http.ts';
@@ -66,7 +66,7 @@ function refusal(options: MqttOptions, code: number, cause: Error | undefined): 
   const reason = connackReasons[code] ?? `code ${code}, which MQTT 3.1.1 does not have`;
   const hints: Record<number, string> = {
     2: `check "clientId": AWS IoT takes up to 128 bytes, here it is "${options.clientId}"`,
-    3: 'it is overloaded or being maintained: it is tried again by itself',
+    3: outageHint('it'),
     4: policyHint(options),
     5: policyHint(options),
   };

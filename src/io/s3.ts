@@ -1,5 +1,5 @@
 import { AwsV4Signer } from 'aws4fetch';
-import type { Artifact } from '../core/artifact.ts';
+import { type Artifact, sourceOf } from '../core/artifact.ts';
 import { s3Place } from '../core/connection-hints.ts';
 import type { Credentials } from '../core/credentials.ts';
 import { AgentError } from '../core/errors.ts';
@@ -105,7 +105,7 @@ async function send(
   const { url, headers } = await sign(attempt, credentials, serverTime.nowMs());
   const server = serverOf(url);
   const proxy = fetch.route?.(server.host, server.port);
-  const what = `Cannot get the object of bucket ${attempt.artifact.bucket}${through(proxy)}`;
+  const what = `Cannot get the object ${sourceOf(attempt.artifact)}${through(proxy)}`;
   const deadline = new AnswerDeadline(proxy ?? server, limits);
   try {
     const both = AbortSignal.any([signal, deadline.signal]);
@@ -118,7 +118,7 @@ async function send(
     if (deadline.reason !== undefined && !signal.aborted) {
       throw new AgentError('TIMEOUT', `${what}: ${deadline.reason}`, {
         cause: error,
-        hint: 'check "s3.endpoint" and the link, and what on the way may swallow the answer; it is tried again',
+        hint: 'check "s3.endpoint" and the link, and what on the way may swallow the answer',
         ...silenceHint(proxy),
       });
     }

@@ -1,4 +1,5 @@
 import { randomBytes } from 'node:crypto';
+import { outageHint, quotaHint } from '../core/connection-hints.ts';
 import { AgentError } from '../core/errors.ts';
 import { type IotAction, policyStatement } from '../core/iot-policy.ts';
 import type { JsonObject } from '../core/json.ts';
@@ -191,16 +192,16 @@ export class ShadowRejection extends AgentError {
   }
 }
 
+const service = 'the shadow service';
+
 /** Source: AWS IoT developer guide, device-shadow-error-messages. */
 function rejectionHint(code: number): string {
   if (code === 401 || code === 403)
     return "the certificate's policy must allow it, and must be attached to it";
-  if (code === 409) return 'somebody else wrote the shadow at that moment: it is tried again';
-  if (code === 429) {
-    return 'the account asks the shadow service more often than its quota allows: it is tried again, and jitterSeconds spreads what a fleet asks for';
-  }
+  if (code === 409) return 'somebody else wrote the shadow at that moment: the agent tries again by itself';
+  if (code === 429) return quotaHint(service);
   return code >= 500
-    ? 'the shadow service fails: it is tried again'
+    ? outageHint(service)
     : 'check "thingName" and "shadowName", and the size of the shadow (8 KB)';
 }
 

@@ -215,9 +215,9 @@ describe('providerHint()', () => {
     [403, 'Certificate is invalid on this endpoint', /activate the certificate/],
     [400, 'something new', /credentialEndpoint/],
     [403, '', /credentialEndpoint/],
-    [429, '', /./],
-    [500, '', /tried again/],
-    [503, 'Service Unavailable', /tried again/],
+    [429, '', /quota.*jitterSeconds/],
+    [500, '', /the agent tries again by itself.*health\.aws\.amazon\.com/],
+    [503, 'Service Unavailable', /the agent tries again by itself/],
   ])('%i "%s" has a hint of what to do', (status, message, expected) => {
     const hint = providerHint(status, message, 'my-alias', 'test-thing');
     expect(hint).toMatch(expected);

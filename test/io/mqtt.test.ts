@@ -201,7 +201,7 @@ describe('a connection to the broker', () => {
   const refusals: Array<[number, string, string]> = [
     [1, 'it does not speak MQTT 3.1.1', 'check that "endpoint" is right'],
     [2, 'it refuses the client id', 'check "clientId"'],
-    [3, 'it is not available', 'tried again by itself'],
+    [3, 'it is not available', 'the agent tries again by itself'],
     [4, 'bad user name or password', allow],
     [5, 'not authorised', allow],
     [9, 'code 9, which MQTT 3.1.1 does not have', 'check that "endpoint" is right'],

@@ -121,8 +121,14 @@ describe('an error answer', () => {
     expect([error.code, error.retry]).toEqual([code, retry]);
     expect(error.message).toContain(`HTTP ${status} ${said}`);
     expect(error.message).toContain('Why it is so.');
-    expect(error.message).toContain(bucket);
+    expect(error.message).toStartWith(`Cannot get the object s3://${bucket}/k: `);
     if (retry === 'slow') expect(error.hint).toBeString();
+  });
+
+  test('names the version where one is desired', async () => {
+    server.script = [xml(404, 'NoSuchVersion')];
+    const error = await caught(getObject({ artifact: { ...artifact, versionId: 'v1' }, offset: 0 }, never));
+    expect(error.message).toContain(`s3://${bucket}/k?versionId=v1: HTTP 404 NoSuchVersion`);
   });
 
   test('without a body, or with one that is no XML, is told by its status', async () => {

@@ -31,8 +31,19 @@ function configure({ device }: World, change: (config: Record<string, unknown>) 
   writeFileSync(device.configPath, JSON.stringify(config));
 }
 
+const lasting = 'the agent tries again by itself; where that lasts, look at health.aws.amazon.com';
+
 const cases: Array<[what: string, probe: string, breakIt: Break, message: string, hint: string]> = [
-  ['S3 that is busy', 's3', faults('s3-503'), 'SlowDown', 'it is tried again'],
+  ['S3 that is busy', 's3', faults('s3-503'), 'SlowDown', lasting],
+  [
+    'an object that is not there',
+    's3',
+    (world) => world.desire({ s3: { url: `s3://${bucketName}/a b/none`, hash: sha256('') } }),
+    `Cannot get the object s3://${bucketName}/a b/none: HTTP 404 NoSuchKey`,
+    'upload the object',
+  ],
+  ['a provider that fails', 'credentials', faults('credentials-503'), '503', lasting],
+  ['a provider that is asked too often', 'credentials', faults('credentials-reject', 429), '429', 'quota'],
   [
     'S3 that hangs up',
     's3',
@@ -65,7 +76,7 @@ const cases: Array<[what: string, probe: string, breakIt: Break, message: string
     'check "credentialEndpoint"',
   ],
   ['a shadow service that is asked too often', 'shadow', faults('shadow-reject', 429), '429', 'quota'],
-  ['a shadow service that fails', 'shadow', faults('shadow-reject', 500), '500', 'it is tried again'],
+  ['a shadow service that fails', 'shadow', faults('shadow-reject', 500), '500', lasting],
   [
     'S3 that no known root vouches for',
     'tls s3',
