@@ -8,6 +8,7 @@ import type { AgentStatus, StatusOfFile } from '../core/status.ts';
 import { durationText } from '../core/words.ts';
 import type { Logger } from '../io/log.ts';
 import { connectMqtt, type MqttLink } from '../io/mqtt.ts';
+import { BrokerFault, LinkLost } from '../io/mqtt-ends.ts';
 import { ShadowClient, ShadowRejection } from '../io/shadow-client.ts';
 import { milliseconds } from './network.ts';
 import { iotPolicy } from './policies.ts';
@@ -95,7 +96,40 @@ async function connect(found: Findings, signal: AbortSignal): Promise<MqttLink> 
   return connectMqtt({ host, port, clientId, keepAliveSeconds, proxy, cert, key, ca }, signal);
 }
 
-/** Each topic by itself, on a new connection where AWS ended the last one for it. */
+/**
+ * Asks something over the connection, or over a new one where the last is gone. AWS IoT ends one without a word for what a
+ * policy lacks, but the network ends some too: only one that is lost each time tells anything.
+ *
+ * @throws LinkLost where each was lost, and what `ask` throws besides
+ */
+async function overLink<T>(
+  found: Findings,
+  signal: AbortSignal,
+  ask: (link: MqttLink) => Promise<T>,
+  tries = 2,
+): Promise<T> {
+  try {
+    found.link ??= await reconnect(found, signal);
+    return await ask(found.link);
+  } catch (error) {
+    if (signal.aborted || !isLost(error)) throw error;
+    found.link = undefined;
+    if (tries === 1) throw error;
+    return overLink(found, signal, ask, tries - 1);
+  }
+}
+
+async function reconnect(found: Findings, signal: AbortSignal): Promise<MqttLink> {
+  await found.clock.sleep(connectEveryMs, signal);
+  return connect(found, signal);
+}
+
+/** What the broker has done against the protocol is no matter of policies. */
+function isLost(error: unknown): error is LinkLost {
+  return error instanceof LinkLost && !(error instanceof BrokerFault);
+}
+
+/** Each topic by itself. */
 export async function probeSubscriptions(found: Findings, signal: AbortSignal): Promise<Finding> {
   const { thingName, shadowName } = found.config;
   const prefix = shadowPrefix(thingName, shadowName);
@@ -103,26 +137,25 @@ export async function probeSubscriptions(found: Findings, signal: AbortSignal): 
   if (found.running !== undefined) return ok(`all ${topics.length} are granted to the running agent`);
   const startedMs = found.clock.nowMs();
   const refused: string[] = [];
+  let isByLoss = false;
   for (const topic of topics) {
-    if (found.link === undefined) {
-      await found.clock.sleep(connectEveryMs, signal);
-      found.link = await connect(found, signal);
-    }
+    // Each connection takes its second: with one topic refused, the others are likely to be as well.
+    const tries = refused.length === 0 ? 2 : 1;
     try {
-      refused.push(...(await found.link.subscribe([topic])));
+      refused.push(...(await overLink(found, signal, (link) => link.subscribe([topic]), tries)));
     } catch (error) {
-      if (signal.aborted) throw error;
+      if (signal.aborted || !isLost(error)) throw error;
       refused.push(topic);
-      found.link = undefined;
+      isByLoss = true;
     }
   }
   const took = milliseconds(found.clock.nowMs() - startedMs);
   if (refused.length === 0) return ok(`all ${topics.length} granted in ${took}`);
+  const allow =
+    "allow iot:Subscribe on the topic filters, and iot:Receive on the topics, in the certificate's policy";
+  const other = '; where it does, the connection was lost each time: look at the link, and run doctor again';
   return fail(
-    {
-      message: `refused: ${refused.join(', ')}`,
-      hint: "allow iot:Subscribe on the topic filters, and iot:Receive on the topics, in the certificate's policy",
-    },
+    { message: `refused: ${refused.join(', ')}`, hint: isByLoss ? `${allow}${other}` : allow },
     iotPolicy(found.config, 'Subscribe', [`${prefix}/get/*`, `${prefix}/update/*`]),
   );
 }
@@ -135,10 +168,12 @@ export async function probeShadow(found: Findings, signal: AbortSignal): Promise
   const prefix = shadowPrefix(config.thingName, config.shadowName);
   const startedMs = clock.nowMs();
   try {
-    const client = await ShadowClient.open(link, prefix, silent, ignore);
-    const answer = client.get();
-    answer.catch(ignore);
-    const document = await Promise.race([answer, unanswered(signal)]);
+    const document = await overLink(found, signal, async (current) => {
+      const client = await ShadowClient.open(current, prefix, silent, ignore);
+      const answer = client.get();
+      answer.catch(ignore);
+      return Promise.race([answer, unanswered(signal)]);
+    });
     const took = milliseconds(clock.nowMs() - startedMs);
     for (const { property, allow } of config.files) {
       const value = document === undefined ? undefined : member(document.desired, property);
@@ -157,9 +192,10 @@ export async function probeShadow(found: Findings, signal: AbortSignal): Promise
     }
     const isRefused = error instanceof ShadowRejection && [401, 403].includes(error.rejectedCode);
     if (isRefused) return fail(error, iotPolicy(config, 'Publish', [`${prefix}/get`, `${prefix}/update`]));
-    if (error.code !== 'MQTT') return fail(error);
-    const message = `the broker ended the connection at the request: ${error.message}`;
-    const hint = 'the policy may lack iot:Publish on the requests';
+    if (!isLost(error)) return fail(error);
+    const message = `the broker ended the connection at the request, twice: ${error.message}`;
+    const hint =
+      'the policy may lack iot:Publish on the requests; where it does not, look at the link, and run doctor again';
     return fail({ message, hint }, iotPolicy(config, 'Publish', [`${prefix}/get`, `${prefix}/update`]));
   }
 }

@@ -89,10 +89,12 @@ test('a policy that lacks a subscription is told with the topics and the stateme
     world.device.certificate.policy = { subscribe: [`${topics}/get/*`] };
     const found = await examine(world);
     expect(failures(found)).toEqual(['subscriptions']);
-    const { message, policy } = finding(found, 'subscriptions');
+    const { message, hint, policy } = finding(found, 'subscriptions');
     expect(message).toBe(
       `refused: ${['accepted', 'rejected', 'delta'].map((answer) => `${topics}/update/${answer}`).join(', ')}`,
     );
+    // How often the connection was lost is all that is seen.
+    expect(hint).toContain('where it does, the connection was lost each time');
     expect(policy?.statement).toEqual(
       unnamed(
         statement('iot:Subscribe', [
@@ -118,6 +120,15 @@ test('on a slow link each topic that is refused is still told, at one connection
       await relay.down();
     }
   }));
+
+test.each([0, 1, 2, 5, 10, 20])(
+  'one connection that is lost after %i ms is no fault of the policy',
+  (afterMs) =>
+    scenario(async (world) => {
+      world.sandbox.faults.set('mqtt-kick', afterMs, 1);
+      expect(failures(await examine(world))).toEqual([]);
+    }),
+);
 
 test.each([
   ['iot:Publish', { publish: [] }, ['get', 'update']],
