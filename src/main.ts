@@ -6,6 +6,7 @@ import { exit } from './cli/exits.ts';
 import { type Invocation, parseCli, version } from './cli.ts';
 import { type Asking, askingOf } from './commands/asking.ts';
 import { examine } from './commands/doctor.ts';
+import { print } from './commands/print.ts';
 import { findFile, rollBack } from './commands/rollback.ts';
 import { keygen, sign } from './commands/signing.ts';
 import { showStatus } from './commands/status.ts';
@@ -125,27 +126,22 @@ function shutdownSignal(): AbortSignal {
   return shutdown.signal;
 }
 
-async function print(text: string): Promise<number> {
-  await write(process.stdout, text.endsWith('\n') ? text : `${text}\n`);
-  return exit.done;
-}
-
 /** The one way in which the terminal learns of an error. */
 async function complain(message: string, hint?: string): Promise<void> {
-  await write(process.stderr, errorLines(message, hint));
+  await say(errorLines(message, hint));
 }
 
-/** Resolves when the text is handed over; a reader that has gone away is no error of ours. */
-function write(stream: NodeJS.WriteStream, text: string): Promise<void> {
+/** Resolves when the text is handed over, or stderr takes none: then there is nowhere left to say so. */
+function say(text: string): Promise<void> {
   return new Promise((resolve) => {
-    stream.write(text, () => resolve());
+    process.stderr.write(text, () => resolve());
   });
 }
 
 async function fail(error: unknown): Promise<never> {
   const { message, hint } = describeError(error);
   await complain(message, hint);
-  if (debug) await write(process.stderr, stackLines(error));
+  if (debug) await say(stackLines(error));
   process.exit(exit.failed);
 }
 

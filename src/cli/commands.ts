@@ -3,7 +3,7 @@
 import type { Flags, FlagValue } from '../config/flags.ts';
 import { configKeys } from '../config/keys.ts';
 import { type DiagnosisInvocation, doctorCommand, statusCommand } from './diagnosis.ts';
-import { type Exit, wrongConfiguration } from './exits.ts';
+import { type Exit, printedOrNot, wrongConfiguration } from './exits.ts';
 import { type RollbackInvocation, rollbackCommand } from './rollback.ts';
 import { keygenCommand, type SigningInvocation, signCommand } from './signing.ts';
 
@@ -107,7 +107,7 @@ export const commands: readonly Command[] = [
     about:
       'For editors and other checkers. The schema is draft 2020-12; every key has its meaning and an example.',
     options: [],
-    exits: [[0, 'it is printed']],
+    exits: printedOrNot,
     isConfigured: false,
     invocation: () => ({ kind: 'schema' }),
   },
@@ -130,7 +130,7 @@ configuration. Its first lines say what to type before. Make the unit anew when 
         description: 'User of the agent; by default shadow-agent',
       },
     ],
-    exits: [[0, 'it is printed'], wrongConfiguration],
+    exits: [...printedOrNot, wrongConfiguration],
     isConfigured: false,
     invocation: unitInvocation,
   },

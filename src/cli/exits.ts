@@ -5,5 +5,9 @@ export const exit = { done: 0, failed: 1, usage: 64, config: 78, interrupted: 13
 export type Exit = readonly [code: number, meaning: string];
 
 export const wrongUsage: Exit = [exit.usage, 'the command line is wrong'];
+export const printedOrNot: readonly Exit[] = [
+  [exit.done, 'it is printed'],
+  [exit.failed, 'it could not be written where stdout leads to'],
+];
 /** Of commands that refuse a wrong configuration. */
 export const wrongConfiguration: Exit = [exit.config, 'the configuration is wrong; every problem is listed'];
