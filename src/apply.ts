@@ -2,7 +2,6 @@
  * What stands between a file that was renamed and one that is current: its hook, and the way back. Which step comes next
  * is decided in core/pending.ts; here it is performed.
  */
-import { join } from 'node:path';
 import type { FileConfig } from './config.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
 import { hookFailure } from './core/hook.ts';
@@ -11,6 +10,7 @@ import { type Before, type Pending, pendingValue, rollback } from './core/pendin
 import { type Action, type Outcome, reasonError, type Snapshot } from './core/reconcile.ts';
 import type { DigestEngine } from './io/digest.ts';
 import { runHook } from './io/hook.ts';
+import { hookNotePath } from './io/hook-note.ts';
 import { inspect } from './io/install.ts';
 import { type KeptFiles, putBack } from './io/kept.ts';
 import type { Logger } from './io/log.ts';
@@ -54,6 +54,7 @@ export class Applier {
     const { file, target, stateDir, log } = this.#options;
     const { property, path, onInstall } = file;
     if (onInstall === undefined) return { kind: 'hooked' };
+    const before = target.stored.pending;
     await target.announce({ pending });
     const { command, timeoutSeconds } = onInstall;
     const isRollback = pending.step === 'reapply';
@@ -62,9 +63,13 @@ export class Applier {
       command,
       timeoutSeconds,
       env: this.#environment(pending),
-      notePath: join(stateDir, `hook.${fileId(property, path)}`),
+      notePath: hookNotePath(stateDir, fileId(property, path)),
       onLine: (line) => log.info('The hook says', { file: property, line }),
       signal,
+    }).catch(async (error: unknown) => {
+      // One that has not begun counts for none of the runs that were cut short.
+      await target.store({ pending: before });
+      throw error;
     });
     if (run === undefined) {
       log.info('The hook was stopped, and is to run again', { file: property });

@@ -1,11 +1,13 @@
-/** The begin of a rollback, on a state file and kept files on disk. */
+/** The begin of a rollback, and of a hook, on a state file and kept files on disk. */
 import { expect, test } from 'bun:test';
-import { mkdir, readFile, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { Applier } from '../src/apply.ts';
 import type { Pending } from '../src/core/pending.ts';
 import type { Snapshot } from '../src/core/reconcile.ts';
+import { hookNotePath } from '../src/io/hook-note.ts';
 import { KeptFiles } from '../src/io/kept.ts';
+import { fileId } from '../src/io/part.ts';
 import { State } from '../src/io/state.ts';
 import { Target } from '../src/io/target.ts';
 import { caught, RecordingLog, sha256Of, useTempDir } from './support/io-helpers.ts';
@@ -22,7 +24,8 @@ async function device() {
   await mkdir(kept.directory, { recursive: true });
   const state = await State.open(stateDir, log);
   const target = new Target({ property, path, digest: 'native', state, log });
-  const file = { property, path, keepPrevious: true };
+  const onInstall = { command: ['true'], timeoutSeconds: 10 };
+  const file = { property, path, keepPrevious: true, onInstall };
   const applier = new Applier({ file, target, kept, stateDir, digest: 'native', log });
   const previous = { sha256: hash.one };
   const before = { sha256: hash.two };
@@ -38,7 +41,8 @@ async function device() {
     pending,
   };
   const stored = async () => JSON.parse(await readFile(join(stateDir, 'state.json'), 'utf8')).files[0];
-  return { applier, kept, snapshot, stored };
+  const notePath = hookNotePath(stateDir, fileId(property, path));
+  return { applier, kept, notePath, pending, snapshot, stored };
 }
 
 test('what was kept leads back, and the state file says so first', async () => {
@@ -69,4 +73,16 @@ test('a rollback that is stopped while the kept file is read has changed nothing
   const before = await stored();
   await expect(applier.begin(snapshot, AbortSignal.abort())).rejects.toThrow('abort');
   expect(await stored()).toEqual(before);
+});
+
+test('a hook that could not be noted has not run, and does not count as one that was cut short', async () => {
+  const { applier, notePath, pending, stored } = await device();
+  await mkdir(notePath);
+  const step = { do: 'hook', pending: { ...pending, runs: 2 } } as const;
+  const outcome = await applier.perform(step, signal);
+  expect(outcome).toMatchObject({ kind: 'failed', error: { code: 'INSTALL', retry: 'slow' } });
+  expect(await stored()).toMatchObject({ pending: { runs: 1 } });
+  await rmdir(notePath);
+  expect(await applier.perform(step, signal)).toEqual({ kind: 'hooked' });
+  expect(await stored()).toMatchObject({ pending: { runs: 2 } });
 });

@@ -1,12 +1,42 @@
 /**
- * Which process a hook is, noted for as long as it runs: where the agent is killed, its hook lives on, and must be gone
- * before the next start runs it again. Without /proc nothing is noted.
+ * Which processes are of a hook, noted for as long as it runs: where the agent is killed, its hook lives on, and must be
+ * gone before another run begins. The note is there before the hook is, with a mark that the environment of the hook holds;
+ * the number of its process is added at once, and tells it also where that has changed its environment. Without /proc
+ * nothing is noted.
  */
-import { readdirSync, readFileSync, writeFileSync } from 'node:fs';
+import { randomUUID } from 'node:crypto';
+import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { readFile } from 'node:fs/promises';
-import { readBootId, remove } from './disk.ts';
+import { dirname, join } from 'node:path';
+import { AgentError } from '../core/errors.ts';
+import { diskError, readBootId, remove } from './disk.ts';
 
+/** The variable in the environment of a hook that holds its mark. */
+export const markName = 'SHADOW_AGENT_RUN';
+
+const graceMs = 2_000;
 const pollMs = 50;
+// A process shows no environment while it executes another program.
+const looks = 3;
+
+/** Where the hook of a file is noted. */
+export function hookNotePath(stateDir: string, fileId: string): string {
+  return join(stateDir, `hook.${fileId}`);
+}
+
+/** A run, as it was noted. */
+interface Noted {
+  mark: string;
+  /** The process that was started; missing where the agent was killed before it knew. */
+  first?: { pid: number; startedAt: string };
+}
+
+interface Process {
+  pid: number;
+  group: number;
+  /** In ticks since boot; a number that was given anew has another one. */
+  startedAt: string;
+}
 
 export class HookNote {
   readonly #path: string;
@@ -21,14 +51,31 @@ export class HookNote {
     return new HookNote(path, await readBootId());
   }
 
-  /** Notes the process that was just started; at once, as whatever is waited for here leaves a hook that nobody knows of. */
-  write(pid: number): void {
-    const startedAt = startTicks(readStat(pid));
-    if (this.#bootId === undefined || startedAt === undefined) return;
+  /**
+   * Notes a run that is about to start.
+   *
+   * @returns the mark for its environment
+   * @throws AgentError INSTALL or DISK_FULL: a run that nobody would know of must not start
+   */
+  begin(): string {
+    const mark = randomUUID();
+    if (this.#bootId === undefined) return mark;
     try {
-      writeFileSync(this.#path, `${this.#bootId} ${pid} ${startedAt}\n`, { mode: 0o600 });
+      writeFileSync(this.#path, `${this.#bootId} ${mark}\n`, { mode: 0o600 });
+    } catch (error) {
+      throw diskError(error, `Cannot write ${this.#path}`, dirname(this.#path));
+    }
+    return mark;
+  }
+
+  /** Adds the process that was just started. */
+  started(pid: number): void {
+    const found = processOf(pid);
+    if (this.#bootId === undefined || found === undefined) return;
+    try {
+      appendFileSync(this.#path, `${pid} ${found.startedAt}\n`);
     } catch {
-      // A full disk is no reason not to run the hook.
+      // The mark tells it as well.
     }
   }
 
@@ -37,24 +84,34 @@ export class HookNote {
   }
 
   /**
-   * Ends what a killed agent has left, with its process group: SIGTERM, and SIGKILL after the grace.
+   * Ends what a killed agent has left, with its process group: SIGTERM, and SIGKILL after the grace, or once the signal is
+   * aborted.
    *
-   * @returns whether there was something to end
+   * @returns the group; undefined where there was nothing to end
+   * @throws AgentError INSTALL where it does not end: it is of another user, or waits for a device
    */
-  async endSurvivor(graceMs: number): Promise<boolean> {
+  async endSurvivor(signal: AbortSignal): Promise<number | undefined> {
+    const noted = await this.#read();
+    if (noted === undefined) return undefined;
+    const group = await groupOf(noted);
+    if (group === undefined) return undefined;
+    const isThere = () => processesOf(noted).some((one) => one.group === group);
+    killGroup(group, 'SIGTERM');
+    await gone(isThere, signal);
+    killGroup(group, 'SIGKILL');
+    await gone(isThere);
+    if (!isThere()) return group;
+    throw new AgentError('INSTALL', `An earlier run of the hook does not end (process group ${group})`, {
+      hint: `nothing runs beside it: end it as its user or as root, kill -KILL -- -${group}`,
+    });
+  }
+
+  /** What was noted; undefined where that is nothing, or of another boot. */
+  async #read(): Promise<Noted | undefined> {
     const text = await readFile(this.#path, 'utf8').catch(() => '');
-    const [bootId, pidText, startedAt] = text.trim().split(' ');
-    const pid = Number(pidText);
-    // After a boot it is another process.
-    const isOurs = bootId === this.#bootId && Number.isInteger(pid) && pid > 1;
-    if (!isOurs || startedAt === undefined) return false;
-    const isThere = () => isRunning(pid, startedAt);
-    if (!isThere()) return false;
-    killGroup(pid, 'SIGTERM');
-    await gone(isThere, graceMs);
-    killGroup(pid, 'SIGKILL');
-    await gone(isThere, graceMs);
-    return true;
+    const [, bootId, mark, pid, startedAt] = /^(\S+) ([\da-f-]{36})\n(?:(\d+) (\d+)\n)?/.exec(text) ?? [];
+    if (bootId !== this.#bootId || mark === undefined) return undefined;
+    return { mark, ...(startedAt === undefined ? {} : { first: { pid: Number(pid), startedAt } }) };
   }
 }
 
@@ -64,59 +121,74 @@ export function killGroup(pid: number | undefined, signal: NodeJS.Signals): void
   try {
     process.kill(-pid, signal);
   } catch {
-    // Nobody of the group is left.
+    // Nobody of the group is left, or it is another user's.
   }
 }
 
-/** Waits until a process has ended, or the time is over. */
-async function gone(isThere: () => boolean, withinMs: number): Promise<void> {
-  const untilMs = performance.now() + withinMs;
-  while (isThere() && performance.now() < untilMs)
-    await new Promise((resolve) => setTimeout(resolve, pollMs));
+/** Waits until nobody is there, or the time is over. */
+async function gone(isThere: () => boolean, signal?: AbortSignal): Promise<void> {
+  const untilMs = performance.now() + graceMs;
+  while (isThere() && performance.now() < untilMs && signal?.aborted !== true) await pause();
 }
 
-/** Whether a hook runs, or what it has started and left in its process group. */
-function isRunning(pid: number, startedAt: string): boolean {
-  const ticks = startTicks(readStat(pid));
-  // A number that was given anew is no longer that of a group.
-  return ticks === undefined ? processIds().some((id) => isLeftBy(pid, id)) : ticks === startedAt;
+function pause(): Promise<void> {
+  return new Promise((resolve) => setTimeout(resolve, pollMs));
 }
 
-/** Whether a process is of the group of a hook that has ended; that of another program has no such environment. */
-function isLeftBy(group: number, pid: number): boolean {
-  const [state, , ownGroup] = fieldsOf(readStat(pid));
-  if (Number(ownGroup) !== group || state === 'Z' || state === 'X') return false;
+/** The process group of a run; undefined where nobody of it is left. */
+async function groupOf(noted: Noted): Promise<number | undefined> {
+  for (let look = 0; look < looks; look += 1) {
+    if (look > 0) await pause();
+    const found = processesOf(noted);
+    const group = noted.first?.pid ?? oldest(found)?.group;
+    if (found.some((one) => one.group === group)) return group;
+  }
+  return undefined;
+}
+
+/** The first process of a run, and all with its mark; never what this program itself would be ended with. */
+function processesOf({ mark, first }: Noted): Process[] {
+  const own = processOf(process.pid)?.group;
+  return processes().filter(({ pid, group, startedAt }) => {
+    if (group <= 1 || group === own) return false;
+    return (pid === first?.pid && startedAt === first.startedAt) || hasMark(pid, mark);
+  });
+}
+
+/** Of a hook and what it has started, that is the hook. */
+function oldest(processes: Process[]): Process | undefined {
+  const byAge = (a: Process, b: Process) => Number(a.startedAt) - Number(b.startedAt) || a.pid - b.pid;
+  return processes.toSorted(byAge)[0];
+}
+
+function hasMark(pid: number, mark: string): boolean {
   try {
-    return `\0${readFileSync(`/proc/${pid}/environ`, 'utf8')}`.includes('\0SHADOW_AGENT_PROPERTY=');
+    return `\0${readFileSync(`/proc/${pid}/environ`, 'latin1')}`.includes(`\0${markName}=${mark}\0`);
   } catch {
     return false;
   }
 }
 
-function processIds(): number[] {
+function processes(): Process[] {
   try {
-    return readdirSync('/proc').map(Number).filter(Number.isInteger);
+    const ids = readdirSync('/proc').filter((name) => /^\d+$/.test(name));
+    return ids.flatMap((id) => processOf(Number(id)) ?? []);
   } catch {
     return [];
   }
 }
 
-function readStat(pid: number): string {
+/** Undefined where it has ended. Source: proc_pid_stat(5), fields 3, 5 and 22. */
+function processOf(pid: number): Process | undefined {
   try {
-    return readFileSync(`/proc/${pid}/stat`, 'utf8');
+    const stat = readFileSync(`/proc/${pid}/stat`, 'latin1');
+    // The name, which may hold anything, stands in parentheses.
+    const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+    const [state, , group] = fields;
+    const startedAt = fields[19];
+    if (state === 'Z' || state === 'X' || startedAt === undefined) return undefined;
+    return { pid, group: Number(group), startedAt };
   } catch {
-    return '';
+    return undefined;
   }
-}
-
-/** When a process was started, in ticks since boot; undefined where it has ended. Source: proc_pid_stat(5), fields 3 and 22. */
-function startTicks(stat: string): string | undefined {
-  const fields = fieldsOf(stat);
-  return fields[0] === 'Z' || fields[0] === 'X' ? undefined : fields[19];
-}
-
-/** State, parent, process group and so on: from field 3. */
-function fieldsOf(stat: string): string[] {
-  // The name, which may hold anything, stands in parentheses.
-  return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
 }

@@ -4,7 +4,7 @@ import { once } from 'node:events';
 import type { Readable } from 'node:stream';
 import { defaultSearchPath, type HookEnd } from '../core/hook.ts';
 import { errnoOf } from './disk.ts';
-import { HookNote, killGroup } from './hook-note.ts';
+import { HookNote, killGroup, markName } from './hook-note.ts';
 import { HookOutput } from './hook-output.ts';
 
 export interface HookJob {
@@ -39,19 +39,23 @@ const restMs = 15;
  * left running is ended before.
  *
  * @returns how it ended, with the last lines that it printed; undefined when the signal was aborted
- * @throws the system's error where it cannot be started for a reason that is likely to pass
+ * @throws the system's error where it cannot be started for a reason that is likely to pass; AgentError INSTALL where an
+ * earlier run does not end, INSTALL or DISK_FULL where the run cannot be noted. Then it has not begun.
  */
 export async function runHook(job: HookJob): Promise<{ end: HookEnd; output: string[] } | undefined> {
   const { timeoutSeconds, onLine, notePath, signal } = job;
   if (signal.aborted) return undefined;
   const output = new HookOutput(onLine);
   const note = await HookNote.at(notePath);
-  if (await note.endSurvivor(timeoutGraceMs))
+  if ((await note.endSurvivor(signal)) !== undefined)
     onLine('[an earlier run, which had outlived the agent, was ended]');
   if (signal.aborted) return undefined;
-  const child = await start(job);
-  if ('kind' in child) return { end: child, output: [] };
-  if (child.pid !== undefined) note.write(child.pid);
+  const child = await start({ ...job, env: { ...job.env, [markName]: note.begin() } });
+  if ('kind' in child) {
+    await note.clear();
+    return { end: child, output: [] };
+  }
+  if (child.pid !== undefined) note.started(child.pid);
   const ended = endOf(child);
   const closed = Promise.all([drain(child.stdout, output), drain(child.stderr, output)]);
   let isLate = false;

@@ -1,103 +1,186 @@
-import { afterEach, beforeEach, expect, test } from 'bun:test';
+import { afterEach, beforeEach, expect, spyOn, test } from 'bun:test';
 import { type ChildProcess, spawn } from 'node:child_process';
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { HookNote } from '../../src/io/hook-note.ts';
+import { HookNote, hookNotePath, markName } from '../../src/io/hook-note.ts';
 
 let dir: string;
 let path: string;
-let child: ChildProcess;
-let pid: number;
+const children: ChildProcess[] = [];
+const never = new AbortController().signal;
 
 beforeEach(async () => {
   dir = await mkdtemp(join(tmpdir(), 'shadow-agent-note-'));
-  path = join(dir, 'hook');
-  child = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' });
-  pid = child.pid ?? 0;
+  path = hookNotePath(dir, '0123456789abcdef');
 });
 
 afterEach(async () => {
-  child.kill('SIGKILL');
+  for (const child of children.splice(0)) child.kill('SIGKILL');
   await rm(dir, { recursive: true, force: true });
 });
 
-const ended = () => new Promise((resolve) => child.once('exit', (_, signal) => resolve(signal)));
-
-test('what is noted is ended by whoever reads the note later, and only once', async () => {
-  (await HookNote.at(path)).write(pid);
-  const end = ended();
-  const later = await HookNote.at(path);
-  expect(await later.endSurvivor(2_000)).toBe(true);
-  expect(await end).toBe('SIGTERM');
-  expect(await later.endSurvivor(2_000)).toBe(false);
-  await later.clear();
-  expect(existsSync(path)).toBe(false);
-});
-
-test('a process of another boot, one that was given the number anew, and no process at all are left alone', async () => {
-  const note = await HookNote.at(path);
-  note.write(pid);
-  const [bootId = '', , startedAt = ''] = readFileSync(path, 'utf8').trim().split(' ');
-  const init = readFileSync('/proc/1/stat', 'utf8').split(') ')[1]?.split(' ')[19];
-  for (const text of [
-    `00000000-0000-0000-0000-000000000000 ${pid} ${startedAt}`,
-    `${bootId} ${pid} ${Number(startedAt) + 1}`,
-    `${bootId} 1 ${init}`,
-    `${bootId} -1 ${startedAt}`,
-    `${bootId} x ${startedAt}`,
-    `${bootId} ${pid}`,
-    'rubbish',
-    '',
-  ]) {
-    writeFileSync(path, text);
-    expect(await note.endSurvivor(100)).toBe(false);
-  }
-  await rm(path);
-  expect(await note.endSurvivor(100)).toBe(false);
-  expect(child.exitCode ?? child.signalCode).toBeNull();
-});
-
-/** A program that has ended, and noted before, with the process that it has left in its group. */
-async function leftBehind(note: HookNote, env: Record<string, string>): Promise<number> {
-  const leader = spawn('sh', ['-c', 'sleep 60 & echo $!; read -r line'], {
-    detached: true,
-    stdio: ['pipe', 'pipe', 'ignore'],
-    env: { PATH: process.env['PATH'], ...env },
-  });
-  const left = await new Promise<number>((resolve) => {
-    leader.stdout.once('data', (text) => resolve(Number(String(text))));
-  });
-  note.write(leader.pid ?? 0);
-  leader.stdin.end('\n');
-  await new Promise((resolve) => leader.once('exit', resolve));
-  return left;
+interface StartOptions {
+  mark?: string;
+  script?: string;
+  detached?: boolean;
 }
+
+/** A process in a group of its own, as a hook is. */
+function start({
+  mark,
+  script = 'echo ready; exec sleep 60',
+  detached = true,
+}: StartOptions = {}): ChildProcess {
+  const env = { PATH: process.env['PATH'], ...(mark === undefined ? {} : { [markName]: mark }) };
+  const child = spawn('sh', ['-c', script], { detached, stdio: ['pipe', 'pipe', 'ignore'], env });
+  children.push(child);
+  return child;
+}
+
+const pidOf = ({ pid = 0 }: ChildProcess) => pid;
+const endOf = (child: ChildProcess) =>
+  new Promise((resolve) => child.once('exit', (_, signal) => resolve(signal)));
+const firstLine = (child: ChildProcess) =>
+  new Promise<string>((resolve) => child.stdout?.once('data', (text) => resolve(String(text).trim())));
 
 function lives(pid: number): boolean {
   return existsSync(`/proc/${pid}/stat`) && !/\) Z /.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
 }
 
-test('what a hook has left in the background is ended, also where the hook itself has ended', async () => {
+/** A note of a run of which nothing more came to be known. */
+async function noted(): Promise<{ note: HookNote; mark: string }> {
   const note = await HookNote.at(path);
-  const left = await leftBehind(note, { SHADOW_AGENT_PROPERTY: 's3' });
-  expect(lives(left)).toBe(true);
-  expect(await note.endSurvivor(2_000)).toBe(true);
-  expect(lives(left)).toBe(false);
-  expect(await note.endSurvivor(2_000)).toBe(false);
+  return { note, mark: note.begin() };
+}
+
+test('what is noted is ended by whoever reads the note later, and only once', async () => {
+  const { note, mark } = await noted();
+  const child = start({ mark });
+  note.started(pidOf(child));
+  const end = endOf(child);
+  const later = await HookNote.at(path);
+  expect(await later.endSurvivor(never)).toBe(pidOf(child));
+  expect(await end).toBe('SIGTERM');
+  expect(await later.endSurvivor(never)).toBeUndefined();
+  await later.clear();
+  expect(existsSync(path)).toBe(false);
 });
 
-test('a group without the environment of a hook is of another program, and is left alone', async () => {
-  const note = await HookNote.at(path);
-  const left = await leftBehind(note, {});
-  expect(await note.endSurvivor(100)).toBe(false);
+test('a hook whose number nobody has noted is found by its mark', async () => {
+  const { note, mark } = await noted();
+  const child = start({ mark });
+  await firstLine(child);
+  const end = endOf(child);
+  expect(await note.endSurvivor(never)).toBe(pidOf(child));
+  expect(await end).toBe('SIGTERM');
+});
+
+test('a hook with another environment by now is found by its number', async () => {
+  const { note, mark } = await noted();
+  const child = start({ mark, script: 'exec env -i sleep 60' });
+  note.started(pidOf(child));
+  const isClean = () => readFileSync(`/proc/${pidOf(child)}/environ`, 'utf8') === '';
+  while (!isClean()) await new Promise((resolve) => setTimeout(resolve, 5));
+  expect(await note.endSurvivor(never)).toBe(pidOf(child));
+});
+
+test('a run of another boot, with another mark, with a number that was given anew, and rubbish end nothing', async () => {
+  const { note, mark } = await noted();
+  const child = start({ mark: '00000000-0000-4000-8000-000000000000' });
+  await firstLine(child);
+  const pid = pidOf(child);
+  expect(await note.endSurvivor(never)).toBeUndefined();
+  note.started(pid);
+  const [bootId = '', , , startedAt = ''] = readFileSync(path, 'utf8').trim().split(/\s/);
+  const init = readFileSync('/proc/1/stat', 'utf8').split(') ')[1]?.split(' ')[19];
+  for (const text of [
+    `00000000-0000-0000-0000-000000000000 ${mark}\n${pid} ${startedAt}\n`,
+    `${bootId} ${mark}\n${pid} ${Number(startedAt) + 1}\n`,
+    `${bootId} ${mark}\n1 ${init}\n`,
+    `${bootId} ${mark}\n-1 ${startedAt}\n`,
+    `${bootId} ${mark}\nx ${startedAt}\n`,
+    `${bootId} ${mark}\n${pid}\n`,
+    `${bootId} ${mark}`,
+    'rubbish',
+    '',
+  ]) {
+    writeFileSync(path, text);
+    expect(await note.endSurvivor(never)).toBeUndefined();
+  }
+  await rm(path);
+  expect(await note.endSurvivor(never)).toBeUndefined();
+  expect(child.exitCode ?? child.signalCode).toBeNull();
+});
+
+test.each([
+  ['is ended, also where the hook itself has ended', true],
+  ['but has another environment is of another program, and is left alone', false],
+])('what a hook has left in its group %s', async (_, isMarked) => {
+  const { note, mark } = await noted();
+  const leader = start({ ...(isMarked ? { mark } : {}), script: 'sleep 60 & echo $!; read -r line' });
+  const left = Number(await firstLine(leader));
+  note.started(pidOf(leader));
+  const end = endOf(leader);
+  leader.stdin?.end('\n');
+  await end;
+  expect(lives(left)).toBe(true);
+  expect(await note.endSurvivor(never)).toBe(isMarked ? pidOf(leader) : undefined);
+  expect(lives(left)).toBe(!isMarked);
+  if (!isMarked) process.kill(left, 'SIGKILL');
+});
+
+test('what a hook has started in a group of its own lives on', async () => {
+  const { note, mark } = await noted();
+  const child = start({ mark, script: "setsid sh -c 'echo $$; exec sleep 60' & wait" });
+  const left = Number(await firstLine(child));
+  note.started(pidOf(child));
+  expect(await note.endSurvivor(never)).toBe(pidOf(child));
   expect(lives(left)).toBe(true);
   process.kill(left, 'SIGKILL');
 });
 
-test('where it cannot be written, nothing is noted', async () => {
+test('a program never ends its own group', async () => {
+  const { note, mark } = await noted();
+  const child = start({ mark, detached: false });
+  await firstLine(child);
+  expect(await note.endSurvivor(never)).toBeUndefined();
+  expect(child.exitCode ?? child.signalCode).toBeNull();
+});
+
+test('a stop ends at once what does not heed SIGTERM', async () => {
+  const { note, mark } = await noted();
+  const child = start({ mark, script: 'trap "" TERM; echo ready; while :; do sleep 1; done' });
+  await firstLine(child);
+  const end = endOf(child);
+  const startedMs = performance.now();
+  await note.endSurvivor(AbortSignal.abort());
+  expect(performance.now() - startedMs).toBeLessThan(1_000);
+  expect(await end).toBe('SIGKILL');
+});
+
+test('one that may not be ended is told, with what to do', async () => {
+  const { note, mark } = await noted();
+  const child = start({ mark });
+  await firstLine(child);
+  const group = pidOf(child);
+  const kill = spyOn(process, 'kill').mockImplementation(() => {
+    throw Object.assign(new Error('EPERM'), { code: 'EPERM' });
+  });
+  try {
+    await expect(note.endSurvivor(AbortSignal.abort())).rejects.toMatchObject({
+      code: 'INSTALL',
+      message: `An earlier run of the hook does not end (process group ${group})`,
+      hint: `nothing runs beside it: end it as its user or as root, kill -KILL -- -${group}`,
+    });
+  } finally {
+    kill.mockRestore();
+  }
+});
+
+test('a run that cannot be noted must not begin', async () => {
   const note = await HookNote.at(join(dir, 'missing', 'hook'));
-  note.write(pid);
-  expect(await note.endSurvivor(100)).toBe(false);
+  expect(() => note.begin()).toThrow('Cannot write');
+  expect(await note.endSurvivor(never)).toBeUndefined();
 });

@@ -24,7 +24,9 @@ afterEach(() => rm(dir, { recursive: true, force: true }));
 
 test('a stop that comes while an earlier run is ended lets no new one begin', async () => {
   const earlier = spawn('sleep', ['60'], { detached: true, stdio: 'ignore' });
-  (await HookNote.at(notePath)).write(earlier.pid ?? 0);
+  const note = await HookNote.at(notePath);
+  note.begin();
+  note.started(earlier.pid ?? 0);
   const stop = new AbortController();
   const run = await runHook({
     command: [hook],

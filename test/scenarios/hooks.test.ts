@@ -82,7 +82,7 @@ test('a hook gets what programs need of the environment, and nothing that may be
     }
     const names = (world.file('environment') ?? '').split('\n').map((line) => line.split('=')[0] ?? '');
     expect(names).toContain('PATH');
-    const ours = ['HASH', 'PATH', 'PREVIOUS', 'PROPERTY', 'URL'].map((name) => `SHADOW_AGENT_${name}`);
+    const ours = ['HASH', 'PATH', 'PREVIOUS', 'PROPERTY', 'RUN', 'URL'].map((name) => `SHADOW_AGENT_${name}`);
     expect(names.filter((name) => name.startsWith('SHADOW_AGENT')).toSorted()).toEqual(ours);
     expect(names.filter((name) => /AWS|PROXY|SECRET|STATE_DIR|NOTIFY/i.test(name))).toEqual([]);
   }));
