@@ -19,6 +19,7 @@ import { type Clock, systemClock } from './io/clock.ts';
 import { type Answer, type ControlRequest, takeControl } from './io/control.ts';
 import { CredentialsProvider } from './io/credentials-provider.ts';
 import { CurrentIdentity } from './io/current-identity.ts';
+import { endSurvivors } from './io/hook-note.ts';
 import type { Identity } from './io/identity.ts';
 import { createLogger, type Logger } from './io/log.ts';
 import { createMetered } from './io/metered.ts';
@@ -28,11 +29,12 @@ import { routeBy } from './io/proxy.ts';
 import { createRanges } from './io/ranges.ts';
 import { Reporter } from './io/reporter.ts';
 import { Room } from './io/room.ts';
-import { createFetch, defaultRoots, type TlsIdentity } from './io/runtime.ts';
+import { createFetch } from './io/runtime.ts';
 import { createGetObject } from './io/s3.ts';
 import { ServerTime } from './io/server-time.ts';
 import { warnOfUnknownSequences } from './io/signature.ts';
 import { State } from './io/state.ts';
+import { deviceTls, s3Tls } from './io/tls-identity.ts';
 import { ShadowLink } from './link.ts';
 
 export interface RunOptions {
@@ -68,6 +70,7 @@ export async function runAgent(
   };
   const control = await takeControl(config.stateDir, (request) => answer(request));
   try {
+    await endSurvivors(config.stateDir, log, options.signal);
     // To begin anew would take old signatures again.
     const isPrecious = config.files.some(({ verify }) => verify !== undefined);
     const state = await State.open(config.stateDir, log, isPrecious);
@@ -282,19 +285,4 @@ class Agent {
       files: Object.fromEntries(this.#keepers.map((keeper) => [keeper.property, keeper.status()])),
     };
   }
-}
-
-/** What is shown to, and wanted of, the servers of AWS IoT. */
-const deviceTls = kept(({ caPem, certPem, keyPem }) => ({ ca: [caPem], cert: certPem, key: keyPem }));
-
-const s3Tls = kept(({ s3CaPem }) => (s3CaPem === undefined ? {} : { ca: [...defaultRoots(), s3CaPem] }));
-
-/** The same answer for the same identity, so that what a runtime keeps for it is kept as long. */
-function kept(make: (identity: Identity) => TlsIdentity): (identity: Identity) => TlsIdentity {
-  const made = new WeakMap<Identity, TlsIdentity>();
-  return (identity) => {
-    const known = made.get(identity) ?? make(identity);
-    made.set(identity, known);
-    return known;
-  };
 }

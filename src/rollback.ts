@@ -7,6 +7,7 @@ import { decide, reasonError, record, type Snapshot } from './core/reconcile.ts'
 import { systemClock } from './io/clock.ts';
 import { takeControl } from './io/control.ts';
 import { assertOwnDirectory } from './io/disk.ts';
+import { endSurvivors } from './io/hook-note.ts';
 import { KeptFiles } from './io/kept.ts';
 import { createLogger, type Logger } from './io/log.ts';
 import { State } from './io/state.ts';
@@ -69,6 +70,7 @@ async function goBack(
     ...(installed === undefined ? {} : { installed }),
   };
   snapshot = await applier.begin(snapshot, signal);
+  await endSurvivors(stateDir, log, signal);
   while (snapshot.pending !== undefined) {
     const action = decide(snapshot, clock.nowMs());
     if (action.do === 'wait' || action.do === 'install') throw unended(property);

@@ -6,10 +6,11 @@
  */
 import { randomUUID } from 'node:crypto';
 import { appendFileSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
-import { readFile } from 'node:fs/promises';
+import { readdir, readFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { AgentError } from '../core/errors.ts';
+import { AgentError, toAgentError } from '../core/errors.ts';
 import { diskError, readBootId, remove } from './disk.ts';
+import type { Logger } from './log.ts';
 
 /** The variable in the environment of a hook that holds its mark. */
 export const markName = 'SHADOW_AGENT_RUN';
@@ -112,6 +113,25 @@ export class HookNote {
     const [, bootId, mark, pid, startedAt] = /^(\S+) ([\da-f-]{36})\n(?:(\d+) (\d+)\n)?/.exec(text) ?? [];
     if (bootId !== this.#bootId || mark === undefined) return undefined;
     return { mark, ...(startedAt === undefined ? {} : { first: { pid: Number(pid), startedAt } }) };
+  }
+}
+
+/** Ends what the hooks of a killed agent have left, also of files that the configuration has no longer. */
+export async function endSurvivors(stateDir: string, log: Logger, signal: AbortSignal): Promise<void> {
+  const names = await readdir(stateDir).catch(() => []);
+  const paths = names.filter((name) => /^hook\.[\da-f]{16}$/.test(name)).map((name) => join(stateDir, name));
+  await Promise.all(paths.map((path) => endNoted(path, log, signal)));
+}
+
+async function endNoted(path: string, log: Logger, signal: AbortSignal): Promise<void> {
+  const note = await HookNote.at(path);
+  try {
+    const group = await note.endSurvivor(signal);
+    if (group !== undefined) log.warning('A hook had outlived an earlier agent, and was ended', { group });
+    await note.clear();
+  } catch (error) {
+    const { message, hint } = toAgentError(error, 'INSTALL', 'Cannot end a hook of an earlier agent');
+    log.warning(message, { hint });
   }
 }
 

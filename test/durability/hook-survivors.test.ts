@@ -1,12 +1,12 @@
 /** Hooks that outlive an agent that was killed: none runs beside a later one. With the compiled executable. */
-import { expect } from 'bun:test';
-import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { expect, test } from 'bun:test';
+import { existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileId } from '../../src/io/part.ts';
 import { strace } from '../support/durability-faults.ts';
-import { hooked } from '../support/hook.ts';
+import { hooked, stateOf } from '../support/hook.ts';
 import { program, toolTest } from '../support/tools.ts';
-import { executable, Run, until, type World } from '../support/world.ts';
+import { executable, Run, sha256, until, type World } from '../support/world.ts';
 
 const body = 'body\n';
 const limitMs = 240_000;
@@ -72,3 +72,42 @@ toolTest(
   },
   limitMs,
 );
+
+test.each([
+  ['no longer has one', {}],
+  ['is elsewhere', { path: 'elsewhere' }],
+])('the hook of a killed agent is ended at the next start though its file %s by then', (_, change) =>
+  hooked(alone, async (world) => {
+    await world.put('a', body);
+    const first = await world.start();
+    await until('the hook', () => begun(world).length === 1);
+    await first.stop('SIGKILL');
+    const [hook = ''] = begun(world);
+    expect(lives(hook)).toBe(true);
+    const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
+    config.files = [{ property: 's3', path: 'tmpfile', ...change }];
+    writeFileSync(world.device.configPath, JSON.stringify(config));
+    const second = await world.run();
+    await second.logged('A hook had outlived an earlier agent, and was ended');
+    expect(lives(hook)).toBe(false);
+    await world.inSync(sha256(body));
+    expect(notes(world)).toEqual([]);
+  }),
+);
+
+test('a rollback ends the hook of a killed agent before it puts anything back', () =>
+  hooked(`[ -n "$SHADOW_AGENT_ROLLBACK" ] && exit 0\n${alone}`, async (world) => {
+    writeFileSync(world.path('go'), '');
+    await world.put('a', body);
+    const agent = await world.start();
+    await world.inSync(sha256(body));
+    rmSync(world.path('go'));
+    await world.put('b', 'other\n');
+    await until('the hook', () => begun(world).length === 2);
+    await agent.stop('SIGKILL');
+    const run = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+    expect(await run.exit, run.log).toBe(0);
+    expect(run.log).toMatch(/A hook had outlived [\s\S]*Put the file before back/);
+    expect(begun(world).some(lives)).toBe(false);
+    expect(stateOf(world)).not.toContain('"pending"');
+  }));

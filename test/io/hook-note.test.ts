@@ -1,10 +1,11 @@
 import { afterEach, beforeEach, expect, spyOn, test } from 'bun:test';
 import { type ChildProcess, spawn } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { HookNote, hookNotePath, markName } from '../../src/io/hook-note.ts';
+import { endSurvivors, HookNote, hookNotePath, markName } from '../../src/io/hook-note.ts';
+import { RecordingLog } from '../support/io-helpers.ts';
 
 let dir: string;
 let path: string;
@@ -160,7 +161,7 @@ test('a stop ends at once what does not heed SIGTERM', async () => {
   expect(await end).toBe('SIGKILL');
 });
 
-test('one that may not be ended is told, with what to do', async () => {
+test('one that may not be ended is told, with what to do, and its note stays', async () => {
   const { note, mark } = await noted();
   const child = start({ mark });
   await firstLine(child);
@@ -168,7 +169,9 @@ test('one that may not be ended is told, with what to do', async () => {
   const kill = spyOn(process, 'kill').mockImplementation(() => {
     throw Object.assign(new Error('EPERM'), { code: 'EPERM' });
   });
+  const log = new RecordingLog();
   try {
+    await endSurvivors(dir, log, AbortSignal.abort());
     await expect(note.endSurvivor(AbortSignal.abort())).rejects.toMatchObject({
       code: 'INSTALL',
       message: `An earlier run of the hook does not end (process group ${group})`,
@@ -177,6 +180,24 @@ test('one that may not be ended is told, with what to do', async () => {
   } finally {
     kill.mockRestore();
   }
+  expect(log.of('warning')).toHaveLength(1);
+  expect(existsSync(path)).toBe(true);
+});
+
+test('a start ends the hooks of every file, and leaves no note', async () => {
+  const log = new RecordingLog();
+  const ends: Promise<unknown>[] = [];
+  for (const id of ['0'.repeat(16), '1'.repeat(16)]) {
+    const note = await HookNote.at(hookNotePath(dir, id));
+    const child = start({ mark: note.begin() });
+    await firstLine(child);
+    ends.push(endOf(child));
+  }
+  writeFileSync(join(dir, 'hook.other'), '');
+  await endSurvivors(dir, log, never);
+  expect(await Promise.all(ends)).toEqual(['SIGTERM', 'SIGTERM']);
+  expect(readdirSync(dir)).toEqual(['hook.other']);
+  expect(log.of('warning')).toHaveLength(2);
 });
 
 test('a run that cannot be noted must not begin', async () => {

@@ -355,7 +355,7 @@ test('a hook that outlives an agent that was killed is ended before the next sta
       expect(isRunning(Number(first))).toBe(true);
       const second = await world.start();
       await world.inSync(sha256(good));
-      expect(second.log).toContain('[an earlier run, which had outlived the agent, was ended]');
+      expect(second.log).toContain('A hook had outlived an earlier agent, and was ended');
       expect(world.file('order')).toMatch(new RegExp(`^start ${first}\nstart (\\d+)\nend \\1\n$`));
       expect(isRunning(Number(first))).toBe(false);
       await until('the end of its child', () => !isRunning(Number(world.file('child'))));
