@@ -2,11 +2,11 @@
 import { Applier } from './apply.ts';
 import type { AgentConfig, FileConfig } from './config.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
-import { failedReapply } from './core/pending.ts';
+import { failedReapply, noneKept } from './core/pending.ts';
 import { decide, reasonError, record, type Snapshot } from './core/reconcile.ts';
 import { systemClock } from './io/clock.ts';
 import { takeControl } from './io/control.ts';
-import { assertOwnDirectory } from './io/disk.ts';
+import { isOwnDirectory } from './io/disk.ts';
 import { endSurvivors } from './io/hook-note.ts';
 import { KeptFiles } from './io/kept.ts';
 import { createLogger, type Logger } from './io/log.ts';
@@ -28,8 +28,8 @@ export async function rollBackFile(
 ): Promise<Snapshot> {
   const { stateDir } = config;
   const log = createLogger(config.log);
-  // What root writes here its agent could not read.
-  await assertOwnDirectory(stateDir);
+  // What root writes here its agent could not read, nor use a directory that root makes.
+  if (!(await isOwnDirectory(stateDir))) throw reasonError(file.property, noneKept);
   const control = await takeControl(stateDir, () => {
     throw new AgentError('INSTALL', 'A rollback is under way, and no agent runs');
   });

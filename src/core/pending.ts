@@ -206,12 +206,15 @@ function nothingOlder({ held }: Snapshot): Reason {
       hint: 'desire the hash of the file that you want',
     };
   }
-  return {
-    code: 'INSTALL',
-    message: 'No previous file is kept',
-    hint: 'one is kept from the second install on, unless "keepPrevious" is false or room was short; desire the hash of the file that you want',
-  };
+  return noneKept;
 }
+
+/** Why there is no way back where none was gone either. */
+export const noneKept: Reason = {
+  code: 'INSTALL',
+  message: 'No previous file is kept',
+  hint: 'one is kept from the second install on, unless "keepPrevious" is false or room was short; desire the hash of the file that you want',
+};
 
 /** Why nothing is done about a hash that a rollback has refused. */
 export const heldBack: Reason = {

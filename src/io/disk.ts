@@ -215,12 +215,18 @@ export async function readBootId(): Promise<string | undefined> {
 /**
  * Has a program that writes the state of an agent be of the agent's user: another could not read what root leaves.
  *
- * @throws AgentError INSTALL
+ * @returns whether the directory is there
+ * @throws AgentError INSTALL where it is another user's, or cannot be looked at
  */
-export async function assertOwnDirectory(path: string): Promise<void> {
-  const owner = (await stat(path).catch(() => undefined))?.uid;
-  if (owner === undefined || owner === process.geteuid?.()) return;
+export async function isOwnDirectory(path: string): Promise<boolean> {
+  const found = await stat(path).catch((error: unknown) => {
+    if (errnoOf(error) === 'ENOENT') return undefined;
+    throw diskError(error, `Cannot use the state directory ${path}`, path);
+  });
+  if (found === undefined) return false;
+  const { uid } = found;
+  if (uid === process.geteuid?.()) return true;
   throw new AgentError('INSTALL', `${path} belongs to another user, the one of the agent`, {
-    hint: `run this as that user: setpriv --reuid=${owner} --clear-groups shadow-agent …, or sudo -u '#${owner}' shadow-agent …`,
+    hint: `run this as that user: setpriv --reuid=${uid} --clear-groups shadow-agent …, or sudo -u '#${uid}' shadow-agent …`,
   });
 }

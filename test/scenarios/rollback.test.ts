@@ -1,6 +1,6 @@
 /** `shadow-agent rollback PROPERTY`, with the agent running or not. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { blockOf } from '../support/documents.ts';
 import { hooked, hookRuns } from '../support/hook.ts';
@@ -111,6 +111,14 @@ test('where no previous file is kept, it says why and what to do', () =>
       expect(run.log).toMatch(/^error: .*s3: No previous file is kept\nhint: .*keepPrevious/m);
       expect(world.file()).toBe(one);
     }
+  }));
+
+test('before the first start of the agent it says the same, and leaves no state directory of another user behind', () =>
+  scenario(async (world) => {
+    const run = await rollback(world);
+    expect(run.child.exitCode).toBe(1);
+    expect(run.log).toMatch(/^error: INSTALL: s3: No previous file is kept\nhint: /m);
+    expect(existsSync(world.path('state'))).toBe(false);
   }));
 
 test('a previous file that is not what was kept is not put back', () =>
