@@ -55,15 +55,10 @@ const lastReportMs = 2_000;
 /**
  * Runs the agent until the signal is aborted or, with `once`, until every file is as desired.
  *
- * @returns the exit code: 0, or with `once` 1 where it was stopped before every file was up to date
- * @throws AgentError with `once` why a file could not be brought up to date (each is in the log); when another agent
- * holds the state directory, or that cannot be written
+ * @throws AgentError with `once` why a file could not be brought up to date (each is in the log), or that it was stopped
+ * before; when another agent holds the state directory, or that cannot be written
  */
-export async function runAgent(
-  config: AgentConfig,
-  identity: Identity,
-  options: RunOptions,
-): Promise<number> {
+export async function runAgent(config: AgentConfig, identity: Identity, options: RunOptions): Promise<void> {
   const log = createLogger(config.log);
   let answer: Answer = () => {
     throw new AgentError('INSTALL', 'The agent has only begun to start', { hint: 'ask again' });
@@ -77,7 +72,7 @@ export async function runAgent(
     warnOfUnknownSequences(config.files, state, log);
     const agent = new Agent(config, identity, options, systemClock, log, state);
     answer = (request) => agent.answer(request);
-    return await agent.run();
+    await agent.run();
   } finally {
     await control.close();
   }
@@ -207,8 +202,8 @@ class Agent {
     return { host, clientId, keepAliveSeconds, cert: certPem, key: keyPem, ca: caPem };
   }
 
-  async run(): Promise<number> {
-    const { version, signal, once, warnings = [] } = this.#options;
+  async run(): Promise<void> {
+    const { version, signal, warnings = [] } = this.#options;
     const { thingName, shadowName, files } = this.#config;
     this.#log.info('shadow-agent starts', {
       version,
@@ -232,7 +227,6 @@ class Agent {
     this.#log.info('shadow-agent ends');
     const failure = ends.find((end) => end !== undefined);
     if (failure !== undefined) throw failure;
-    return once && signal.aborted ? 1 : 0;
   }
 
   async #keepMetrics(signal: AbortSignal): Promise<void> {

@@ -42,6 +42,11 @@ export interface KeeperOptions
 }
 
 const noAnswer = { code: 'TIMEOUT', message: 'The shadow service did not answer' } as const;
+const isStopped = {
+  code: 'INSTALL',
+  message: 'Stopped before the file was as desired',
+  hint: 'start it again: what has come so far is kept',
+} as const;
 const onceRetryMs = 60_000;
 // A network that comes up a moment after the device is to find nobody at work on what may be superseded.
 const lateMs = 5_000;
@@ -148,7 +153,7 @@ export class FileKeeper {
       }
       this.#report('stopping');
       await isDone(this.#target.heed(this.#desired.value), signal);
-      return undefined;
+      return once && settled(this.#snapshot) !== 'done' ? this.#error(isStopped) : undefined;
     } finally {
       // A file that holds the agent itself has the agent ended by its hook: it is back all the same.
       if (this.#asked.isBegun && this.#snapshot.pending?.step === 'reapply')

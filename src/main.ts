@@ -48,7 +48,8 @@ async function run({ once, ...configured }: Extract<Invocation, { kind: 'run' }>
   const loaded = await load(configured, false);
   if (!loaded.ok) return refuse(loaded);
   const { config, identity, warnings, openToOthers } = loaded;
-  return runAgent(config, identity, { once, signal, version, warnings, openToOthers });
+  await runAgent(config, identity, { once, signal, version, warnings, openToOthers });
+  return exit.done;
 }
 
 async function status({ json, ...configured }: DiagnosisInvocation): Promise<number> {

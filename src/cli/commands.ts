@@ -86,8 +86,8 @@ export const commands: readonly Command[] = [
       },
     ],
     exits: [
-      [0, 'done, or stopped by SIGTERM or SIGINT'],
-      [1, 'failed; the reason is on stderr'],
+      [0, 'done; without --once also when stopped by SIGTERM or SIGINT'],
+      [1, 'failed, or --once was stopped before it was done; the reason is on stderr'],
       wrongConfiguration,
     ],
     isConfigured: true,

@@ -27,6 +27,27 @@ test('--once connects again where the broker refuses it at first, and ends with 
     expect(world.file()).toBe('hoge\n');
   }));
 
+test.each(['SIGTERM', 'SIGINT'] as const)(
+  '--once that %s stops before it is done exits 1, and says why',
+  (signal) =>
+    scenario(async (world) => {
+      world.sandbox.faults.set('s3-slow', 100_000);
+      await world.put('test.txt', noise(5_000_000));
+      const run = await once(world);
+      await until('some bytes', () => world.gets().some(({ bytesSent }) => bytesSent > 0));
+      expect(await run.stop(signal)).toBe(1);
+      expect(run.log).toMatch(
+        /^error: INSTALL: s3: Stopped before the file was as desired\nhint: start it again/m,
+      );
+      const help = await world.run(['--help']);
+      await help.exit;
+      expect(help.output).toMatch(/^ {2}0 +done; without --once also when stopped by SIGTERM or SIGINT$/m);
+      expect(help.output).toMatch(
+        /^ {2}1 +failed, or --once was stopped before it was done; the reason is on stderr$/m,
+      );
+    }),
+);
+
 test('a rollback of a file that --once is done with is refused while another one downloads, and done once it has ended', () =>
   scenario(
     async (world) => {
