@@ -52,6 +52,8 @@ const onceRetryMs = 60_000;
 const lateMs = 5_000;
 // A hook that ends sooner is not worth a message.
 const applyingMs = 2_000;
+// What a full disk kept from being stored is not to wait for the next word of the shadow.
+const storeAgainMs = 60_000;
 
 interface Signals {
   /** The agent ends, or somebody asks for a rollback. */
@@ -241,7 +243,8 @@ export class FileKeeper {
         return this.#attempts.make(action, this.#snapshot.installed, superseded);
       case 'wait': {
         const { untilMs = Number.POSITIVE_INFINITY } = action;
-        await clock.sleep(Math.min(untilMs, this.#onceUntilMs) - clock.nowMs(), wake);
+        const againMs = this.#options.state.isStale ? storeAgainMs : Number.POSITIVE_INFINITY;
+        await clock.sleep(Math.min(Math.min(untilMs, this.#onceUntilMs) - clock.nowMs(), againMs), wake);
         return { kind: 'waited' };
       }
       default: {

@@ -1,13 +1,13 @@
 import { readFile, rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
-import { AgentError } from '../core/errors.ts';
+import { AgentError, toAgentError } from '../core/errors.ts';
 import type { JsonObject, JsonValue } from '../core/json.ts';
 import type { Pending } from '../core/pending.ts';
 import type { Failure, Installed } from '../core/reconcile.ts';
 import { isSequence } from '../core/signature.ts';
 import type { Verdict } from '../core/verdict.ts';
-import { errnoOf, writeFileAtomic } from './disk.ts';
+import { diskError, errnoOf, writeFileAtomic } from './disk.ts';
 import type { Logger } from './log.ts';
 
 const stateName = 'state.json';
@@ -166,13 +166,15 @@ export function storable(failure: Failure, retryAtWallMs: number | undefined): S
 export class State {
   readonly #path: string;
   readonly #files: Map<string, StoredFile>;
+  readonly #log: Logger;
   #writing: Promise<void> = Promise.resolve();
   #queued: Promise<void> | undefined;
   #isStale = false;
 
-  private constructor(path: string, files: Map<string, StoredFile>) {
+  private constructor(path: string, files: Map<string, StoredFile>, log: Logger) {
     this.#path = path;
     this.#files = files;
+    this.#log = log;
   }
 
   /**
@@ -182,7 +184,7 @@ export class State {
    * @throws AgentError INSTALL where there is one
    */
   static async open(stateDir: string, log: Logger, isPrecious = false): Promise<State> {
-    return new State(join(stateDir, stateName), await load(stateDir, log, isPrecious));
+    return new State(join(stateDir, stateName), await load(stateDir, log, isPrecious), log);
   }
 
   /** What is stored of one file; where it was stored for another path, no more than what is the property's own. */
@@ -216,7 +218,7 @@ export class State {
     return this.#isStale;
   }
 
-  /** Changes what is stored of one file. Resolves when it is safe on disk. */
+  /** Changes what is stored of one file. Resolves when it is safe on disk. @throws AgentError INSTALL or DISK_FULL */
   update(property: string, path: string, change: StateChange): Promise<void> {
     this.note(property, path, change);
     return this.#save();
@@ -241,13 +243,20 @@ export class State {
     return this.#queued;
   }
 
+  /** Of writes that fail in a row the first one is logged, and the one that ends them. */
   async #write(text: string): Promise<void> {
+    const wasStale = this.#isStale;
     try {
       await writeFileAtomic(this.#path, text, 0o600);
       this.#isStale = false;
+      if (wasStale) this.#log.info('The state file is written again');
     } catch (error) {
       this.#isStale = true;
-      throw error;
+      const what = 'Cannot write the state file';
+      const failure = toAgentError(diskError(error, what, this.directory), 'INSTALL', what);
+      const { message, code, hint } = failure;
+      if (!wasStale) this.#log.error(message, { path: this.#path, code, hint });
+      throw failure;
     }
   }
 }

@@ -3,7 +3,7 @@ import { jsonEqual } from '../core/json.ts';
 import type { Before } from '../core/pending.ts';
 import type { Installed } from '../core/reconcile.ts';
 import type { DigestEngine } from './digest.ts';
-import { diskError, syncNamed } from './disk.ts';
+import { syncNamed } from './disk.ts';
 import { type Inspected, inspect, sameStamp } from './install.ts';
 import type { KeptFiles } from './kept.ts';
 import type { Logger } from './log.ts';
@@ -37,14 +37,11 @@ export class Target {
     return state.file(property, path);
   }
 
-  /** Where the state file cannot be written, the write is tried again each time that what is desired is heeded. */
+  /** Where the state file cannot be written, that is tried again each time that what is desired is heeded. */
   async store(change: StateChange): Promise<void> {
-    const { state, log, property, path } = this.#options;
-    try {
-      await state.update(property, path, change);
-    } catch (error) {
-      log.error('Cannot write the state file', { file: property, reason: String(error) });
-    }
+    const { state, property, path } = this.#options;
+    // It is logged there.
+    await state.update(property, path, change).catch(() => undefined);
   }
 
   /**
@@ -70,7 +67,7 @@ export class Target {
       await state.update(property, path, change);
     } catch (error) {
       state.note(property, path, former(stored, change));
-      throw diskError(error, 'Cannot write the state file', state.directory);
+      throw error;
     }
   }
 

@@ -21,7 +21,7 @@ test('what must be safe before an act is on disk when it is announced', async ()
   expect((await target()).target.stored.signature).toEqual(signature);
 });
 
-test('what must be safe before an act fails where it cannot be written; what only spares work is logged', async () => {
+test('what must be safe before an act fails where it cannot be written; what only spares work is told once', async () => {
   const { target: one, log } = await target();
   await rm(dir(), { recursive: true });
   const error = await caught(one.announce({ signature }));
@@ -29,5 +29,8 @@ test('what must be safe before an act fails where it cannot be written; what onl
   expect(error.message).toContain('Cannot write the state file');
   expect(one.stored.signature).toBeUndefined();
   await one.store({ failure: undefined });
-  expect(log.of('error').map(({ message }) => message)).toEqual(['Cannot write the state file']);
+  const path = join(dir(), 'state.json');
+  expect(log.of('error')).toMatchObject([
+    { message: 'Cannot write the state file: ENOENT', fields: { path } },
+  ]);
 });

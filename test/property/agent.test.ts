@@ -3,6 +3,8 @@
  * the reported section and the status are as desired, and it took no more requests than there was cause for.
  */
 import { expect, test } from 'bun:test';
+import { mkdir, readFile, rmdir } from 'node:fs/promises';
+import { join } from 'node:path';
 import fc from 'fast-check';
 import { member } from '../../src/core/json.ts';
 import {
@@ -192,4 +194,27 @@ test('a report that somebody undoes while its acknowledgement is on the way is m
     await happen(world, { kind: 'upload', file: 0, thenMs: 1_100, ...want });
     await happen(world, { kind: 'report', file: 0, thenMs: 60_000, value: null });
     await expectAsDesired(world);
+  }));
+
+const noFaults = { messages: [], connects: [], bucket: [], seed: 0 };
+const upload = { kind: 'upload', file: 0, key: 0, content: 1, extra: {}, token: undefined } as const;
+
+test('what could not be stored is stored within a minute of the room for it, and both are told once', () =>
+  inWorld(1, noFaults, async (world) => {
+    await world.advance(60_000);
+    await happen(world, { ...upload, thenMs: 60_000 });
+    const path = join(world.dir, 'state', 'state.json');
+    const stored = async () => JSON.parse(await readFile(path, 'utf8')).files[0].desired;
+    expect(await stored()).toBeDefined();
+    // No file can be made where a directory stands.
+    await mkdir(`${path}.new`);
+    await happen(world, { kind: 'desire nothing', file: 0, thenMs: 600_000 });
+    expect(await stored()).toBeDefined();
+    expect(world.log.of('error').map(({ message }) => message)).toEqual([
+      'Cannot write the state file: EISDIR',
+    ]);
+    await rmdir(`${path}.new`);
+    await world.advance(60_000);
+    expect(await stored()).toBeUndefined();
+    expect(world.log.of('info').at(-1)?.message).toBe('The state file is written again');
   }));
