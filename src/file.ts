@@ -11,6 +11,7 @@ import { failedReapply, released } from './core/pending.ts';
 import {
   type Action,
   decide,
+  failureOf,
   type Outcome,
   type Reason,
   reasonError,
@@ -145,12 +146,14 @@ export class FileKeeper {
         const stop = AbortSignal.any([signal, this.#asked.rings]);
         const superseded = AbortSignal.any([stop, this.#desired.replaced]);
         const wake = AbortSignal.any([superseded, this.#nudge.replaced]);
-        await this.#record(await this.#observe(signal));
+        // One time for the whole turn: what waits as it begins is not begun in it.
+        const nowMs = clock.nowMs();
+        await this.#record(await this.#observe(nowMs, signal));
         await this.#beginRollback(signal);
         this.#report('idle');
         const end = once ? this.#onceEnd() : undefined;
         if (end !== undefined) return end === 'done' ? undefined : end;
-        const action = decide(this.#snapshot, this.#options.clock.nowMs());
+        const action = decide(this.#snapshot, nowMs);
         await this.#record(await this.#perform(action, { stop, superseded, wake }));
       }
       this.#report('stopping');
@@ -198,9 +201,8 @@ export class FileKeeper {
     }
   }
 
-  /** Takes in what is desired and what is on the disk, as of now. A target that cannot be read is a failed attempt. */
-  async #observe(signal: AbortSignal): Promise<Outcome> {
-    const { clock } = this.#options;
+  /** Takes in what is desired and what is on the disk. A target that cannot be read is a failed attempt, if one is due. */
+  async #observe(nowMs: number, signal: AbortSignal): Promise<Outcome> {
     const { failure, lastInstall } = this.#snapshot;
     const desired = this.#desired.value;
     const heeded = this.#target.heed(desired);
@@ -212,7 +214,7 @@ export class FileKeeper {
       ...(failure === undefined ? {} : { failure }),
       ...(lastInstall === undefined ? {} : { lastInstall }),
     });
-    this.#snapshot = this.#linkIsNew ? reconnected(snapshot, clock.nowMs()) : snapshot;
+    this.#snapshot = this.#linkIsNew ? reconnected(snapshot, nowMs) : snapshot;
     this.#linkIsNew = false;
     try {
       const installed = await this.#target.look(desired, signal);
@@ -221,7 +223,9 @@ export class FileKeeper {
       this.#logRefusal(desired);
       return { kind: 'waited' };
     } catch (error) {
-      if (signal.aborted || desired.kind !== 'artifact') return { kind: 'waited' };
+      const last = failureOf(this.#snapshot);
+      const isDue = last === undefined || (last.retryAtMs ?? Number.POSITIVE_INFINITY) <= nowMs;
+      if (signal.aborted || desired.kind !== 'artifact' || !isDue) return { kind: 'waited' };
       const failed = toAgentError(error, 'INSTALL', `Cannot read ${this.#file.path}`);
       return { kind: 'failed', value: desired.value, error: failed, gained: false };
     }

@@ -3,7 +3,7 @@
  * the reported section and the status are as desired, and it took no more requests than there was cause for.
  */
 import { expect, test } from 'bun:test';
-import { mkdir, readFile, rmdir } from 'node:fs/promises';
+import { mkdir, readFile, rename, rmdir, symlink } from 'node:fs/promises';
 import { join } from 'node:path';
 import fc from 'fast-check';
 import { member } from '../../src/core/json.ts';
@@ -217,4 +217,21 @@ test('what could not be stored is stored within a minute of the room for it, and
     await world.advance(60_000);
     expect(await stored()).toBeUndefined();
     expect(world.log.of('info').at(-1)?.message).toBe('The state file is written again');
+  }));
+
+test('a target that cannot be read counts one attempt for each wait, however often the shadow is heard meanwhile', () =>
+  inWorld(1, noFaults, async (world) => {
+    const files = join(world.dir, 'files');
+    await rename(files, `${files}.away`);
+    // A loop of links: even root cannot look behind it.
+    await symlink('files', files);
+    await world.advance(60_000);
+    await happen(world, { ...upload, thenMs: 1_000 });
+    for (let heard = 0; heard < 5; heard += 1) {
+      world.foreign({ desired: { other: heard } });
+      await world.advance(1_000);
+    }
+    expect(world.status('s3')).toMatchObject({ code: 'INSTALL', attempt: 1 });
+    await world.advance(60_000);
+    expect(world.status('s3')).toMatchObject({ code: 'INSTALL', attempt: 2 });
   }));
