@@ -3,7 +3,7 @@ import { Applier } from './apply.ts';
 import { AskedRollback } from './asked.ts';
 import { type AttemptOptions, Attempts } from './attempt.ts';
 import type { FileConfig } from './config.ts';
-import { type Desired, type DesiredRules, sameDesired } from './core/artifact.ts';
+import { type Desired, type DesiredRules, sameDesired, wantedBy } from './core/artifact.ts';
 import type { Counters } from './core/counters.ts';
 import { type AgentError, toAgentError } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
@@ -225,9 +225,10 @@ export class FileKeeper {
     } catch (error) {
       const last = failureOf(this.#snapshot);
       const isDue = last === undefined || (last.retryAtMs ?? Number.POSITIVE_INFINITY) <= nowMs;
-      if (signal.aborted || desired.kind !== 'artifact' || !isDue) return { kind: 'waited' };
+      const wanted = wantedBy(desired);
+      if (signal.aborted || wanted === undefined || !isDue) return { kind: 'waited' };
       const failed = toAgentError(error, 'INSTALL', `Cannot read ${this.#file.path}`);
-      return { kind: 'failed', value: desired.value, error: failed, gained: false };
+      return { kind: 'failed', value: wanted.value, error: failed, gained: false };
     }
   }
 

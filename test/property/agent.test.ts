@@ -235,3 +235,21 @@ test('a target that cannot be read counts one attempt for each wait, however oft
     await world.advance(60_000);
     expect(world.status('s3')).toMatchObject({ code: 'INSTALL', attempt: 2 });
   }));
+
+test('a target that cannot be read is not replaced on the word of what was desired last either', () => {
+  const refused = Array.from({ length: 50 }, () => ({ delayMs: 0, refused: true }));
+  const connects = [{ delayMs: 0, refused: false }, ...refused];
+  return inWorld(1, { ...noFaults, connects }, async (world) => {
+    await world.advance(60_000);
+    await happen(world, { ...upload, thenMs: 60_000 });
+    const files = join(world.dir, 'files');
+    await rename(files, `${files}.away`);
+    await symlink('files', files);
+    const seen = world.log.entries.length;
+    await world.restart();
+    await world.advance(60_000);
+    const told = world.log.entries.slice(seen).map(({ message }) => message);
+    expect(told).not.toContain('Updating');
+    expect(told.some((message) => message.startsWith('Cannot read'))).toBe(true);
+  });
+});
