@@ -108,7 +108,7 @@ $aws/things/THING/shadow/update, and iot:Receive on .../update/accepted,
   shadow         its document, read once
   credentials    the certificate traded for temporary credentials
   s3             one byte of each desired object
-  targets        rights and room where the files go
+  targets        rights, owners and room where the files go
   hooks          the program of each, where one is configured
   state          the state directory, its rights and room
   metrics        the file of metrics, where one is configured
