@@ -108,6 +108,27 @@ toolTest(
     ),
 );
 
+toolTest(
+  [root, setpriv],
+  'who has the right to give files away, as a unit may give it to a user, is not told that only root may',
+  () =>
+    asNobody(([program, ...options]) =>
+      scenario(
+        async (world) => {
+          place(give(world, nobody), 0, 0);
+          await world.put('test.txt', 'new');
+          expect(failures(await examine(world))).toEqual([]);
+          const run = await world.run(['--once', '--config', world.device.configPath]);
+          expect(await run.exit, run.log).toBe(0);
+        },
+        {
+          command: [program, '--inh-caps=+chown,+fowner', '--ambient-caps=+chown,+fowner', ...options],
+          files: [file],
+        },
+      ),
+    ),
+);
+
 toolTest([root], 'where root asks about the agent of another user, targets are judged for that user', () =>
   scenario(
     async (world) => {
