@@ -4,6 +4,7 @@
  */
 import type { Problem } from './errors.ts';
 import { shellWord } from './shell.ts';
+import { directoryOf, isBelow, isOfOthers } from './whose.ts';
 
 /** What of a file matters to its unit. */
 export interface UnitFile {
@@ -43,9 +44,10 @@ export const dangerousVariables = [
 const stateRoot = '/var/lib/';
 
 /**
- * What no unit can be made of: a line feed in a path would end a comment, or a directive, and begin another one.
+ * What no unit can be made of: a line feed in a path would end a comment, or a directive, and begin another one; and a
+ * state directory is closed to all but the agent.
  *
- * @returns a problem for each path that holds a control character
+ * @returns a problem for each path that holds a control character, and for a state directory that is others' as well
  */
 export function unitProblems(request: UnitRequest): Problem[] {
   const { command, configPath, stateDir, metricsFile, key, certificates, files } = request;
@@ -58,13 +60,17 @@ export function unitProblems(request: UnitRequest): Problem[] {
     ...certificates.map((path) => ({ at: 'cert, ca', path })),
     ...files.map(({ path }, index) => ({ at: `files[${index}].path`, path })),
   ];
-  return named
+  const forging = named
     .filter(({ path }) => /\p{Cc}/u.test(path))
     .map(({ at, path }) => ({
       path: at,
       message: `"${path.replaceAll(/\p{Cc}/gu, escaped)}" holds a control character, which cannot be written into a unit`,
       hint: 'give the file or directory another name',
     }));
+  if (!isOfOthers(stateDir, configPath)) return forging;
+  const message = `${stateDir} is the system's or an account's; the agent keeps others out of its state`;
+  const hint = 'name a directory of its own, such as /var/lib/shadow-agent';
+  return [...forging, { path: 'stateDir', message, hint }];
 }
 
 function escaped(control: string): string {
@@ -113,7 +119,6 @@ function preface(request: UnitRequest): string {
   const { command, configPath, stateDir, metricsFile, key, certificates, files, proxyVariable, user } =
     request;
   const { name } = user;
-  const gives = capabilitiesOf(request).length > 0;
   const written = [...files.map(({ path }) => path), ...(metricsFile === undefined ? [] : [metricsFile])];
   const directories = unique(written.map(directoryOf).filter((path) => !isShared(path)));
   const own = stateName(stateDir) === undefined ? [stateDir] : [];
@@ -128,12 +133,12 @@ function preface(request: UnitRequest): string {
     // It may hold the password of a proxy.
     `  chgrp "$(id -gn ${name})" ${shellWord(configPath)} && chmod g+r,o= ${shellWord(configPath)}`,
     `  chmod a+r ${shellWords(certificates)}`,
-    ...directories.flatMap((path) => grant(path, name, gives)).map((line) => `  ${line}`),
+    ...directories.flatMap((path) => grant(path, request)).map((line) => `  ${line}`),
     // Only root could keep a file's owner that is not the agent.
     ...files
-      .filter(({ path, owner }) => owner === undefined && !ofTheSystem.test(directoryOf(path)))
+      .filter(({ path, owner }) => owner === undefined && !isOfOthers(directoryOf(path), configPath))
       .map(({ path }) => `  [ ! -e ${shellWord(path)} ] || chown ${name}: ${shellWord(path)}`),
-    ...own.map((path) => `  install -d -m 700 -o ${name} ${shellWord(path)}`),
+    ...own.map(shellWord).map((path) => `  [ -d ${path} ] || install -d -m 700 -o ${name} ${path}`),
     // An empty unit file would mask the service.
     `  unit=$(${program} unit --config ${shellWord(configPath)} --user ${name}) && echo "$unit" >/etc/systemd/system/shadow-agent.service`,
     '  systemctl daemon-reload && systemctl enable --now shadow-agent',
@@ -233,36 +238,24 @@ function stateName(stateDir: string): string | undefined {
     : undefined;
 }
 
-function directoryOf(path: string): string {
-  return path.slice(0, path.lastIndexOf('/')) || '/';
-}
-
-function isBelow(path: string, roots: readonly string[]): boolean {
-  return roots.some((root) => path === root || path.startsWith(`${root}/`));
-}
-
 /** Everybody may write there as it is. */
 function isShared(directory: string): boolean {
   return ['/tmp', '/var/tmp'].includes(directory);
 }
 
-// Whoever owns one of these owns the system: the top level, programs and libraries, and what others put files into.
-const ofTheSystem =
-  /^\/([^/]*|(usr|s?bin|lib[^/]*|boot|dev|proc|sys|run)\/.*|var\/[^/]+|etc\/(systemd|ss[hl]|pam|cron|init|profile|sudoers)[^/]*(\/.*)?)$/;
-
-/**
- * What lets the user of the service write to the directory of a target.
- *
- * @param gives whether the unit has the right to give files to another owner
- */
-function grant(directory: string, user: string, gives: boolean): string[] {
-  if (!ofTheSystem.test(directory))
-    return [`install -d -o ${user} ${shellWord(directory)}    # or let it write there as a group`];
-  const remark = `# ${directory} is the system's, not to be given away: keep the file in a directory of its own`;
+/** What lets the user of the service write to the directory of a target; one that is there stays as it is. */
+function grant(directory: string, request: UnitRequest): string[] {
+  const path = shellWord(directory);
+  const user = request.user.name;
+  if (!isOfOthers(directory, request.configPath))
+    return [
+      `[ -d ${path} ] || install -d -o ${user} ${path}    # if another's: setfacl -m u:${user}:rwx ${path}`,
+    ];
+  const remark = `# ${directory} is the system's or an account's, not to be given away: keep the file in a directory of its own`;
   if (directory === '/') return [`${remark}; this unit does not let the agent write there`];
   return [
     `${remark}, or run as root`,
-    ...(gives
+    ...(capabilitiesOf(request).length > 0
       ? [
           `# With "owner" this unit may change the owner of all that is in ${directory} (CAP_CHOWN): an agent that is`,
           '# taken over can take it for itself, and the system with it',

@@ -61,7 +61,7 @@ describe('the unit of a configuration', () => {
     const text = unitOf({ files: [{ path: '/foo' }, { path: '/srv/a' }], metricsFile: '/agent.prom' });
     expect(values(text, 'ReadWritePaths')).toEqual(['-/srv']);
     expect(text).toContain(
-      "#   # / is the system's, not to be given away: keep the file in a directory of its own;",
+      "#   # / is the system's or an account's, not to be given away: keep the file in a directory of its own;",
     );
     expect(text).not.toContain('install -d -o shadow-agent / ');
     expect(text).not.toContain('chown shadow-agent: /foo');
@@ -77,14 +77,25 @@ describe('the unit of a configuration', () => {
     expect(unitOf()).not.toContain('HTTPS_PROXY');
   });
 
-  test.each(['/etc', '/usr/local/bin', '/opt', '/var/lib', '/lib/firmware', '/etc/cron.d', '/boot/efi'])(
-    'never gives away %s, which is the system’s',
-    (directory) => {
-      const text = unitOf({ files: [{ path: `${directory}/f` }] });
-      expect(text).not.toContain('install -d -o');
-      expect(text).toContain(`#   # ${directory} is the system's`);
-    },
-  );
+  test.each([
+    ...[
+      '/etc',
+      '/usr/local/bin',
+      '/opt',
+      '/var/lib',
+      '/lib/firmware',
+      '/etc/cron.d',
+      '/boot/efi',
+      '/etc/app',
+    ],
+    ...['/etc/udev/rules.d', '/etc/default', '/etc/shadow-agent.d', '/var/spool/cron/crontabs', '/var/www'],
+    ...['/root', '/root/.ssh', '/home/pi', '/home/pi/.ssh'],
+  ])('never gives away %s, which is the system’s or an account’s, nor a file in it', (directory) => {
+    const text = unitOf({ files: [{ path: `${directory}/f` }] });
+    expect(text).not.toContain('install -d');
+    expect(text).not.toContain('[ ! -e');
+    expect(text).toContain(`#   # ${directory} is the system's or an account's`);
+  });
 
   test('hands a file over that is there already, unless it is to be of another owner', () => {
     const files = [
@@ -98,26 +109,29 @@ describe('the unit of a configuration', () => {
     ]);
   });
 
-  test.each(['/opt/app', '/var/lib/app', '/etc/app', '/home/pi', '/srv/app/models'])(
-    'has %s given to the user of the service',
-    (directory) => {
-      const text = unitOf({ files: [{ path: `${directory}/f` }] });
-      expect(text).toContain(`#   install -d -o shadow-agent ${directory} `);
-    },
-  );
+  test.each([
+    ...['/opt/app', '/var/lib/app', '/home/pi/app', '/srv/app/models', '/mnt/ssd/app'],
+    // Beside the configuration, which somebody made for the agent.
+    ...['/etc/shadow-agent', '/etc/shadow-agent/out'],
+  ])('has %s made for the user of the service, and left as it is where it is there', (directory) => {
+    const text = unitOf({ files: [{ path: `${directory}/f` }] });
+    expect(text).toContain(
+      `#   [ -d ${directory} ] || install -d -o shadow-agent ${directory}    # if another's: setfacl -m u:shadow-agent:rwx ${directory}\n`,
+    );
+  });
 
   test('makes its own state directory where that is not in /var/lib, and says so', () => {
     const text = unitOf({ stateDir: '/data/agent', files: [{ path: '/srv/app/a' }] });
     expect(values(text, 'StateDirectory')).toEqual([]);
     expect(values(text, 'ReadWritePaths')).toEqual(['-/data/agent -/srv/app']);
-    expect(text).toContain('#   install -d -m 700 -o shadow-agent /data/agent\n');
+    expect(text).toContain('#   [ -d /data/agent ] || install -d -m 700 -o shadow-agent /data/agent\n');
   });
 
   test('makes a state directory with a colon itself: behind one, systemd would name a link', () => {
     const text = unitOf({ stateDir: '/var/lib/a:b' });
     expect(values(text, 'StateDirectory')).toEqual([]);
     expect(values(text, 'ReadWritePaths')).toEqual(['-/var/lib/a:b -/srv/app']);
-    expect(text).toContain('#   install -d -m 700 -o shadow-agent /var/lib/a:b\n');
+    expect(text).toContain('#   [ -d /var/lib/a:b ] || install -d -m 700 -o shadow-agent /var/lib/a:b\n');
   });
 
   test('keeps key and certificates read-only where a target lies beside them', () => {
@@ -213,6 +227,41 @@ describe('no unit is made of a path with a control character, such as', () => {
     const problems = unitProblems(requestOf(changes));
     expect(problems.map((one) => one.path)).toEqual([path]);
     expect(problems[0]?.message).toMatch(/^"\P{Cc}*" holds a control character/u);
+  });
+
+  test.each([
+    '/',
+    '/etc',
+    '/var',
+    '/var/lib',
+    '/srv',
+    '/usr/lib',
+    '/home',
+    '/home/pi',
+    '/root',
+    '/opt',
+    '/tmp',
+    '/data',
+  ])('and none that would have its state in %s, and keep all others from it', (stateDir) => {
+    expect(unitProblems(requestOf({ stateDir }))).toEqual([
+      {
+        path: 'stateDir',
+        message: `${stateDir} is the system's or an account's; the agent keeps others out of its state`,
+        hint: 'name a directory of its own, such as /var/lib/shadow-agent',
+      },
+    ]);
+  });
+
+  test.each(['/etc/shadow-agent/state', '/var/lib/app', '/srv/a', '/data/agent', '/home/pi/device/state'])(
+    'but a state in %s is sound',
+    (stateDir) => expect(unitProblems(requestOf({ stateDir }))).toEqual([]),
+  );
+
+  test('and a state beside the configuration is sound wherever that is', () => {
+    const configPath = '/home/pi/.sandbox/agent.json';
+    expect(unitProblems(requestOf({ configPath, stateDir: '/home/pi/.sandbox/state' }))).toEqual([]);
+    const [problem] = unitProblems(requestOf({ configPath: '/etc/agent.json', stateDir: '/etc/state' }));
+    expect(problem?.path).toBe('stateDir');
   });
 
   test('and every other one can be written', () => {

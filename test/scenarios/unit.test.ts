@@ -1,7 +1,7 @@
 /** The systemd unit that the executable prints, as systemd judges it. */
 import { expect, test } from 'bun:test';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, readFileSync, writeFileSync } from 'node:fs';
+import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { systemdUnit } from '../../src/core/unit.ts';
 import { command } from '../support/signing.ts';
@@ -75,6 +75,30 @@ function exposureOf(path: string): number {
   process.stdout.write(`  exposure ${exposure} of 10\n`);
   return exposure;
 }
+
+test('the lines that install it, also run twice, make what is missing and change no directory that is there', () =>
+  scenario(
+    async (world) => {
+      const username = run('id', '-un').output.trim();
+      const there = join(world.device.dir, 'there');
+      const stateDir = join(world.device.dir, 'state');
+      mkdirSync(there, { mode: 0o700 });
+      const unit = await command(world.device.dir, 'unit', '--config', 'agent.json', '--user', username);
+      const lines = unit.split('\n').flatMap((line) => /^# {3}(.*install -d.*)/.exec(line)?.[1] ?? []);
+      expect(lines).toHaveLength(3);
+      for (let times = 0; times < 2; times += 1)
+        expect(run('sh', '-ec', lines.join('\n'))).toEqual({ status: 0, output: '' });
+      const modes = [there, join(world.device.dir, 'new/one'), stateDir].map((path) => statSync(path));
+      expect(modes.map(({ mode }) => (mode & 0o777).toString(8))).toEqual(['700', '755', '700']);
+      expect(modes.map(({ uid }) => uid)).toEqual(modes.map(() => process.getuid?.() ?? -1));
+    },
+    {
+      files: [
+        { property: 's3', path: 'there/model.bin' },
+        { property: 'other', path: 'new/one/model.bin' },
+      ],
+    },
+  ));
 
 toolTest([analyze], 'systemd finds nothing wrong with the unit, though its configuration is in /tmp', () =>
   scenario(
