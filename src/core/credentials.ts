@@ -1,6 +1,6 @@
 import * as v from 'valibot';
 import { outageHint, quotaHint } from './connection-hints.ts';
-import { redact } from './secrets.ts';
+import { quoted } from './secrets.ts';
 
 /** A value that no log, JSON text or template shows; `reveal()` is the only way to it. */
 export class Secret {
@@ -79,7 +79,7 @@ function parse(text: string): v.InferOutput<typeof answerSchema> {
 export function providerMessage(text: string): string {
   try {
     const parsed = v.safeParse(messageSchema, JSON.parse(text));
-    return parsed.success ? redact(parsed.output.message).slice(0, 200) : '';
+    return parsed.success ? quoted(parsed.output.message, 200) : '';
   } catch {
     return '';
   }

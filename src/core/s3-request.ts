@@ -1,5 +1,5 @@
 import type { Artifact } from './artifact.ts';
-import { redact } from './secrets.ts';
+import { quoted } from './secrets.ts';
 
 /** Where a bucket is asked for. */
 export interface S3Address {
@@ -83,9 +83,7 @@ export function parseS3Error(xml: string): S3ErrorBody {
 
 function element(xml: string, name: string): string {
   const match = new RegExp(`<${name}>([^<]*)`).exec(xml);
-  return redact(match?.[1] ?? '')
-    .slice(0, 300)
-    .trim();
+  return quoted(match?.[1] ?? '', 300).trim();
 }
 
 /** `Content-Range: bytes 5-9/10`; undefined where it is anything else. Source: RFC 9110, 14.4. */

@@ -3,26 +3,30 @@
  * passes here, and once more what becomes a line of the log: a server may say back what it was sent.
  */
 
-/** A text that must not be shown; one that was cut short counts from `startChars` characters on. */
-interface Protected {
-  text: string;
-  startChars: number;
-}
-
-const startChars = 12;
+// Of a long secret, each run of so many letters is taken out; of a shorter one its letters as a whole.
+const runLetters = 12;
+const leastLetters = 8;
 
 // The newest secrets of the process; older ones have long expired.
-const passing = new Map<string, Protected>();
-const maxPassing = 64;
+const passing = new Set<string>();
+const maxPassing = 16;
 
 // Those that stay good as long as the process: no number of newer ones drives them out.
-const lasting = new Map<string, Protected>();
+const lasting = new Set<string>();
 
-/** Makes sure that this value is never shown, wherever it may turn up, also as a part of a URL. */
+// The runs of letters by which all of these are known, however they are written, and how long such runs are.
+let runs = new Set<string>();
+let lengths: number[] = [];
+
+/** Texts that are taken out as they stand; one that was cut short counts from so many characters on. */
+const exact = new Map<string, number>();
+
+/** Makes sure that this value is never shown, wherever it may turn up, however it is written there, and whatever is left of it. */
 export function protect(value: string): void {
-  if (value.length < 8) return;
-  for (const text of [value, encodeURIComponent(value)]) passing.set(text, { text, startChars });
-  for (const oldest of [...passing.keys()].slice(0, -maxPassing)) passing.delete(oldest);
+  passing.delete(value);
+  passing.add(value);
+  for (const oldest of [...passing].slice(0, -maxPassing)) passing.delete(oldest);
+  renewRuns();
 }
 
 /** The same for user and password that are used to the end of the process, in each form that they are sent or written in. */
@@ -35,13 +39,43 @@ export function protectLogin(user: string, password: string): void {
     [`${encoded}%3A`, encodeURIComponent(password)],
   ] as const) {
     // The user alone is no secret.
-    const most = Math.max(startChars, name.length + 4);
-    lasting.set(name + secret, { text: name + secret, startChars: most });
+    exact.set(name + secret, Math.max(runLetters, name.length + 4));
   }
   const bare = isWord(password) ? [] : [password, encodeURIComponent(password)];
-  for (const text of [base64(`${user}:${password}`), base64(password), ...bare]) {
-    lasting.set(text, { text, startChars });
+  for (const text of [base64(`${user}:${password}`), base64(password), ...bare]) exact.set(text, runLetters);
+  lasting.add(password);
+  renewRuns();
+}
+
+function renewRuns(): void {
+  runs = new Set([...passing, ...lasting].flatMap(runsOf));
+  lengths = [...new Set([...runs].map((run) => run.length))];
+}
+
+/** A short one of letters alone has only one writing. */
+function runsOf(secret: string): string[] {
+  const { letters } = lettersOf(secret);
+  if (letters.length >= runLetters)
+    return Array.from({ length: letters.length - runLetters + 1 }, (_, at) =>
+      letters.slice(at, at + runLetters),
+    );
+  return letters.length >= leastLetters && letters.length < secret.length ? [letters] : [];
+}
+
+/**
+ * The letters and digits of a text, in lower case, with the place of each: whatever a server makes of a secret
+ * (percent-encoding, escapes, entities, other line ends), these are left in their order.
+ */
+function lettersOf(text: string): { letters: string; places: number[] } {
+  const places: number[] = [];
+  let letters = '';
+  for (const { 1: word = '', index } of text.matchAll(
+    /%(?:25)*[\da-f]{2}|\\u[\da-f]{4}|\\[nrt]|&#?\w{1,8};|([a-z\d]+)/gi,
+  )) {
+    letters += word.toLowerCase();
+    for (let at = 0; at < word.length; at += 1) places.push(index + at);
   }
+  return { letters, places };
 }
 
 /**
@@ -61,7 +95,7 @@ function base64(text: string): string {
  * web URLs. A text is to be redacted before it is cut.
  */
 export function redact(text: string): string {
-  return withoutProtected(text)
+  return withoutExact(withoutRuns(text))
     .replace(/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g, '[secret]')
     .replace(/(https?:\/\/)[^\s/@"']+@/g, '$1[secret]@')
     .replace(/(https?:\/\/[^\s?"']+)\?[^\s"']*/g, '$1?[secret]')
@@ -69,18 +103,44 @@ export function redact(text: string): string {
     .replace(/(\bSignature=)[0-9a-f]{16,}/gi, '$1[secret]');
 }
 
+// Much more than a secret has, and than any useful text: what lies behind is not looked at.
+const marginChars = 4096;
+
+/** The beginning of what a server says, for an error to quote. What a server says may be huge. */
+export function quoted(text: string, maxChars: number): string {
+  return redact(text.slice(0, maxChars + marginChars)).slice(0, maxChars);
+}
+
+/** Takes out what reads as a part of a secret, from its first letter to its last one and the padding behind. */
+function withoutRuns(text: string): string {
+  if (runs.size === 0) return text;
+  const { letters, places } = lettersOf(text);
+  let shown = '';
+  let from = 0;
+  let end = -1;
+  for (let at = 0; at < letters.length; at += 1) {
+    const length = lengths.find((candidate) => runs.has(letters.slice(at, at + candidate)));
+    if (length === undefined) continue;
+    if (at > end) shown += `${text.slice(from, places[at])}[secret]`;
+    end = Math.max(end, at + length);
+    from = (places[end - 1] ?? text.length) + 1;
+    from += /^(=|%3d)*/i.exec(text.slice(from))?.[0].length ?? 0;
+  }
+  return shown + text.slice(from);
+}
+
 /** Where several begin, or one within another, the longest goes: they may have their first characters in common. */
-function withoutProtected(text: string): string {
-  const values = [...lasting.values(), ...passing.values()];
+function withoutExact(text: string): string {
+  const values = [...exact];
   let shown = '';
   let rest = text;
   for (;;) {
-    const begun = values.map((value) => rest.indexOf(value.text.slice(0, value.startChars)));
+    const begun = values.map(([value, startChars]) => rest.indexOf(value.slice(0, startChars)));
     const at = Math.min(...begun.filter((index) => index >= 0));
     if (!Number.isFinite(at)) return shown + rest;
     const lengths = values
       .filter((_, index) => begun[index] === at)
-      .map(({ text }) => common(text, rest, at));
+      .map(([value]) => common(value, rest, at));
     shown += `${rest.slice(0, at)}[secret]`;
     rest = rest.slice(at + Math.max(...lengths));
   }

@@ -1,7 +1,7 @@
 import { isIP } from 'node:net';
 import { nameHint, type Place, speechHint, tlsHint } from '../core/connection-hints.ts';
 import { AgentError, type ErrorCode } from '../core/errors.ts';
-import { redact } from '../core/secrets.ts';
+import { quoted, redact } from '../core/secrets.ts';
 import { Unreachable } from './proxy.ts';
 
 /** Host and port as a URL has them: IPv6 addresses in brackets. */
@@ -67,7 +67,7 @@ const advice =
   /\.?\s*(For more information, pass `verbose: true`[^()]*(\(\))?|Is the computer able to access the url\?|Was there a typo in the url or port\?)/g;
 
 function describe(error: unknown): string {
-  if (!(error instanceof Error)) return redact(String(error)).slice(0, 200);
+  if (!(error instanceof Error)) return quoted(String(error), 200);
   const code = 'code' in error && typeof error.code === 'string' ? error.code : '';
   const cause =
     error.cause instanceof Error && !(error instanceof Unreachable) ? ` (${error.cause.message})` : '';

@@ -3,7 +3,7 @@ import { outageHint, quotaHint } from '../core/connection-hints.ts';
 import { AgentError } from '../core/errors.ts';
 import { type IotAction, policyStatement } from '../core/iot-policy.ts';
 import type { JsonObject } from '../core/json.ts';
-import { redact } from '../core/secrets.ts';
+import { quoted } from '../core/secrets.ts';
 import {
   parseShadowMessage,
   type ShadowDocument,
@@ -163,7 +163,7 @@ export class ShadowClient {
       message = parseShadowMessage(this.#prefix, topic, payload);
     } catch (error) {
       const reason = error instanceof Error ? error.message : String(error);
-      const fields = { topic, bytes: payload.length, reason: redact(reason).slice(0, 100) };
+      const fields = { topic, bytes: payload.length, reason: quoted(reason, 100) };
       this.#dropped.warning('Dropped a message that is no shadow document', fields);
       return;
     }
@@ -182,7 +182,7 @@ export class ShadowRejection extends AgentError {
   constructor(verb: string, rejectedCode: number, message: string) {
     super(
       'SHADOW_REJECTED',
-      `The shadow service rejected "${verb}": ${rejectedCode} ${redact(message).slice(0, 200)}`,
+      `The shadow service rejected "${verb}": ${rejectedCode} ${quoted(message, 200)}`,
       {
         retry: [409, 429, 500].includes(rejectedCode) ? 'soon' : 'slow',
         hint: rejectionHint(rejectedCode),

@@ -1,6 +1,6 @@
 /** What is secret is taken out of every text, whole or cut short. */
 import { beforeEach, describe, expect, test } from 'bun:test';
-import { randomBytes } from 'node:crypto';
+import { createHash, randomBytes } from 'node:crypto';
 import { errorLines, stackLines } from '../../src/cli/errors.ts';
 import { providerMessage } from '../../src/core/credentials.ts';
 import { AgentError } from '../../src/core/errors.ts';
@@ -30,12 +30,15 @@ describe('redact', () => {
     const text =
       'Cannot get s3://bucket/key?x of https://host:8443/path: HTTP 403 (Access Denied), mail a@b.c';
     expect(redact(text)).toBe(text);
+    protect(randomBytes(400).toString('base64'));
+    const said = `User: arn:aws:sts::123456789012:assumed-role/role-of-devices/${'0123456789abcdef'.repeat(4)} is not authorized to perform: s3:GetObject on resource: "arn:aws:s3:::123456789012-iot-test-files/models/2026/v1%20b.bin" (request id 4442587FB7D0A2F9)`;
+    expect(redact(said)).toBe(said);
   });
 
   test('knows every value that is protected now, the newest for certain', () => {
-    for (let index = 0; index < 100; index += 1) protect(`protected-value-${index}-`);
-    expect(redact('a protected-value-99- b')).toBe('a [secret] b');
-    expect(redact('a protected-value-98- b')).toBe('a [secret] b');
+    for (let index = 0; index < 100; index += 1) protect(`protected-value-${index}`);
+    expect(redact('a protected-value-99 b')).toBe('a [secret] b');
+    expect(redact('a protected-value-98 b')).toBe('a [secret] b');
   });
 
   test('knows a login in every form, however many credentials came after it', () => {
@@ -94,7 +97,7 @@ describe('redact', () => {
   test('takes out a value that was cut short, from its first 12 characters on', () => {
     protect('abcdefghijklmnopqrstuvwxyz');
     expect(redact('said abcdefghijklmnop')).toBe('said [secret]');
-    expect(redact('said abcdefghijkl… more')).toBe('said [secret]… more');
+    expect(redact('said abcdefghijkl… end')).toBe('said [secret]… end');
     expect(redact('said abcdefghijk')).toBe('said abcdefghijk');
   });
 
@@ -109,6 +112,42 @@ describe('redact', () => {
     protectLogin('a-user-with-a-long-name', 'pässword');
     expect(redact('a-user-with-a-long-name: logs in')).toBe('a-user-with-a-long-name: logs in');
     expect(redact('a-user-with-a-long-name:pässw')).toBe('[secret]');
+  });
+});
+
+const writings: [string, (secret: string) => string][] = [
+  ['percent-encoded', encodeURIComponent],
+  [
+    'percent-encoded in lower case',
+    (secret) => encodeURIComponent(secret).replace(/%../g, (hex) => hex.toLowerCase()),
+  ],
+  ['percent-encoded twice', (secret) => encodeURIComponent(encodeURIComponent(secret))],
+  ['with its slashes escaped', (secret) => secret.replaceAll('/', '\\/').replaceAll('"', '\\"')],
+  [
+    'with code points in JSON',
+    (secret) => secret.replace(/[+/="]/g, (char) => `\\u00${char.charCodeAt(0).toString(16)}`),
+  ],
+  ['with entities of XML', (secret) => secret.replace(/[+/="]/g, (char) => `&#${char.charCodeAt(0)};`)],
+  ['as a form is decoded', (secret) => secret.replaceAll('+', ' ')],
+  ['as a URL takes it', (secret) => secret.replaceAll('+', '-').replaceAll('/', '_').replace(/=+$/, '')],
+  ['in lower case', (secret) => secret.toLowerCase()],
+  ['wrapped', (secret) => secret.replace(/.{10}/g, '$&\r\n ')],
+];
+
+describe.each(writings)('a secret that a server writes %s', (_, write) => {
+  test('is taken out from front to end, also where its front is cut off', () => {
+    const lines = ['0', '1', '2', '3', '4', '5'].map((line) => createHash('sha512').update(line));
+    const token = lines.map((line) => line.digest('base64')).join('');
+    protect(token);
+    for (const cut of [token, token.slice(7), token.slice(0, 250)]) {
+      const told = redact(`bad ${write(cut)} at arn:aws:s3:::bucket/key`);
+      expect(told).toMatch(/^bad [^a-z0-9]{0,6}\[secret\].{0,20} at arn:aws:s3:::bucket\/key$/is);
+    }
+  });
+
+  test('is taken out where it is the password of a proxy', () => {
+    protectLogin('jo', 'S3cr/etPw+99"x');
+    expect(redact(`bad ${write('S3cr/etPw+99"x')}!`)).toMatch(/^bad \[secret\]/);
   });
 });
 
