@@ -97,7 +97,7 @@ function base64(text: string): string {
 export function redact(text: string): string {
   return withoutExact(withoutRuns(text))
     .replace(/-----BEGIN [A-Z ]*PRIVATE KEY-----[\s\S]*?(-----END [A-Z ]*PRIVATE KEY-----|$)/g, '[secret]')
-    .replace(/(https?:\/\/)[^\s/@"']+@/g, '$1[secret]@')
+    .replace(/(https?:\/\/)(?!user:password@)[^\s/@"']+@/g, '$1[secret]@')
     .replace(/(https?:\/\/[^\s?"']+)\?[^\s"']*/g, '$1?[secret]')
     .replace(/(X-Amz-(?:Security-Token|Signature|Credential)[=:]\s*)[^\s&"']+/gi, '$1[secret]')
     .replace(/(\bSignature=)[0-9a-f]{16,}/gi, '$1[secret]');

@@ -35,6 +35,12 @@ describe('redact', () => {
     expect(redact(said)).toBe(said);
   });
 
+  test('leaves the example of a proxy alone, which holds no secret', () => {
+    const text = 'must be http://host:port or http://user:password@host:port';
+    expect(redact(text)).toBe(text);
+    expect(redact('http://user:password1@host:1')).toBe('http://[secret]@host:1');
+  });
+
   test('knows every value that is protected now, the newest for certain', () => {
     for (let index = 0; index < 100; index += 1) protect(`protected-value-${index}`);
     expect(redact('a protected-value-99 b')).toBe('a [secret] b');
