@@ -85,13 +85,18 @@ interface Sealed {
   verify?: object;
 }
 
-/** Warns of each file of which no sequence is recorded: a release of any age is taken, also where the state was lost. */
+/**
+ * Warns of each file of which no sequence is recorded: it may be from before `verify`, and a release of any age is taken,
+ * also where the state was lost.
+ */
 export function warnOfUnknownSequences(files: readonly Sealed[], state: State, log: Logger): void {
   for (const { property, path, verify } of files) {
     if (verify === undefined || state.file(property, path).signature !== undefined) continue;
-    log.warning('No signature of this file is recorded: until the next install one of any age is taken', {
+    const told =
+      'No signature of this file is recorded: what is there stays, signed or not, and the next one is taken at any age';
+    log.warning(told, {
       file: property,
-      hint: 'at the first start this is as it must be; else the state directory was lost, and older releases are not held off',
+      hint: 'at the first start this is as it must be; where "verify" is new, remove a file that may be unsigned, to have it fetched anew; else the state directory was lost, and older releases are not held off',
     });
   }
 }

@@ -95,7 +95,8 @@ test('a signature of an older release is a replay, also after a restart; signed 
     await world.inSync(sha256('old\n'));
   }));
 
-const anyAge = 'No signature of this file is recorded: until the next install one of any age is taken';
+const anyAge =
+  'No signature of this file is recorded: what is there stays, signed or not, and the next one is taken at any age';
 
 test('an agent whose state was lost says that signatures of any age are taken, and one that cannot read it does not start', () =>
   play(async (world) => {
@@ -126,6 +127,26 @@ test('an agent whose state was lost says that signatures of any age are taken, a
     const fourth = await world.run();
     expect(await fourth.exit).toBe(1);
     expect(fourth.log).toMatch(/^error: INSTALL: Cannot read \S+state\.json: ELOOP\nhint: .*\n$/);
+  }));
+
+test('an unsigned file that was there before "verify" stays, and a warning says so; fetched anew it is refused', () =>
+  play(async (world) => {
+    const withVerify = readFileSync(world.device.configPath);
+    configure(world, (config) => ({ ...config, files: [{ property: 's3', path: 'tmpfile' }] }));
+    await world.put('test.txt', 'unsigned\n');
+    const before = await world.start();
+    await world.inSync(sha256('unsigned\n'));
+    await before.stop();
+    writeFileSync(world.device.configPath, withVerify);
+    const after = await world.run();
+    await after.logged('Connected to');
+    expect(after.log).toContain(anyAge);
+    await world.inSync(sha256('unsigned\n'));
+    await after.stop();
+    expect(after.log).toContain(String.raw`where \"verify\" is new, remove a file`);
+    rmSync(world.path());
+    await world.run();
+    await world.hasStatus({ code: 'SIGNATURE_INVALID', hash: sha256('unsigned\n') });
   }));
 
 test('a file that was changed on the device is repaired under the signature that it came with', () =>
