@@ -11,6 +11,7 @@ import {
   permissionProblems,
 } from './config/permissions.ts';
 import { issueProblem } from './config/problems.ts';
+import { holdsPassword } from './config/proxy.ts';
 import { type ConfigValues, configSchema } from './config/schema.ts';
 import type { Problem } from './core/errors.ts';
 import { defaultSearchPath } from './core/hook.ts';
@@ -164,7 +165,8 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const { strict = agentUid === 0 } = raw;
   const wrongIdentity = identity.ok ? [] : identity.problems.map((problem) => forOwner(problem, user));
   const searched = env['PATH'] ?? defaultSearchPath;
-  const open = (await permissionProblems(across, path, user, searched)).filter(
+  const hasPassword = holdsPassword(file.value);
+  const open = (await permissionProblems(across, { path, hasPassword }, user, searched)).filter(
     (problem) => !wrongIdentity.some((other) => other.path === problem.path),
   );
   const told = (list: Problem[]) =>

@@ -8,6 +8,7 @@ import {
   keyProblem,
   linkProblem,
   ownDirectoryProblem,
+  passwordProblem,
   type Trust,
   targetDirectoryProblem,
   targetProblem,
@@ -64,11 +65,11 @@ function userOfKey({ mode, uid, gid }: Entry, accounts: Accounts): number {
  */
 export async function permissionProblems(
   located: Located,
-  configPath: string | undefined,
+  config: { path: string | undefined; hasPassword: boolean },
   user: AgentUser,
   searched: string,
 ): Promise<Problem[]> {
-  const things = thingsOf(located, configPath);
+  const things = thingsOf(located, config);
   const targets = targetsOf(located, user);
   const programs = await programsOf(located, searched, user);
   const judge = new Judge();
@@ -91,9 +92,10 @@ export interface OpenToOthers {
 }
 
 export function openNow(paths: Located['paths'], user: AgentUser): OpenToOthers {
+  const noConfig = { path: undefined, hasPassword: false };
   const now = async () => ({ ...user, accounts: await readAccounts() });
   return {
-    ofIdentity: async () => permissionProblems({ paths, files: [] }, undefined, await now(), ''),
+    ofIdentity: async () => permissionProblems({ paths, files: [] }, noConfig, await now(), ''),
     onTheWayTo: async (target) => {
       const judge = new Judge();
       await judge.seeWayOfTarget('files', target, trustOf(await now()));
@@ -141,9 +143,12 @@ function trustOf(user: AgentUser, owner = user.uid): Trust {
 }
 
 /** What the agent trusts, by the key of the configuration that names it. */
-function thingsOf({ paths, stateDir }: Located, configPath: string | undefined) {
+function thingsOf(
+  { paths, stateDir }: Located,
+  { path, hasPassword }: Parameters<typeof permissionProblems>[1],
+) {
   const named: { at: string; path: string | undefined; rule: Rule }[] = [
-    { at: 'config', path: configPath, rule: trustedFileProblem },
+    { at: 'config', path, rule: hasPassword ? passwordProblem : trustedFileProblem },
     { at: 'cert', path: paths.cert, rule: trustedFileProblem },
     { at: 'key', path: paths.key, rule: keyProblem },
     { at: 'ca', path: paths.ca, rule: trustedFileProblem },

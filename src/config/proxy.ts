@@ -5,6 +5,12 @@ import { type ForwardProxy, type ProxyRules, parseNoProxy } from '../io/proxy.ts
 import { parseProxy } from './grammar.ts';
 import { entries } from './schema.ts';
 
+/** Whether a configuration file lets whoever can read it use the proxy. */
+export function holdsPassword(file: JsonObject): boolean {
+  const { login } = resolveProxy(file, {}).rules.proxy ?? {};
+  return login !== undefined && login.password.reveal() !== '';
+}
+
 type Environment = Readonly<Record<string, string | undefined>>;
 
 /**

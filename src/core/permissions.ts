@@ -46,9 +46,18 @@ export function openTo(
 
 /** The key of the device is for the user of the agent alone. */
 export function keyProblem(at: string, entry: Entry, trust: Trust): Problem[] {
+  return secretProblem(at, entry, trust, entry.path);
+}
+
+/** So is a configuration that holds the password of a proxy. */
+export function passwordProblem(at: string, entry: Entry, trust: Trust): Problem[] {
+  return secretProblem(at, entry, trust, `${entry.path}, which holds the password of a proxy,`);
+}
+
+function secretProblem(at: string, entry: Entry, trust: Trust, what: string): Problem[] {
   const { path, mode } = entry;
   const open = openTo(entry, trust.isOwnGroup, right.read + right.write + right.enter);
-  const message = open && `${path} is open to ${whoOf(open, entry, trust)} (${octal(mode)})`;
+  const message = open && `${what} is open to ${whoOf(open, entry, trust)} (${octal(mode)})`;
   const hint = keeping(entry, trust, `chmod 600 ${shellWord(path)}`);
   return [...ownerProblem(at, entry, trust), ...(message === undefined ? [] : [problem(at, message, hint)])];
 }

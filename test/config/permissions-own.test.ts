@@ -23,9 +23,11 @@ async function give(name: string, uid: number, gid: number, mode: number): Promi
   await chmod(path(name), mode);
 }
 
+const noConfig = { path: undefined, hasPassword: false };
+
 async function hints(uid: number, likelyUid?: number): Promise<string[]> {
   const user = { uid, accounts, ...(likelyUid === undefined ? {} : { likelyUid }) };
-  return (await permissionProblems(located(), undefined, user, '')).map(({ hint }) => hint);
+  return (await permissionProblems(located(), noConfig, user, '')).map(({ hint }) => hint);
 }
 
 const likely = () => likelyUser(located(), accounts);

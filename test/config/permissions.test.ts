@@ -88,6 +88,21 @@ describe('with strict, the agent refuses what it else warns of, with the command
     expect(await found({ '.': 0o777 })).toMatchObject([{ path: 'config', hint: `chmod o-w ${path()}` }]);
   });
 
+  test('a configuration with the password of a proxy that others may read', async () => {
+    const config = sampleConfig({ proxy: 'http://user:hunter22@proxy:3128' });
+    await load(config);
+    expect(await found({ 'agent.json': 0o644 }, config)).toEqual([
+      {
+        path: 'config',
+        message: `${path('agent.json')}, which holds the password of a proxy, is open to everyone (mode 0644)`,
+        hint: `chmod 600 ${path('agent.json')}`,
+      },
+    ]);
+    expect(await found({ 'agent.json': 0o640 }, config)).toEqual([]);
+    for (const proxy of ['http://user@proxy:3128', 'http://proxy:3128'])
+      expect(await found({ 'agent.json': 0o644 }, sampleConfig({ proxy }))).toEqual([]);
+  });
+
   test('beside every other problem', async () => {
     await chmod(path('private.key'), 0o644);
     const problems = problemsOf(await load(sampleConfig({ strict: true, thingName: 'a b' })));

@@ -1,7 +1,7 @@
 /** Nothing secret is told, whatever fails. With the compiled executable, at debug level. */
 import { describe, expect, test } from 'bun:test';
 import { randomBytes } from 'node:crypto';
-import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import { type AddressInfo, createServer, type Socket } from 'node:net';
 import { join } from 'node:path';
 import { configure, hostileServer } from '../support/hostile-servers.ts';
@@ -90,6 +90,7 @@ test('the password of a proxy is not told, also where the proxy says it back', (
       const { port } = proxy.address() as AddressInfo;
       const quoted = encodeURIComponent(password);
       configure(world, (config) => ({ ...config, proxy: `http://user:${quoted}@127.0.0.1:${port}` }));
+      chmodSync(world.device.configPath, 0o600);
       const run = await world.run();
       await run.logged(/WARNING.*407/);
       await run.stop();

@@ -54,7 +54,8 @@ export async function createConfigDir(): Promise<ConfigDir> {
     dir,
     device,
     load: async (config, flags = {}, as = {}) => {
-      await writeFile(join(dir, 'agent.json'), typeof config === 'string' ? config : JSON.stringify(config));
+      const text = typeof config === 'string' ? config : JSON.stringify(config);
+      await writeFile(join(dir, 'agent.json'), text, { mode: 0o600 });
       return loadConfig({ configPath: 'agent.json', flags, env: {}, cwd: dir, ...as });
     },
     remove: () => rm(dir, { recursive: true, force: true }),
