@@ -42,7 +42,7 @@ interface Runtime {
   sha256: string;
 }
 
-/** A reason for which nothing was built, with what to do about it. `exitCode` is 64 for a wrong command line. */
+/** A reason for which nothing was built, with what to do. `exitCode` is 64 for a wrong command line. */
 export class BuildError extends Error {
   override readonly name = 'BuildError';
   readonly hint: string;
@@ -90,7 +90,8 @@ export function hostTarget(
 }
 
 /**
- * Builds `<outdir>/shadow-agent-<target>`; the same sources and target give the same bytes.
+ * Builds `<outdir>/shadow-agent-<target>`; the same sources and target give the same bytes. Beside it goes the source
+ * map, `.map`, by which a stack names file and line: in the executable it would be a quarter of what is ours.
  * @throws BuildError when the running Bun is not the pinned one, or the runtime is not to be had or not genuine.
  */
 export async function buildTarget(
@@ -103,10 +104,14 @@ export async function buildTarget(
   const runtime = await runtimeFor(target, resolve(cacheDir));
   // The name is part of the bytes, so it depends on nothing but the target.
   const path = resolve(outdir, artefactName(target));
+  const source = resolve(entry);
   // Whoever runs the one that is there, or builds at the same time, is not disturbed.
   await inScratch(outdir, async (scratch) => {
     const made = resolve(scratch, artefactName(target));
-    await compile(target, resolve(entry), runtime, made);
+    // Bun makes no map without embedding it, so the program is made once for its map and once without.
+    await compile(target, runtime, made, source, '--sourcemap');
+    await compile(target, runtime, made, source);
+    await rename(`${made}.map`, `${path}.map`);
     await rename(made, path);
   });
   return {
@@ -147,18 +152,17 @@ function artefactName(target: Target): string {
 }
 
 /**
- * Compiles in a process of its own: source-map paths are relative to the working directory and NODE_ENV is
- * written into the bundle, so both are fixed here whoever calls. The embedded map turns a crash report from a
- * screenful of minified code into file and line; its copy beside the executable goes with the scratch directory.
+ * Compiles in a process of its own: a map's paths are relative to the working directory and NODE_ENV is written
+ * into the bundle, so both are fixed here whoever calls.
  */
-async function compile(target: Target, entry: string, runtime: string, outfile: string): Promise<void> {
-  const args = ['build', '--compile', '--production', '--minify', '--sourcemap'];
+async function compile(target: Target, runtime: string, outfile: string, ...more: string[]): Promise<void> {
+  const args = ['build', '--compile', '--production', '--minify', ...more];
   args.push('--no-compile-autoload-dotenv', '--no-compile-autoload-bunfig');
   args.push('--no-compile-autoload-tsconfig', '--no-compile-autoload-package-json');
-  args.push(`--target=bun-${target}`, `--compile-executable-path=${runtime}`, `--outfile=${outfile}`, entry);
+  args.push(`--target=bun-${target}`, `--compile-executable-path=${runtime}`, `--outfile=${outfile}`);
   const failure = await runBun(args, PROJECT);
-  if (failure !== undefined)
-    throw new BuildError(`Cannot compile for ${target}: ${failure}`, 'bun run check');
+  if (failure === undefined) return;
+  throw new BuildError(`Cannot compile for ${target}: ${failure}`, 'bun run check');
 }
 
 /** The path of a genuine runtime for `target`: the running Bun where it is that one, else the one from npm. */
@@ -236,11 +240,10 @@ async function sha256Of(path: string): Promise<string> {
 
 /** Lists, for `sha256sum -c`, every artefact of ours that is in `outdir`, those of earlier runs too. */
 async function writeSums(outdir: string): Promise<void> {
-  const names = [...TARGETS.map(artefactName), archiveName, templateName, SCHEMA_NAME].filter((name) =>
-    existsSync(join(outdir, name)),
-  );
+  const all = [...TARGETS.map(artefactName), archiveName, templateName, SCHEMA_NAME];
+  const names = all.filter((name) => existsSync(join(outdir, name))).sort();
   const lines = await Promise.all(
-    names.sort().map(async (name) => `${await sha256Of(join(outdir, name))}  ${name}\n`),
+    names.map(async (name) => `${await sha256Of(join(outdir, name))}  ${name}\n`),
   );
   await writeFile(join(outdir, 'SHA256SUMS'), lines.join(''));
 }
@@ -276,9 +279,8 @@ function parseTarget(name: string): LinuxTarget {
 }
 
 async function main(argv: string[]): Promise<void> {
-  const flags = parseFlags(argv);
-  const { outdir = join(PROJECT, 'dist'), cachedir: cacheDir = CACHE } = flags;
-  const targets = new Set((flags.target ?? TARGETS).map(parseTarget));
+  const { target = TARGETS, outdir = join(PROJECT, 'dist'), cachedir: cacheDir = CACHE } = parseFlags(argv);
+  const targets = new Set(target.map(parseTarget));
   const built: Built[] = [];
   for (const target of targets) built.push(await buildTarget(target, outdir, { cacheDir }));
   await buildPublisher(outdir);

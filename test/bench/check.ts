@@ -13,7 +13,7 @@ const bytes = 2 ** 28;
 const MB = 1e6;
 /** When the runtime collects garbage is chance: one download may peak at half as much again as another. */
 const downloads = 5;
-const mostExecutableMB = 3.5;
+const mostExecutableMB = 2.5;
 /** By `resyncSeconds`: its default, and what the README says to take for less than 1 MB. */
 const monthAimsMB = [
   [3_600, 2.25],
