@@ -13,20 +13,13 @@ export const leastParallelBytes = 16 * mebibyte;
 const mostBytes = 4 * mebibyte;
 /** Of a range that comes alone. */
 const mostAloneBytes = 64 * mebibyte;
-const leastBytes = mebibyte;
-const firstBytes = mebibyte;
+const leastBytes = 2 * mebibyte;
 
-/**
- * The first ranges of an object that nothing is known of: small ones, so that each connection soon is one that is warm
- * and in use, and little is lost if the process ends; the last is of the usual length.
- */
+/** The first ranges of an object: shorter ones, so that the bytes that are read first are not long in coming. */
 export function firstSpans(size: number, connections: number): Span[] {
   const spans: Span[] = [];
-  // Half as many again: in the end the requests for the next ranges are under way while these are received.
-  const count = Math.ceil(connections * 1.5);
-  for (let start = 0; spans.length < count && start < size; ) {
-    const isLast = spans.length === count - 1;
-    const end = isLast ? nextSpan(start, size, connections).end : Math.min(size, start + firstBytes);
+  for (let start = 0; spans.length < connections && start < size; ) {
+    const end = Math.min(size, start + leastBytes);
     spans.push({ start, end });
     start = end;
   }

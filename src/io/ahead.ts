@@ -7,8 +7,6 @@ export interface Segment extends Span {
   chunks: Chunk[];
   /** Bytes in the chunks. */
   held: number;
-  /** With no more than this to come, it counts no longer as one that is received. */
-  leadBytes: number;
   /** Nothing more will come. */
   ended: boolean;
   error?: unknown;
@@ -46,7 +44,7 @@ export class Ahead {
     this.#open.add(segment);
   }
 
-  /** Ranges that are being received, but for those that are about to end. */
+  /** Ranges that are asked for or being received, of all downloads. */
   get active(): number {
     return [...this.#open].filter(isBusy).length;
   }
@@ -137,7 +135,7 @@ export class Ahead {
   }
 }
 
-/** The request for the next range goes out before the end of one, so that no connection is idle for a round trip. */
-export function isBusy({ start, end, held, leadBytes, ended }: Segment): boolean {
-  return !ended && end - start - held > leadBytes;
+/** Bytes of it are still to come. */
+export function isBusy({ start, end, held, ended }: Segment): boolean {
+  return !ended && start + held < end;
 }

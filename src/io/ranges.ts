@@ -14,8 +14,6 @@ import type { GetObject, ObjectAnswer, ObjectRequest } from './s3.ts';
 type Answer = Extract<ObjectAnswer, { kind: 'full' | 'rest' }>;
 
 const mebibyte = 1024 * 1024;
-/** How much of a range is to come when the next is asked for: what a good link brings in a round trip. */
-const mostLeadBytes = 2 * mebibyte;
 /** What an attempt that goes on with a part must bring before it asks for more than one range: its link was cut. */
 const provenBytes = 16 * mebibyte;
 /** At this speed, bytes a second, the device has enough to do with one range at a time. */
@@ -23,7 +21,7 @@ const plenty = 100 * mebibyte;
 
 export interface RangesOptions {
   getObject: GetObject;
-  /** How many ranges are received at a time, by all downloads together. */
+  /** How many ranges are asked for or received at a time, by all downloads together; each may have one all the same. */
   connections: number;
   clock: Clock;
 }
@@ -83,11 +81,11 @@ class RangedObject {
   /** @throws what the first request throws */
   async open(): Promise<ObjectAnswer> {
     const { offset, artifact, ifMatch } = this.#request;
-    const { connections, getObject } = this.#shared;
+    const { connections, ahead: all, getObject } = this.#shared;
     const size = artifact.size ?? 0;
-    this.#kept = this.#shared.ahead.adopt(this.#source, ifMatch, offset);
+    this.#kept = all.adopt(this.#source, ifMatch, offset);
     const alone = { start: offset, end: Math.min(offset + provenBytes, size, this.#kept[0]?.start ?? size) };
-    const spans = offset === 0 ? firstSpans(size, connections) : [alone];
+    const spans = offset === 0 ? firstSpans(size, Math.max(1, connections - all.active)) : [alone];
     const [first, ...ahead] = spans.map((span) => this.#add(span));
     if (first === undefined) return await getObject(this.#request, this.#outer);
     for (const segment of ahead) void this.#receive(segment);
@@ -126,10 +124,7 @@ class RangedObject {
   }
 
   #add(span: Span): Segment {
-    const bytes = span.end - span.start;
-    // Short ones end before another connection would stand.
-    const leadBytes = bytes > mostLeadBytes ? mostLeadBytes : 0;
-    const segment: Segment = { ...span, chunks: [], held: 0, leadBytes, ended: false };
+    const segment: Segment = { ...span, chunks: [], held: 0, ended: false };
     this.#segments.push(segment);
     this.#shared.ahead.open(segment);
     this.#asked = span.end;
@@ -235,8 +230,7 @@ class RangedObject {
         this.#kept.shift();
         continue;
       }
-      const isWaiting = isProven ? isBusy : ({ ended }: Segment) => !ended;
-      const isNeeded = !this.#segments.some(isWaiting);
+      const isNeeded = !this.#segments.some(isBusy);
       if (!isNeeded && (!isProven || this.#isPlenty() || !ahead.hasRoom || ahead.active >= connections))
         return;
       const lanes = this.#isPlenty() ? 1 : connections;

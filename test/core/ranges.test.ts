@@ -32,10 +32,10 @@ test('ranges cover an object in order, without a gap and without a byte twice', 
   );
 });
 
-test('towards the end ranges get shorter, down to 1 MiB', () => {
+test('ranges are short at the start and towards the end, but never under 2 MiB', () => {
   const lengths = spansOf(64 * mebibyte, 4).map(({ start, end }) => (end - start) / mebibyte);
-  expect(lengths.slice(0, 7)).toEqual([1, 1, 1, 1, 1, 4, 4]);
-  expect(lengths.slice(-3, -1)).toEqual([1, 1]);
+  expect(lengths.slice(0, 6)).toEqual([2, 2, 2, 2, 4, 4]);
+  expect(lengths.slice(-3, -1)).toEqual([2, 2]);
 });
 
 test('a range ends where something is known already', () => {

@@ -50,13 +50,12 @@ export class FakeS3 {
         pull: async (controller) => {
           await new Promise((resolve) => setTimeout(resolve, 0));
           if (signal.aborted) controller.error(signal.reason);
-          else if (at >= end) {
-            this.open -= 1;
-            controller.close();
-          } else {
+          else if (at >= end) controller.close();
+          else {
             const next = Math.min(end, at + mebibyte / 4);
             controller.enqueue(object.slice(at, next));
             at = next;
+            if (at >= end) this.open -= 1;
           }
         },
       },
