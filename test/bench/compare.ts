@@ -24,6 +24,7 @@ const sizes: ReadonlyMap<string, number> = new Map(
 export const largest = extent('1 GiB', '1 MiB');
 const rounds = extent(5, 1);
 export const ours = 'shadow-agent';
+const MB = 1e6;
 
 export type Row = Cost & { wireBytes: number };
 
@@ -146,30 +147,24 @@ async function hashOf(path: string): Promise<string> {
 }
 
 function figures(size: string, results: ReadonlyMap<string, Row[]>): JsonObject[] {
-  const cpu = ({ userSeconds, systemSeconds }: Row) => userSeconds + systemSeconds;
-  const of = (rows: readonly Row[], figure: (row: Row) => number) => rows.map(figure);
   const base = results.get(ours) ?? [];
+  const wall = ({ wallSeconds }: Row) => wallSeconds;
+  const cpu = ({ userSeconds, systemSeconds }: Row) => userSeconds + systemSeconds;
   const times = (rows: readonly Row[], figure: (row: Row) => number) =>
-    Number((median(of(base, figure)) / median(of(rows, figure))).toFixed(2));
-  const MB = 1e6;
+    rows === base ? '' : (median(base.map(figure)) / median(rows.map(figure))).toFixed(2);
+  const column = (rows: readonly Row[], figure: (row: Row) => number, digits = 2) =>
+    spread(rows.map(figure), digits);
   return [...results].map(([client, rows]) => ({
     size,
     client,
-    'wall s': spread(of(rows, ({ wallSeconds }) => wallSeconds)),
-    'ours/its wall': times(rows, ({ wallSeconds }) => wallSeconds),
-    'CPU s': spread(of(rows, cpu)),
-    'ours/its CPU': times(rows, cpu),
-    'peak MB': spread(
-      of(rows, ({ peakBytes }) => peakBytes / MB),
-      0,
-    ),
-    'wire MB': spread(
-      of(rows, ({ wireBytes }) => wireBytes / MB),
-      1,
-    ),
-    'written MB': spread(
-      of(rows, ({ writtenBytes }) => writtenBytes / MB),
-      1,
-    ),
+    'wall s': column(rows, wall),
+    'ours / its wall': times(rows, wall),
+    'user s': column(rows, ({ userSeconds }) => userSeconds),
+    'system s': column(rows, ({ systemSeconds }) => systemSeconds),
+    'ours / its CPU': times(rows, cpu),
+    'peak MB': column(rows, ({ peakBytes }) => peakBytes / MB, 0),
+    'wire MB': column(rows, ({ wireBytes }) => wireBytes / MB, 1),
+    'written MB': column(rows, ({ writtenBytes }) => writtenBytes / MB, 1),
+    rounds: rows.map((row) => ({ ...row })),
   }));
 }

@@ -7,12 +7,12 @@ import { quietBucket } from '../support/faults.ts';
 import { bucketName, noise, scenario, sha256, until, type World } from '../support/world.ts';
 import { Bench, ours } from './compare.ts';
 import { extent, quick, resultPath } from './extent.ts';
-import { slowLink } from './links.ts';
+import { connections, slowLink } from './links.ts';
 import { inTurn, median, spread } from './measure.ts';
 import { Nginx } from './nginx.ts';
 import { type Line, linear, logarithmic, type Plot, svgOf } from './plot.ts';
+import { curlName } from './rivals.ts';
 
-const curl = 'curl | tee | openssl';
 const [KB, MB] = [1e3, 1e6];
 const sizes = extent([10, 16, 20, 24, 26, 28, 30, 32], [10, 20]).map((exponent) => 2 ** exponent);
 const fileCounts = extent([1, 2, 5, 10], [1, 2]);
@@ -54,7 +54,7 @@ async function bySize(): Promise<Plot[]> {
       const bench = await Bench.start(world, bytes);
       try {
         const all = await bench.contenders();
-        const two = new Map([...all].filter(([name]) => name === ours || name === curl));
+        const two = new Map([...all].filter(([name]) => name === ours || name === curlName));
         // The peak of the largest is what is told of memory: one round alone may be a fifth off.
         const rounds = bytes < 2 ** 28 || bytes === sizes.at(-1) ? 3 : 1;
         for (const [name, rows] of await inTurn(rounds, two)) {
@@ -226,9 +226,9 @@ async function byRoundTrip(): Promise<Plot> {
       try {
         const all = await bench.contenders();
         const three = new Map([
-          ['4 connections', () => bench.ours(4)],
+          [`${connections} connections`, () => bench.ours(connections)],
           ['1 connection', () => bench.ours(1)],
-          ...[...all].filter(([name]) => name === curl),
+          ...[...all].filter(([name]) => name === curlName),
         ]);
         for (const [name, rows] of await inTurn(1, three)) {
           add(speed, name, rttMs, linkBytes / MB / median(rows.map(({ wallSeconds }) => wallSeconds)));

@@ -5,16 +5,19 @@ import { scenario } from '../support/world.ts';
 import { Bench, ours } from './compare.ts';
 import { extent } from './extent.ts';
 import { inTurn, median, spread } from './measure.ts';
+import { curlName } from './rivals.ts';
 
 export interface Link {
   rttMs: number;
   bytesPerSecond: number;
 }
 
+const one = `${ours}, 1 connection`;
 const link: Link = { rttMs: 200, bytesPerSecond: 10_000_000 };
 export const sizeMB = extent(200, 2);
-const connections = 4;
-const rounds = extent(3, 1);
+/** The default of ours, of boto3 and of the AWS CLI. */
+export const connections = 10;
+const rounds = extent(5, 1);
 
 /** A slow link to a port. */
 export async function slowLink(
@@ -31,7 +34,7 @@ export async function slowLink(
   throw new Error('the link did not start');
 }
 
-/** 200 MB at 200 ms, 10 MB/s a connection: one connection, four of ours, four of the others. */
+/** 200 MB at 200 ms, 10 MB/s a connection: one connection of ours, and ten of each that can be told how many. */
 export async function links(): Promise<JsonObject[]> {
   const rows: JsonObject[] = [];
   await scenario(async (world) => {
@@ -40,17 +43,20 @@ export async function links(): Promise<JsonObject[]> {
     bench.origin = `https://127.0.0.1:${slow.port}`;
     try {
       const contenders = await bench.contenders(connections);
-      contenders.set(`${ours}, 1 connection`, () => bench.ours(1));
+      contenders.delete(curlName);
+      contenders.set(one, () => bench.ours(1));
       const results = await inTurn(rounds, contenders);
       const walls = new Map(
         [...results].map(([name, costs]) => [name, costs.map(({ wallSeconds }) => wallSeconds)]),
       );
-      const one = median(walls.get(`${ours}, 1 connection`) ?? []);
+      const own = median(walls.get(ours) ?? []);
       for (const [client, values] of walls) {
+        const ratio = (own / median(values)).toFixed(2);
         rows.push({
           client,
           'wall s': spread(values),
-          'times one connection': Number((one / median(values)).toFixed(2)),
+          'ours / its': client === ours ? '' : ratio,
+          rounds: values,
         });
       }
     } finally {

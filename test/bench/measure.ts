@@ -1,5 +1,6 @@
 /** What one run of a program costs. */
 import { readdirSync, readFileSync } from 'node:fs';
+import type { World } from '../support/world.ts';
 
 export interface Cost {
   wallSeconds: number;
@@ -118,4 +119,13 @@ export async function inTurn<T>(
 export function spread(values: readonly number[], digits = 2): string {
   const text = (value: number) => value.toFixed(digits);
   return `${text(median(values))} (${text(Math.min(...values))}-${text(Math.max(...values))})`;
+}
+
+/** What the agent has resident when it has nothing to do. */
+export async function idleBytes(world: World): Promise<number> {
+  const run = await world.start();
+  await new Promise((resolve) => setTimeout(resolve, 3000));
+  const idle = memoryOf(run.child.pid ?? 0, 'VmRSS');
+  await run.stop();
+  return idle;
 }

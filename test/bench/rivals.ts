@@ -20,6 +20,8 @@ export interface Rival {
   env: (job: Job) => Record<string, string>;
 }
 
+export const curlName = 'curl | tee | openssl';
+
 const keys = {
   AWS_ACCESS_KEY_ID: 'AKIABENCH',
   AWS_SECRET_ACCESS_KEY: 'secret',
@@ -34,7 +36,7 @@ function clientEnv({ caPath }: Job): Record<string, string> {
 export async function rivals(): Promise<Map<string, Rival>> {
   const found = new Map<string, Rival>();
   const [curl, openssl, [python]] = [program('curl'), program('openssl'), await pythonClients()];
-  if (curl.found && openssl.found) found.set('curl | tee | openssl', pipeline);
+  if (curl.found && openssl.found) found.set(curlName, pipeline);
   else process.stderr.write('left out: curl | tee | openssl (apt-get install curl openssl)\n');
   if (python?.found === true) {
     found.set('boto3 + hashlib', boto3(python.path));
