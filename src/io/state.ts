@@ -193,12 +193,13 @@ export class State {
     if (stored === undefined) return { path };
     const { property: _, ...file } = stored;
     if (stored.path === path) return file;
-    const { signature, held, desired } = stored;
+    const { signature, held, desired, failure } = stored;
     return {
       path,
       ...(signature === undefined ? {} : { signature }),
       ...(held === undefined ? {} : { held }),
       ...(desired === undefined ? {} : { desired }),
+      ...(failure?.code === 'HOOK_FAILED' ? { failure } : {}),
     };
   }
 

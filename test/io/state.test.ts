@@ -112,6 +112,15 @@ describe('the state of a directory', () => {
     expect((await open()).file('s3', target)).toEqual({ path: target, held });
   });
 
+  test('keeps what a hook has refused with the property, also where the file moves; what the disk refused stays there', async () => {
+    const state = await open();
+    const failure = { value: { hash: sha }, code: 'HOOK_FAILED', message: 'm', attempt: 1 } as const;
+    await state.update('s3', target, { failure });
+    expect(state.file('s3', '/srv/other')).toEqual({ path: '/srv/other', failure });
+    await state.update('s3', target, { failure: { ...failure, code: 'INSTALL' } });
+    expect(state.file('s3', '/srv/other')).toEqual({ path: '/srv/other' });
+  });
+
   test('takes concurrent updates of many files, and loses none', async () => {
     const state = await open();
     const updates = Array.from({ length: 200 }, (_, index) =>
