@@ -4,7 +4,7 @@ import { AgentError } from './errors.ts';
 /** The object is another one than is desired. */
 export function mismatch(artifact: Artifact, actual: string): AgentError {
   return new AgentError('HASH_MISMATCH', `The object hashes to ${actual}, desired is ${artifact.sha256}`, {
-    hint: 'the object was overwritten or "hash" is wrong: upload it again, or correct the desired state',
+    hint: 'the object was overwritten or "hash" is wrong: upload it again (under another key if its ETag stays the same), or correct the desired state',
   });
 }
 
