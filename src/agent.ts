@@ -69,6 +69,10 @@ export async function runAgent(config: AgentConfig, identity: Identity, options:
     // To begin anew would take old signatures again.
     const isPrecious = config.files.some(({ verify }) => verify !== undefined);
     const state = await State.open(config.stateDir, log, isPrecious);
+    await state.keepTo(
+      shadowPrefix(config.thingName, config.shadowName),
+      config.files.map(({ property }) => property),
+    );
     warnOfUnknownSequences(config.files, state, log);
     const agent = new Agent(config, identity, options, systemClock, log, state);
     answer = (request) => agent.answer(request);

@@ -13,11 +13,11 @@ import type { DigestEngine } from './digest.ts';
 import { DiskFull, onSameDisk } from './disk.ts';
 import { Intake } from './intake.ts';
 import { Part } from './part.ts';
+import { adopted, type PartRecord, partRecord, trustedBytes } from './part-record.ts';
 import { isDone } from './patience.ts';
 import { type MakeRoom, type Room, type RoomClaim, RoomHeld } from './room.ts';
 import type { GetObject, ObjectAnswer, ObjectRequest } from './s3.ts';
 import { Stall } from './stall.ts';
-import { adopted, type PartRecord, partRecord, trustedBytes } from './state.ts';
 
 export interface DownloadJob {
   artifact: Artifact;

@@ -6,9 +6,9 @@ import type { JsonObject, JsonValue } from '../core/json.ts';
 import type { Pending } from '../core/pending.ts';
 import type { Failure, Installed } from '../core/reconcile.ts';
 import { isSequence } from '../core/signature.ts';
-import type { Verdict } from '../core/verdict.ts';
 import { diskError, errnoOf, writeFileAtomic } from './disk.ts';
 import type { Logger } from './log.ts';
+import { partSchema, sha256 } from './part-record.ts';
 
 const stateName = 'state.json';
 
@@ -16,7 +16,6 @@ const jsonValue = v.custom<JsonValue>(() => true);
 const jsonObject = v.custom<JsonObject>(
   (value) => typeof value === 'object' && value !== null && !Array.isArray(value),
 );
-const sha256 = v.pipe(v.string(), v.regex(/^[0-9a-f]{64}$/));
 
 const stampSchema = v.object({
   dev: v.string(),
@@ -24,30 +23,6 @@ const stampSchema = v.object({
   size: v.string(),
   mtimeNs: v.string(),
   ctimeNs: v.string(),
-});
-
-const verdictSchema = v.object({
-  etag: v.string(),
-  times: v.number(),
-  sha256: v.optional(sha256),
-  size: v.optional(v.number()),
-  leastSize: v.optional(v.number()),
-}) satisfies v.GenericSchema<unknown, Verdict>;
-
-const partSchema = v.object({
-  /** What the part is to become. */
-  sha256,
-  /** URL and version that the bytes came from. */
-  source: v.string(),
-  etag: v.optional(v.string()),
-  /** Bytes of the whole object. */
-  size: v.optional(v.number()),
-  /** Bytes that are known to outlast a power cut, and the boot that wrote more. */
-  syncedBytes: v.optional(v.number()),
-  bootId: v.optional(v.string()),
-  /** The part was begun anew because its first bytes did not hash to what is desired. */
-  anew: v.optional(v.boolean()),
-  wrong: v.optional(verdictSchema),
 });
 
 const failureSchema = v.object({
@@ -102,11 +77,15 @@ const fileSchema = v.object({
   failure: v.optional(failureSchema),
 });
 
-const stateSchema = v.object({ version: v.literal(1), files: v.array(fileSchema) });
+const stateSchema = v.object({
+  version: v.literal(1),
+  /** The prefix of the shadow's topics that `desired` of the files is of. */
+  shadow: v.optional(v.string()),
+  files: v.array(fileSchema),
+});
 
 /** What tells one state of a file from another without reading it: stat figures, as decimal text. */
 export type FileStamp = v.InferOutput<typeof stampSchema>;
-export type PartRecord = v.InferOutput<typeof partSchema>;
 export type StoredFailure = v.InferOutput<typeof failureSchema>;
 export type StoredFile = v.InferOutput<typeof fileSchema>;
 export type FileState = Omit<StoredFile, 'property'>;
@@ -114,38 +93,6 @@ export type FileState = Omit<StoredFile, 'property'>;
 export type StateChange = { [K in keyof FileState]?: FileState[K] | undefined };
 /** What is installed, and the stamp that spares hashing it again. */
 export type StampedInstalled = Installed & { stamp: FileStamp };
-
-/** A part's record, with the members that are known. @throws Error for what is no record */
-export function partRecord(facts: { [K in keyof PartRecord]?: unknown }): PartRecord {
-  return v.parse(
-    partSchema,
-    Object.fromEntries(Object.entries(facts).filter(([, value]) => value !== undefined)),
-  );
-}
-
-/**
- * What a stored record tells of the object of a source. Of another source of the same bytes these are kept, and are as
- * safe as before; its ETag says nothing.
- */
-export function adopted(
-  record: PartRecord | undefined,
-  sha256: string,
-  source: string,
-): PartRecord | undefined {
-  if (record?.sha256 !== sha256) return undefined;
-  const { syncedBytes } = record;
-  return record.source === source ? record : partRecord({ sha256, source, syncedBytes });
-}
-
-/** After a power cut a part may hold what was never written: only so many bytes are built on; all without a limit. */
-export function trustedBytes(
-  record: PartRecord | undefined,
-  sha256: string,
-  bootId: string | undefined,
-): number | undefined {
-  if (record?.sha256 !== sha256 || record.bootId === undefined || record.bootId === bootId) return undefined;
-  return record.syncedBytes ?? 0;
-}
 
 /**
  * A failure as it is stored: one that waits long, so that a restart does not cut its wait short, and what a hook has
@@ -167,12 +114,14 @@ export class State {
   readonly #path: string;
   readonly #files: Map<string, StoredFile>;
   readonly #log: Logger;
+  #shadow: string | undefined;
   #writing: Promise<void> = Promise.resolve();
   #queued: Promise<void> | undefined;
   #isStale = false;
 
-  private constructor(path: string, files: Map<string, StoredFile>, log: Logger) {
+  private constructor(path: string, { shadow, files }: Loaded, log: Logger) {
     this.#path = path;
+    this.#shadow = shadow;
     this.#files = files;
     this.#log = log;
   }
@@ -185,6 +134,22 @@ export class State {
    */
   static async open(stateDir: string, log: Logger, isPrecious = false): Promise<State> {
     return new State(join(stateDir, stateName), await load(stateDir, log, isPrecious), log);
+  }
+
+  /**
+   * Forgets what another shadow desired, and what is desired of properties that nobody keeps: it is not heard of any
+   * more when that is withdrawn. Never rejects.
+   *
+   * @param shadow the prefix of its topics
+   */
+  async keepTo(shadow: string, properties: readonly string[]): Promise<void> {
+    const isOther = shadow !== this.#shadow;
+    this.#shadow = shadow;
+    const gone = [...this.#files.values()].filter(
+      ({ property, desired }) => desired !== undefined && (isOther || !properties.includes(property)),
+    );
+    for (const { property, path } of gone) this.note(property, path, { desired: undefined });
+    if (gone.length > 0) await this.#save().catch(() => undefined);
   }
 
   /** What is stored of one file; where it was stored for another path, no more than what is the property's own. */
@@ -237,7 +202,7 @@ export class State {
       .catch(() => undefined)
       .then(() => {
         this.#queued = undefined;
-        const state = { version: 1, files: [...this.#files.values()] };
+        const state = { version: 1, shadow: this.#shadow, files: [...this.#files.values()] };
         this.#writing = this.#write(`${JSON.stringify(state, null, 1)}\n`);
         return this.#writing;
       });
@@ -268,14 +233,24 @@ export class State {
  * @throws AgentError INSTALL where a state file cannot be read, Error where it is read, but rubbish
  */
 export async function readState(stateDir: string): Promise<Map<string, StoredFile>> {
+  return (await read(stateDir)).files;
+}
+
+interface Loaded {
+  shadow?: string | undefined;
+  /** By property. */
+  files: Map<string, StoredFile>;
+}
+
+async function read(stateDir: string): Promise<Loaded> {
   const path = join(stateDir, stateName);
   try {
     const text = await readFile(path, 'utf8');
-    const { files } = v.parse(stateSchema, JSON.parse(text));
-    return new Map(files.map((file) => [file.property, file]));
+    const { shadow, files } = v.parse(stateSchema, JSON.parse(text));
+    return { shadow, files: new Map(files.map((file) => [file.property, file])) };
   } catch (error) {
     const errno = errnoOf(error);
-    if (errno === 'ENOENT') return new Map();
+    if (errno === 'ENOENT') return { files: new Map() };
     if (!/^E[A-Z0-9]+$/.test(errno) || errno === 'EISDIR') throw error;
     throw new AgentError('INSTALL', `Cannot read ${path}: ${errno}`, {
       hint: `let the agent read it: chown --reference=${stateDir} ${path}, or mend the disk; to begin anew without it, move it away`,
@@ -284,9 +259,9 @@ export async function readState(stateDir: string): Promise<Map<string, StoredFil
   }
 }
 
-async function load(stateDir: string, log: Logger, isPrecious: boolean): Promise<Map<string, StoredFile>> {
+async function load(stateDir: string, log: Logger, isPrecious: boolean): Promise<Loaded> {
   try {
-    return await readState(stateDir);
+    return await read(stateDir);
   } catch (error) {
     const path = join(stateDir, stateName);
     if (isPrecious && error instanceof AgentError) throw error;
@@ -294,6 +269,6 @@ async function load(stateDir: string, log: Logger, isPrecious: boolean): Promise
     log.warning('The state file is not readable and was set aside; starting anew from disk and shadow', {
       path: `${path}.bad`,
     });
-    return new Map();
+    return { files: new Map() };
   }
 }

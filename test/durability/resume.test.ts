@@ -1,7 +1,7 @@
 import { afterAll, beforeAll, expect, test } from 'bun:test';
 import { writeFile } from 'node:fs/promises';
 import { dirname } from 'node:path';
-import { type PartRecord, partRecord } from '../../src/io/state.ts';
+import { type PartRecord, partRecord } from '../../src/io/part-record.ts';
 import { Bench, linux } from '../support/durability-bench.ts';
 import type { TracedCall } from '../support/durability-syscalls.ts';
 import { type Downloads, useDownloads } from '../support/io-download-fixture.ts';

@@ -121,6 +121,22 @@ describe('the state of a directory', () => {
     expect(state.file('s3', '/srv/other')).toEqual({ path: '/srv/other' });
   });
 
+  test('forgets what another shadow desired, and what is desired of a property that nobody keeps any more, at once', async () => {
+    const [classic, named] = ['$aws/things/a/shadow', '$aws/things/a/shadow/name/b'];
+    const desired = { hash: sha };
+    const held = { sha256: sha };
+    const first = await open();
+    await first.keepTo(classic, ['s3', 'app']);
+    await first.update('s3', target, { desired, held });
+    await first.update('app', '/srv/app', { desired });
+    const again = await open();
+    await again.keepTo(classic, ['s3']);
+    expect(again.file('s3', target)).toEqual({ path: target, desired, held });
+    expect((await open()).file('app', '/srv/app')).toEqual({ path: '/srv/app' });
+    await (await open()).keepTo(named, ['s3']);
+    expect((await open()).file('s3', target)).toEqual({ path: target, held });
+  });
+
   test('takes concurrent updates of many files, and loses none', async () => {
     const state = await open();
     const updates = Array.from({ length: 200 }, (_, index) =>

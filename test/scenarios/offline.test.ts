@@ -180,6 +180,16 @@ test.concurrent('what was withdrawn while a hook ran is not installed again: the
     { files: [{ property: 's3', path: 'tmpfile', onInstall: slowHook }] },
   ));
 
+test.concurrent('what another shadow desired is nothing to go by', () =>
+  scenario(async (world) => {
+    const first = await world.start();
+    await install(world, 'v1', one);
+    await first.stop();
+    await rm(world.path());
+    await startOffline(world, ['--shadow-name', 'files']);
+    expect(world.file()).toBeUndefined();
+  }));
+
 test.concurrent('a file that a rollback holds is left as it is', () =>
   scenario(async (world) => {
     const first = await world.start();
