@@ -1,7 +1,8 @@
 import { resolve } from 'node:path';
 import type { AgentConfig } from '../config.ts';
 import type { Problem } from '../core/errors.ts';
-import { systemdUnit, type UnitRequest, unitProblems } from '../core/unit.ts';
+import { systemdUnit, unitProblems } from '../core/unit.ts';
+import type { UnitRequest } from '../core/unit-request.ts';
 import { readAccounts, resolveOwner } from '../io/accounts.ts';
 import { ownCommand } from '../io/runtime.ts';
 

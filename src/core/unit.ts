@@ -3,34 +3,9 @@
  * and no right that no file of it needs. Source of the directives: systemd.exec(5), systemd.service(5).
  */
 import type { Problem } from './errors.ts';
-import { shellWord } from './shell.ts';
+import { preface } from './unit-install.ts';
+import { capabilitiesOf, stateName, type UnitRequest, unique } from './unit-request.ts';
 import { directoryOf, isBelow, isOfOthers } from './whose.ts';
-
-/** What of a file matters to its unit. */
-export interface UnitFile {
-  /** Absolute. */
-  path: string;
-  mode?: number;
-  owner?: { uid: number; gid: number };
-  onInstall?: unknown;
-}
-
-export interface UnitRequest {
-  /** How the program is started, without arguments of its own: absolute path first. */
-  command: readonly string[];
-  configPath: string;
-  thingName: string;
-  stateDir: string;
-  metricsFile?: string | undefined;
-  key: string;
-  /** Certificate and roots. */
-  certificates: readonly string[];
-  files: readonly UnitFile[];
-  /** The variable that names a proxy where the unit is made; the service does not have it. */
-  proxyVariable?: string | undefined;
-  /** Name of the user, and its numbers where the user is there already. */
-  user: { name: string; uid?: number; gid?: number };
-}
 
 /** Variables that turn the runtime into something else, print secrets, overwrite files, or change whom it trusts. */
 export const dangerousVariables = [
@@ -40,8 +15,6 @@ export const dangerousVariables = [
   ...['NODE_OPTIONS', 'NODE_TLS_REJECT_UNAUTHORIZED', 'NODE_EXTRA_CA_CERTS', 'SSL_CERT_FILE', 'SSL_CERT_DIR'],
   ...['SSLKEYLOGFILE', 'LD_PRELOAD', 'LD_LIBRARY_PATH', 'LD_AUDIT', 'DEBUG', 'MQTTJS_SOCKS_PROXY'],
 ];
-
-const stateRoot = '/var/lib/';
 
 /**
  * What no unit can be made of: a line feed in a path would end a comment, or a directive, and begin another one; and a
@@ -114,43 +87,6 @@ export function systemdUnit(request: UnitRequest): string {
   return `${preface(request)}\n\n${sections.map((lines) => lines.join('\n')).join('\n\n')}\n`;
 }
 
-/** What is to be done before, as comments to copy from. */
-function preface(request: UnitRequest): string {
-  const { command, configPath, stateDir, metricsFile, key, certificates, files, proxyVariable, user } =
-    request;
-  const { name } = user;
-  const written = [...files.map(({ path }) => path), ...(metricsFile === undefined ? [] : [metricsFile])];
-  const directories = unique(written.map(directoryOf).filter((path) => !isShared(path)));
-  const own = stateName(stateDir) === undefined ? [stateDir] : [];
-  const program = command.map(shellWord).join(' ');
-  const lines = [
-    'Made by `shadow-agent unit` for this configuration; make it anew when the configuration changes. To install:',
-    '',
-    `  useradd --system --no-create-home --shell /usr/sbin/nologin ${name}`,
-    `  chown ${name} ${shellWord(key)} && chmod 400 ${shellWord(key)}`,
-    // What was made on the operator's machine may let nobody else in.
-    `  chmod a+x ${shellWords([configPath, key, ...certificates].map(directoryOf))}`,
-    // It may hold the password of a proxy.
-    `  chgrp "$(id -gn ${name})" ${shellWord(configPath)} && chmod g+r,o= ${shellWord(configPath)}`,
-    `  chmod a+r ${shellWords(certificates)}`,
-    ...directories.flatMap((path) => grant(path, request)).map((line) => `  ${line}`),
-    // Only root could keep a file's owner that is not the agent.
-    ...files
-      .filter(({ path, owner }) => owner === undefined && !isOfOthers(directoryOf(path), configPath))
-      .map(({ path }) => `  [ ! -e ${shellWord(path)} ] || chown ${name}: ${shellWord(path)}`),
-    ...own.map(shellWord).map((path) => `  [ -d ${path} ] || install -d -m 700 -o ${name} ${path}`),
-    // An empty unit file would mask the service.
-    `  unit=$(${program} unit --config ${shellWord(configPath)} --user ${name}) && echo "$unit" >/etc/systemd/system/shadow-agent.service`,
-    '  systemctl daemon-reload && systemctl enable --now shadow-agent',
-    ...(proxyVariable === undefined ? [] : ['', remarkOn(proxyVariable, configPath)]),
-  ];
-  return lines.map((line) => `# ${line}`.trimEnd()).join('\n');
-}
-
-function remarkOn(proxyVariable: string, configPath: string): string {
-  return `${proxyVariable} is set where this was made, but not for the service: if it needs the proxy, set "proxy" in ${shellWord(configPath)}.`;
-}
-
 function pathsOf({
   configPath,
   stateDir,
@@ -221,55 +157,6 @@ function rightsOf({ files }: UnitRequest, capabilities: readonly string[]): stri
     `SystemCallFilter=~@resources${isPlain ? ' @privileged' : ''}`,
     `UMask=${hasHooks ? '0022' : '0077'}`,
   ];
-}
-
-/** A file for another user: given to it, then still to be read, given a mode, and kept by a second name. */
-function capabilitiesOf({ files, user }: UnitRequest): string[] {
-  const gives = files.some(
-    ({ owner }) => owner !== undefined && (owner.uid !== user.uid || owner.gid !== user.gid),
-  );
-  return gives ? ['CAP_CHOWN', 'CAP_FOWNER', 'CAP_DAC_READ_SEARCH'] : [];
-}
-
-/** What StateDirectory= calls it; undefined where it is not below /var/lib, or has a colon, behind which a link is named. */
-function stateName(stateDir: string): string | undefined {
-  return stateDir.startsWith(stateRoot) && !stateDir.includes(':')
-    ? stateDir.slice(stateRoot.length)
-    : undefined;
-}
-
-/** Everybody may write there as it is. */
-function isShared(directory: string): boolean {
-  return ['/tmp', '/var/tmp'].includes(directory);
-}
-
-/** What lets the user of the service write to the directory of a target; one that is there stays as it is. */
-function grant(directory: string, request: UnitRequest): string[] {
-  const path = shellWord(directory);
-  const user = request.user.name;
-  if (!isOfOthers(directory, request.configPath))
-    return [
-      `[ -d ${path} ] || install -d -o ${user} ${path}    # if another's: setfacl -m u:${user}:rwx ${path}`,
-    ];
-  const remark = `# ${directory} is the system's or an account's, not to be given away: keep the file in a directory of its own`;
-  if (directory === '/') return [`${remark}; this unit does not let the agent write there`];
-  return [
-    `${remark}, or run as root`,
-    ...(capabilitiesOf(request).length > 0
-      ? [
-          `# With "owner" this unit may change the owner of all that is in ${directory} (CAP_CHOWN): an agent that is`,
-          '# taken over can take it for itself, and the system with it',
-        ]
-      : []),
-  ];
-}
-
-function shellWords(paths: readonly string[]): string {
-  return unique(paths).map(shellWord).join(' ');
-}
-
-function unique(values: readonly string[]): string[] {
-  return [...new Set(values)];
 }
 
 /** One word of a directive: specifiers (%) are escaped, and quotes put where they are needed. */

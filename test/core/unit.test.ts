@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'bun:test';
-import { systemdUnit, type UnitRequest, unitProblems } from '../../src/core/unit.ts';
+import { systemdUnit, unitProblems } from '../../src/core/unit.ts';
+import type { UnitRequest } from '../../src/core/unit-request.ts';
 
 function requestOf(changes: Partial<UnitRequest> = {}): UnitRequest {
   return {
@@ -41,7 +42,10 @@ describe('the unit of a configuration', () => {
   test('says how the user of the service is let in to key, certificates and configuration', () => {
     const lines = unitOf().split('\n');
     expect(lines).toContain('#   chmod a+x /etc/shadow-agent /etc/ssl');
-    expect(lines.filter((line) => line.startsWith('#   chmod a+r '))).toHaveLength(1);
+    expect(lines.filter((line) => line.startsWith('#   chmod a+r '))).toEqual([
+      '#   chmod a+r /etc/shadow-agent/certificate.pem',
+      '#   chmod a+r /etc/ssl/root.pem',
+    ]);
     // For the same user again, and never an empty file, which would mask the service.
     expect(lines.find((line) => line.includes('shadow-agent.service'))).toMatch(
       /^# {3}unit=\$\(.* unit --config \S+ --user \S+\) && echo "\$unit" >\/etc\/systemd\/system\/shadow-agent\.service$/,
@@ -105,7 +109,21 @@ describe('the unit of a configuration', () => {
     ];
     const lines = unitOf({ files }).split('\n');
     expect(lines.filter((line) => line.includes('[ ! -e '))).toEqual([
-      '#   [ ! -e /srv/app/a ] || chown shadow-agent: /srv/app/a',
+      '#   [ ! -e /srv/app/a ] || chown -h shadow-agent: /srv/app/a',
+    ]);
+  });
+
+  test('follows no link that the agent may have put in the place of what it reads or writes', () => {
+    const files = [{ path: '/etc/shadow-agent/out' }];
+    const text = unitOf({ files, certificates: ['/etc/shadow-agent/c.pem', '/etc/ssl/root.pem'] });
+    const typed = text.split('\n').filter((line) => /^# {3}(?!#).*\b(ch(own|mod|grp)) /.test(line));
+    expect(typed).toEqual([
+      '#   [ -L /etc/shadow-agent/private.key ] || { chown shadow-agent /etc/shadow-agent/private.key && chmod 400 /etc/shadow-agent/private.key; }',
+      '#   chmod a+x /etc/shadow-agent /etc/ssl',
+      '#   [ -L /etc/shadow-agent/agent.json ] || { chgrp "$(id -gn shadow-agent)" /etc/shadow-agent/agent.json && chmod g+r,o= /etc/shadow-agent/agent.json; }',
+      '#   [ -L /etc/shadow-agent/c.pem ] || { chmod a+r /etc/shadow-agent/c.pem; }',
+      '#   chmod a+r /etc/ssl/root.pem',
+      '#   [ ! -e /etc/shadow-agent/out ] || chown -h shadow-agent: /etc/shadow-agent/out',
     ]);
   });
 

@@ -50,7 +50,7 @@ test('a unit is printed whoever may read the key, which its own first lines mend
     const started = await world.run(args);
     expect(await started.exit).toBe(78);
     expect(started.log).toContain('error: key: ');
-    expect(readFileSync(await unitOf(world), 'utf8')).toContain(`&& chmod 400 ${key}\n`);
+    expect(readFileSync(await unitOf(world), 'utf8')).toContain(`&& chmod 400 ${key}`);
     writeFileSync(key, (await world.sandbox.pki.issueDevice('test-thing')).key);
     const made = await world.run(['unit', ...args]);
     expect([await made.exit, made.output]).toEqual([78, '']);

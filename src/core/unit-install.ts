@@ -1,0 +1,82 @@
+/** What is to be typed before a unit can run, as comments of the unit. */
+import { shellWord } from './shell.ts';
+import { capabilitiesOf, stateName, type UnitRequest, unique } from './unit-request.ts';
+import { directoryOf, isOfOthers } from './whose.ts';
+
+/** What is to be done before, as comments to copy from. */
+export function preface(request: UnitRequest): string {
+  const { command, configPath, stateDir, key, certificates, files, proxyVariable, user } = request;
+  const { name } = user;
+  const directories = writtenBy(request).filter((path) => !isShared(path));
+  const own = stateName(stateDir) === undefined ? [stateDir] : [];
+  const program = command.map(shellWord).join(' ');
+  const lines = [
+    'Made by `shadow-agent unit` for this configuration; make it anew when the configuration changes. To install:',
+    '',
+    `  useradd --system --no-create-home --shell /usr/sbin/nologin ${name}`,
+    `  ${unlessSwapped(key, request, (path) => `chown ${name} ${path} && chmod 400 ${path}`)}`,
+    // What was made on the operator's machine may let nobody else in.
+    `  chmod a+x ${shellWords([configPath, key, ...certificates].map(directoryOf))}`,
+    // It may hold the password of a proxy.
+    `  ${unlessSwapped(configPath, request, (path) => `chgrp "$(id -gn ${name})" ${path} && chmod g+r,o= ${path}`)}`,
+    ...unique(certificates).map((one) => `  ${unlessSwapped(one, request, (path) => `chmod a+r ${path}`)}`),
+    ...directories.flatMap((path) => grant(path, request)).map((line) => `  ${line}`),
+    // Only root could keep a file's owner that is not the agent. An install replaces a link, and leaves alone where it leads.
+    ...files
+      .filter(({ path, owner }) => owner === undefined && !isOfOthers(directoryOf(path), configPath))
+      .map(({ path }) => `  [ ! -e ${shellWord(path)} ] || chown -h ${name}: ${shellWord(path)}`),
+    ...own.map(shellWord).map((path) => `  [ -d ${path} ] || install -d -m 700 -o ${name} ${path}`),
+    // An empty unit file would mask the service.
+    `  unit=$(${program} unit --config ${shellWord(configPath)} --user ${name}) && echo "$unit" >/etc/systemd/system/shadow-agent.service`,
+    '  systemctl daemon-reload && systemctl enable --now shadow-agent',
+    ...(proxyVariable === undefined ? [] : ['', remarkOn(proxyVariable, configPath)]),
+  ];
+  return lines.map((line) => `# ${line}`.trimEnd()).join('\n');
+}
+
+function remarkOn(proxyVariable: string, configPath: string): string {
+  return `${proxyVariable} is set where this was made, but not for the service: if it needs the proxy, set "proxy" in ${shellWord(configPath)}.`;
+}
+
+/** The directories that the agent may write to but for its state. */
+function writtenBy({ files, metricsFile }: UnitRequest): string[] {
+  const written = [...files.map(({ path }) => path), ...(metricsFile === undefined ? [] : [metricsFile])];
+  return unique(written.map(directoryOf));
+}
+
+/** Where the agent may write, it may put a link to a file of root's in the place of one that root is to open to it. */
+function unlessSwapped(path: string, request: UnitRequest, commandOf: (path: string) => string): string {
+  const one = shellWord(path);
+  const command = commandOf(one);
+  return writtenBy(request).includes(directoryOf(path)) ? `[ -L ${one} ] || { ${command}; }` : command;
+}
+
+/** Everybody may write there as it is. */
+function isShared(directory: string): boolean {
+  return ['/tmp', '/var/tmp'].includes(directory);
+}
+
+/** What lets the user of the service write to the directory of a target; one that is there stays as it is. */
+function grant(directory: string, request: UnitRequest): string[] {
+  const path = shellWord(directory);
+  const user = request.user.name;
+  if (!isOfOthers(directory, request.configPath))
+    return [
+      `[ -d ${path} ] || install -d -o ${user} ${path}    # if another's: setfacl -m u:${user}:rwx ${path}`,
+    ];
+  const remark = `# ${directory} is the system's or an account's, not to be given away: keep the file in a directory of its own`;
+  if (directory === '/') return [`${remark}; this unit does not let the agent write there`];
+  return [
+    `${remark}, or run as root`,
+    ...(capabilitiesOf(request).length > 0
+      ? [
+          `# With "owner" this unit may change the owner of all that is in ${directory} (CAP_CHOWN): an agent that is`,
+          '# taken over can take it for itself, and the system with it',
+        ]
+      : []),
+  ];
+}
+
+function shellWords(paths: readonly string[]): string {
+  return unique(paths).map(shellWord).join(' ');
+}

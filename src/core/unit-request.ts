@@ -1,0 +1,48 @@
+/** What a unit is made of, and what both its lines and those that install it go by. */
+
+/** What of a file matters to its unit. */
+export interface UnitFile {
+  /** Absolute. */
+  path: string;
+  mode?: number;
+  owner?: { uid: number; gid: number };
+  onInstall?: unknown;
+}
+
+export interface UnitRequest {
+  /** How the program is started, without arguments of its own: absolute path first. */
+  command: readonly string[];
+  configPath: string;
+  thingName: string;
+  stateDir: string;
+  metricsFile?: string | undefined;
+  key: string;
+  /** Certificate and roots. */
+  certificates: readonly string[];
+  files: readonly UnitFile[];
+  /** The variable that names a proxy where the unit is made; the service does not have it. */
+  proxyVariable?: string | undefined;
+  /** Name of the user, and its numbers where the user is there already. */
+  user: { name: string; uid?: number; gid?: number };
+}
+
+const stateRoot = '/var/lib/';
+
+/** A file for another user: given to it, then still to be read, given a mode, and kept by a second name. */
+export function capabilitiesOf({ files, user }: UnitRequest): string[] {
+  const gives = files.some(
+    ({ owner }) => owner !== undefined && (owner.uid !== user.uid || owner.gid !== user.gid),
+  );
+  return gives ? ['CAP_CHOWN', 'CAP_FOWNER', 'CAP_DAC_READ_SEARCH'] : [];
+}
+
+/** What StateDirectory= calls it; undefined where it is not below /var/lib, or has a colon, behind which a link is named. */
+export function stateName(stateDir: string): string | undefined {
+  return stateDir.startsWith(stateRoot) && !stateDir.includes(':')
+    ? stateDir.slice(stateRoot.length)
+    : undefined;
+}
+
+export function unique(values: readonly string[]): string[] {
+  return [...new Set(values)];
+}
