@@ -15,8 +15,8 @@ import { Target } from './io/target.ts';
 import { Memory } from './memory.ts';
 
 /**
- * Puts the previous file back and runs its hook, holding the state directory meanwhile. What is stored has the next
- * start of the agent hold the hash that was refused.
+ * Puts the previous file back and runs its hook, holding the state directory meanwhile; a way back that was cut short
+ * is ended. What is stored has the next start of the agent hold the hash that was refused.
  *
  * @throws AgentError HELD or INSTALL where there is no way back; HOOK_FAILED where it is gone, but its hook failed;
  * CONFIG_INVALID when an agent holds the directory, or has kept the property elsewhere
@@ -69,7 +69,9 @@ async function goBack(
     ...memory.load(true),
     ...(installed === undefined ? {} : { installed }),
   };
-  snapshot = await applier.begin(snapshot, signal);
+  // A way back that was begun, and then cut short, is gone on with.
+  const isBegun = snapshot.pending !== undefined && snapshot.pending.step !== 'apply';
+  if (!isBegun) snapshot = await applier.begin(snapshot, signal);
   await endSurvivors(stateDir, log, signal);
   while (snapshot.pending !== undefined) {
     const action = decide(snapshot, clock.nowMs());
@@ -87,6 +89,6 @@ async function goBack(
 
 function unended(property: string): AgentError {
   return new AgentError('INSTALL', `${property}: the rollback has begun, but was stopped`, {
-    hint: 'the agent ends it when it starts',
+    hint: 'roll it back again, or start the agent: either ends it',
   });
 }

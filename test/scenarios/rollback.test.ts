@@ -261,6 +261,27 @@ test.each([['running'], ['killed during the hook']])(
     ),
 );
 
+test.each([['SIGINT'], ['SIGKILL']] as const)(
+  'without an agent, one that was cut short by %s during the hook is ended by the next one',
+  (signal) =>
+    hooked('[ -z "$SHADOW_AGENT_ROLLBACK" ] || [ -e go ] || sleep 300', async (world) => {
+      const agent = await updated(world);
+      await agent.stop();
+      const first = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+      await until('the hook', () => hookRuns(world).length === 3);
+      await first.stop(signal);
+      if (signal === 'SIGINT') expect(first.log).toContain('\nhint: roll it back again');
+      writeFileSync(world.path('go'), '');
+      const second = await rollback(world);
+      expect(second.child.exitCode, second.log).toBe(0);
+      expect(second.output).toBe(
+        `s3: ${world.path()} is back to ${sha256(one)}\n${sha256(two)} is held until another hash is desired\n`,
+      );
+      expect([world.file(), hookRuns(world).at(-1)?.rollback]).toEqual([one, '1']);
+      expect((await rollback(world)).log).toContain('nothing older is kept');
+    }),
+);
+
 test('a held file that is changed by hand is left as it is, and what is refused is not fetched', () =>
   scenario(async (world) => {
     const agent = await updated(world);
