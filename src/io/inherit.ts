@@ -1,11 +1,12 @@
 /** What a new file takes over from the one that it replaces. */
 import type { Stats } from 'node:fs';
-import { stat } from 'node:fs/promises';
+import { type FileHandle, stat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import { openTo } from '../core/permissions.ts';
 import { shellWord } from '../core/shell.ts';
 import { isGroupOf, type Owner, readAccounts } from './accounts.ts';
+import { errnoOf } from './disk.ts';
 
 export interface Inherited extends Owner {
   mode: number;
@@ -42,21 +43,33 @@ async function isOpenToOthers(directory: string, uids: readonly number[]): Promi
 }
 
 /**
+ * Gives an open file to somebody, where the kernel lets this process: as root, by CAP_CHOWN, or to a group of its own.
+ * Its mode comes after: a change of owner takes set-id bits away.
+ *
+ * @returns whose it was before, if it stays so for want of the right; undefined where it is as asked for
+ */
+export async function give(handle: FileHandle, { uid, gid }: Owner): Promise<Owner | undefined> {
+  const own = await handle.stat();
+  if (own.uid === uid && own.gid === gid) return undefined;
+  try {
+    await handle.chown(uid, gid);
+    return undefined;
+  } catch (error) {
+    if (errnoOf(error) === 'EPERM') return own;
+    throw error;
+  }
+}
+
+/**
  * What to say where the agent may not give a new file away: only root may, and only to a group of its own may anybody
  * else.
  *
  * @param own whose the file is before
  * @param isKept whether it is the owner of the present file, not that of the configuration
  */
-export function notGiven(
-  target: string,
-  own: Owner,
-  to: Owner,
-  isKept: boolean,
-  cause?: unknown,
-): AgentError {
+export function notGiven(target: string, own: Owner, to: Owner, isKept: boolean): AgentError {
   const mine = `${own.uid}:${own.gid}`;
   const message = `Cannot give the file to ${to.uid}:${to.gid}, ${isKept ? 'which the present one belongs to' : 'as "owner" says'}: the agent runs as ${mine}`;
   const change = isKept ? `chown ${mine} ${shellWord(target)}` : `set "owner": "${mine}"`;
-  return new AgentError('INSTALL', message, { hint: `${change}, or run the agent as root`, cause });
+  return new AgentError('INSTALL', message, { hint: `${change}, or run the agent as root` });
 }

@@ -21,7 +21,7 @@ import {
   remove,
   syncDirectory,
 } from './disk.ts';
-import { type Inherited, inherit, notGiven } from './inherit.ts';
+import { give, type Inherited, inherit, notGiven } from './inherit.ts';
 import { keep } from './kept.ts';
 import type { Part } from './part.ts';
 import type { RoomClaim } from './room.ts';
@@ -113,15 +113,12 @@ function isDirectory(target: string): AgentError {
   });
 }
 
-/** Owner first: a change of owner takes set-user-id bits away. */
 async function dress({ part, target, mode, owner }: InstallJob, kept: Inherited | undefined): Promise<void> {
   const { handle } = part;
-  const own = await handle.stat();
-  const to = owner ?? kept ?? own;
-  if (to.uid !== own.uid || to.gid !== own.gid) {
-    await handle.chown(to.uid, to.gid).catch((error) => {
-      throw errnoOf(error) === 'EPERM' ? notGiven(target, own, to, owner === undefined, error) : error;
-    });
+  const to = owner ?? kept;
+  if (to !== undefined) {
+    const own = await give(handle, to);
+    if (own !== undefined) throw notGiven(target, own, to, owner === undefined);
   }
   await handle.chmod(mode ?? kept?.mode ?? 0o644);
 }

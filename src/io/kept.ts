@@ -17,6 +17,7 @@ import {
   syncDirectory,
   writeWhole,
 } from './disk.ts';
+import { give } from './inherit.ts';
 import { fileId, stagedBackPath } from './part.ts';
 import type { RoomClaim } from './room.ts';
 
@@ -132,7 +133,7 @@ function isGone(path: string): AgentError {
 }
 
 /**
- * A second name of a file or link; a copy with its mode and owner on another file system, or one without links.
+ * A second name of a file or link; a copy with its mode and owner, as far as it may be given these, on another file system, or one without links.
  *
  * Whoever may write to one of the directories may change what the names stand for: no link is followed, and it is the very
  * file that was looked at, or none.
@@ -178,11 +179,15 @@ async function copy(from: string, old: Stats, to: string): Promise<void> {
   }
 }
 
-/** Owner first: a change of owner takes set-user-id bits away. */
+/**
+ * Owner, or at least group, as far as there is the right to give them; else the copy stays the agent's own, as the file
+ * could not be kept. Then it runs as nobody: a set-id bit was for whom it belonged to.
+ */
 async function dressAs(handle: FileHandle, { uid, gid, mode }: Stats): Promise<void> {
-  // Only root can give files away; without that right the copy is the agent's own, as the file could not be kept.
-  if (process.geteuid?.() === 0) await handle.chown(uid, gid);
-  await handle.chmod(mode & 0o7777);
+  const own = await give(handle, { uid, gid });
+  const left = own && (await give(handle, { uid: own.uid, gid }));
+  const dropped = (own !== undefined && own.uid !== uid ? 0o4000 : 0) | (left === undefined ? 0 : 0o2000);
+  await handle.chmod(mode & 0o7777 & ~dropped);
 }
 
 /** A link may be given the inode of the file that has just been removed for it. */

@@ -1,5 +1,6 @@
 /** What is kept and put back, where somebody who may write to the target's directory changes it in the middle. */
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
+import { spawnSync } from 'node:child_process';
 import { lstatSync, rmSync, type Stats, symlinkSync } from 'node:fs';
 import { chmod, chown, lstat, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -7,6 +8,7 @@ import { keep, putBack } from '../../src/io/kept.ts';
 import { stagedBackPath } from '../../src/io/part.ts';
 import { Room } from '../../src/io/room.ts';
 import { caught, useTempDir } from '../support/io-helpers.ts';
+import { setpriv } from '../support/nobody.ts';
 import { root, toolTest } from '../support/tools.ts';
 
 const dir = useTempDir();
@@ -107,6 +109,52 @@ describe('a copy that is put back', () => {
     expect(await readFile(victim(), 'utf8')).toBe('root secret');
     expect(await readFile(target(), 'utf8')).toBe('new');
     expect(await readdir(far)).toEqual(['app.bin']);
+  });
+});
+
+describe('a copy that is kept and put back by an agent that is not root', () => {
+  // No account has these numbers.
+  const [agent, application, group] = [7001, 12345, 23456];
+
+  /** Owner, group and mode of the target after an agent with these capabilities has kept it and put it back. */
+  async function afterRollback(uid: number, gid: number, mode: number, ...capabilities: readonly string[]) {
+    await chown(dir(), agent, agent);
+    await chown(far, agent, agent);
+    await writeFile(target(), 'old');
+    await chown(target(), uid, gid);
+    await chmod(target(), mode);
+    const work = `
+      const { keep, putBack } = await import(${JSON.stringify(join(import.meta.dir, '../../src/io/kept.ts'))});
+      const { lstat } = await import('node:fs/promises');
+      const [target, path] = ${JSON.stringify([target(), kept()])};
+      await keep(target, await lstat(target), { path });
+      await putBack('s3', target, path);`;
+    // By the last one it can read this checkout wherever it is.
+    const rights = [...capabilities, 'dac_read_search'].map((one) => `+${one}`).join();
+    const user = [`--reuid=${agent}`, `--regid=${agent}`, `--groups=${group}`];
+    const args = [...user, `--inh-caps=${rights}`, `--ambient-caps=${rights}`, process.execPath, '-e', work];
+    const { status, stderr } = spawnSync(setpriv.path, args, { encoding: 'utf8', cwd: '/' });
+    expect([status, stderr]).toEqual([0, '']);
+    const found = await stat(target());
+    return [found.uid, found.gid, (found.mode & 0o7777).toString(8)];
+  }
+
+  toolTest([root, setpriv], 'is of its owner again where the agent may give files away', async () => {
+    expect(await afterRollback(application, application, 0o600, 'chown', 'fowner')).toEqual([
+      application,
+      application,
+      '600',
+    ]);
+  });
+
+  toolTest([root, setpriv], 'is of its group again where the agent is in it', async () => {
+    expect(await afterRollback(agent, group, 0o2640)).toEqual([agent, group, '2640']);
+    expect(await afterRollback(application, group, 0o640)).toEqual([agent, group, '640']);
+  });
+
+  toolTest([root, setpriv], 'runs as nobody else where it has become the agent’s', async () => {
+    expect(await afterRollback(0, 0, 0o6755)).toEqual([agent, agent, '755']);
+    expect(await afterRollback(0, group, 0o6755)).toEqual([agent, group, '2755']);
   });
 });
 
