@@ -6,7 +6,7 @@ import type { FileConfig } from './config.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
 import { hookFailure } from './core/hook.ts';
 import type { JsonObject } from './core/json.ts';
-import { type Before, type Pending, pendingValue, rollback } from './core/pending.ts';
+import { type Before, failedRepair, type Pending, pendingValue, rollback } from './core/pending.ts';
 import { type Action, type Outcome, reasonError, type Snapshot } from './core/reconcile.ts';
 import type { DigestEngine } from './io/digest.ts';
 import { runHook } from './io/hook.ts';
@@ -78,7 +78,8 @@ export class Applier {
     const failed = hookFailure(run.end, run.output);
     if (failed === undefined) log.info('The hook has succeeded', { file: property, rollback: isRollback });
     else {
-      const { message, hint } = failed;
+      const repair = failedRepair({ pending }, { kind: 'hooked', failed });
+      const { message, hint } = repair?.error ?? failed;
       log.warning(message, { file: property, code: 'HOOK_FAILED', hint, rollback: isRollback });
     }
     return failed === undefined ? { kind: 'hooked' } : { kind: 'hooked', failed };

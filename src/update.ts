@@ -155,7 +155,11 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   const hasHook = file.onInstall !== undefined;
   const isWayBack = file.keepPrevious && wasDesired(job);
   const before = installed ?? {};
-  const repair = target.stored.installed?.sha256 === artifact.sha256 ? ({ repair: true } as const) : {};
+  const { installed: known, pending: owed } = target.stored;
+  // A file that is gone before its hook has taken it is none that was installed before.
+  const isProven = owed?.sha256 !== artifact.sha256 || owed.repair === true;
+  const isRepair = known?.sha256 === artifact.sha256 && isProven;
+  const repair = isRepair ? ({ repair: true } as const) : {};
   // What the announcement takes back, where the install fails; a previous file that went for room is gone.
   let taken: StateChange = {};
   const announce = async (isKept: boolean) => {
@@ -186,8 +190,8 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
       claim,
       announce,
       withdraw: async () => {
-        await target.store({ pending: undefined, ...taken });
-        await kept.clean([target.stored.previous]);
+        await target.store({ pending: owed, ...taken });
+        await kept.clean([target.stored.previous, owed?.before]);
       },
       signal,
     });

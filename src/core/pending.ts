@@ -4,7 +4,8 @@
  * `apply`: the file is about to be there, and its hook, if it has one, to run for it. Where that fails, or somebody asks
  * for a rollback, `back`: the file before is to be put back; then `reapply`: the hook is to run for that one. Each step is
  * on disk before it is begun, so that a restart goes on with it, and a step that kills the agent each time is tried three
- * times. After a repair there is no way back: `apply` is tried until the hook succeeds.
+ * times. After a repair there is no way back: `apply` is tried until the hook succeeds, or another file is
+ * installed.
  */
 import { type JsonObject, type JsonValue, jsonEqual } from './json.ts';
 import type { Action, Failure, Installed, Outcome, Reason, Snapshot } from './reconcile.ts';
@@ -41,7 +42,19 @@ export interface HookFailure {
 /** A hook that ends with the agent again and again is taken for failed. */
 export const maxRuns = 3;
 
-/** What is to be done before anything else: a step is ended before a newer desired value has its turn. */
+/**
+ * The step that is to be ended before anything else. A hook stays owed, but holds nothing up, while its file is out of
+ * sight, as on a disk that is not mounted yet, and after a repair also while another file is desired.
+ */
+export function dueOf(snapshot: Snapshot): Pending | undefined {
+  const { pending, installed } = snapshot;
+  if (pending?.step !== 'apply') return pending;
+  if (installed === undefined) return undefined;
+  const isThere = installed.sha256 === pending.sha256;
+  return isThere && pending.repair === true && isOvertaken(pending, snapshot) ? undefined : pending;
+}
+
+/** What is to be done for the step that is due: it is ended before a newer desired value has its turn. */
 export function decidePending(pending: Pending, snapshot: Snapshot, nowMs: number): Action {
   const { failure, installed } = snapshot;
   if (failure?.retryAtMs !== undefined && failure.retryAtMs > nowMs && isOf(failure, pending)) {
@@ -66,6 +79,8 @@ export function decidePending(pending: Pending, snapshot: Snapshot, nowMs: numbe
 /** A step that the disk does not let be ended must not hold up what is desired by now. */
 function isOvertaken(pending: Pending, { desired, held }: Snapshot): boolean {
   if (desired.kind !== 'artifact' || desired.artifact.sha256 === held?.sha256) return false;
+  // The same file for another value needs its hook as well.
+  if (pending.step === 'apply' && desired.artifact.sha256 === pending.sha256) return false;
   return !jsonEqual(desired.value, pendingValue(pending));
 }
 
@@ -83,7 +98,7 @@ function isOf(failure: Failure, pending: Pending): boolean {
  * and what goes back would be the damaged one: it stays, and the hook is run again.
  */
 export function failedRepair(
-  { pending }: Snapshot,
+  { pending }: Pick<Snapshot, 'pending'>,
   outcome: Outcome,
 ): Extract<Outcome, { kind: 'failed' }> | undefined {
   if (pending?.step !== 'apply' || pending.repair !== true) return undefined;

@@ -12,6 +12,7 @@ import { AgentError, type ErrorCode, type Retry } from './errors.ts';
 import { type JsonObject, type JsonValue, jsonEqual } from './json.ts';
 import {
   decidePending,
+  dueOf,
   failedRepair,
   type HookFailure,
   heldBack,
@@ -91,8 +92,9 @@ export type Outcome =
 
 /** What is to be done now; a wait without `untilMs` lasts until something changes. */
 export function decide(snapshot: Snapshot, nowMs: number): Action {
-  const { desired, installed, pending } = snapshot;
-  if (pending !== undefined) return decidePending(pending, snapshot, nowMs);
+  const { desired, installed } = snapshot;
+  const due = dueOf(snapshot);
+  if (due !== undefined) return decidePending(due, snapshot, nowMs);
   const wanted = wantedBy(desired);
   if (wanted === undefined || installed?.sha256 === wanted.artifact.sha256) return { do: 'wait' };
   if (isHeld(snapshot)) return { do: 'wait' };
@@ -244,8 +246,8 @@ export function reasonError(property: string, { code, message, hint }: Reason): 
 
 /** Where a file stands for `--once`: still to be tried, done, or failed for now. */
 export function settled(snapshot: Snapshot): 'pending' | 'done' | Reason {
-  const { desired, installed, pending } = snapshot;
-  if (desired.kind === 'unknown' || pending !== undefined) return 'pending';
+  const { desired, installed } = snapshot;
+  if (desired.kind === 'unknown' || dueOf(snapshot) !== undefined) return 'pending';
   if (desired.kind === 'absent') return 'done';
   if (desired.kind === 'refused') return desired;
   if (installed?.sha256 === desired.artifact.sha256) return 'done';

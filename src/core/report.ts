@@ -1,7 +1,7 @@
 /** What the shadow is told of one file: `reportOf` makes it of a snapshot, from values alone. */
 import type { ErrorCode } from './errors.ts';
 import type { JsonObject } from './json.ts';
-import { heldBack } from './pending.ts';
+import { dueOf, heldBack } from './pending.ts';
 import { type Failure, failureOf, type Installed, isHeld, type Snapshot } from './reconcile.ts';
 
 /** What goes on while the report is made; `applying` once a hook takes long enough to be told of. */
@@ -45,7 +45,7 @@ export function reportOf(snapshot: Snapshot, activity: Activity, last?: FileStat
       return { status: failed(desired, desired.sha256) };
     case 'artifact': {
       const hash = desired.artifact.sha256;
-      if (pending !== undefined) return whilePending(snapshot, hash, activity);
+      if (dueOf(snapshot) !== undefined) return whilePending(snapshot, hash, activity);
       if (installed?.sha256 === hash) return { mirror: desired.value, status: { status: 'current', hash } };
       if (isHeld(snapshot)) {
         return { ...mirrorOf(installed), status: { status: 'waiting', hash, ...told(heldBack) } };

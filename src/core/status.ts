@@ -3,7 +3,7 @@
 import * as v from 'valibot';
 import { wantedBy } from './artifact.ts';
 import { errorCodes } from './errors.ts';
-import { heldBack } from './pending.ts';
+import { dueOf, heldBack } from './pending.ts';
 import type { Progress, Transfer } from './progress.ts';
 import { type Failure, failureOf, isHeld, type Snapshot } from './reconcile.ts';
 import { timeText } from './words.ts';
@@ -184,12 +184,12 @@ function wordFor(
   failure: Failure | undefined,
   progress: Progress | undefined,
 ): StatusOfFile['status'] {
-  const { desired, installed, pending } = snapshot;
+  const { desired, installed } = snapshot;
   if (desired.kind === 'unknown') return 'unknown';
   if (desired.kind === 'absent') return 'none';
   if (desired.kind === 'refused') return 'failed';
   const afterFailure = failure === undefined || failure.retry === 'soon' ? 'waiting' : 'failed';
-  if (pending !== undefined) return afterFailure;
+  if (dueOf(snapshot) !== undefined) return afterFailure;
   if (installed?.sha256 === desired.artifact.sha256) return 'current';
   if (isHeld(snapshot)) return 'waiting';
   if (progress !== undefined) return 'downloading';

@@ -95,6 +95,10 @@ const isStuck = ({ pending, failure: failed }: Snapshot) =>
   pending !== undefined &&
   (failed?.retryAtMs ?? 0) > nowMs &&
   jsonEqual(failed?.value, pendingValue(pending));
+/** As on a disk that is not mounted yet. */
+const isOutOfSight = ({ pending, installed }: Snapshot) =>
+  pending?.step === 'apply' && installed === undefined;
+const isDue = (snapshot: Snapshot) => snapshot.pending !== undefined && !isOutOfSight(snapshot);
 const isHeld = (snapshot: Snapshot) =>
   snapshot.held !== undefined && desiredHash(snapshot) === snapshot.held.sha256;
 
@@ -106,11 +110,17 @@ test('every combination is there', () => {
 
 describe('decide() with something pending', () => {
   test('ends it before anything is installed, whatever is desired', () => {
-    each(
-      waiting,
-      () => true,
-      (snapshot) => doOf(snapshot) !== 'install',
-    );
+    each(waiting, isDue, (snapshot) => doOf(snapshot) !== 'install');
+  });
+
+  test('holds nothing up by a hook whose file is out of sight', () => {
+    each(waiting, isOutOfSight, (snapshot) => {
+      const { pending: _, ...rest } = snapshot;
+      return (
+        Bun.deepEquals(actionOf(snapshot), actionOf(rest), true) &&
+        Bun.deepEquals(settled(snapshot), settled(rest), true)
+      );
+    });
   });
 
   test('runs the hook for the file that is there, and counts the run', () => {
@@ -128,10 +138,11 @@ describe('decide() with something pending', () => {
     );
   });
 
-  test('drops a hook whose file is not there: the rename never was, or somebody has changed the file', () => {
+  test('drops a hook where another file is there: the rename never was, or somebody has changed the file', () => {
     each(
       waiting,
-      (snapshot) => stepOf(snapshot) === 'apply' && !isThere(snapshot) && !isStuck(snapshot),
+      (snapshot) =>
+        stepOf(snapshot) === 'apply' && isDue(snapshot) && !isThere(snapshot) && !isStuck(snapshot),
       (snapshot) => {
         const action = actionOf(snapshot);
         return action.do === 'conclude' && action.outcome.kind === 'unapplied';
@@ -172,11 +183,13 @@ describe('decide() with something pending', () => {
   });
 
   test('waits for a disk that does not let it go on, but not where something else is desired by then', () => {
-    each(waiting, isStuck, (snapshot) => {
+    const isStuckNow = (snapshot: Snapshot) => isDue(snapshot) && isStuck(snapshot);
+    each(waiting, isStuckNow, (snapshot) => {
       const action = actionOf(snapshot);
       const { desired } = snapshot;
+      const isSameFile = stepOf(snapshot) === 'apply' && desiredHash(snapshot) === shaA;
       const isOvertaken =
-        desired.kind === 'artifact' && !jsonEqual(desired.value, valueA) && !isHeld(snapshot);
+        desired.kind === 'artifact' && !jsonEqual(desired.value, valueA) && !isHeld(snapshot) && !isSameFile;
       return isOvertaken
         ? action.do === 'conclude' && action.outcome.kind === 'unapplied'
         : action.do === 'wait' && action.untilMs === snapshot.failure?.retryAtMs;
@@ -186,7 +199,7 @@ describe('decide() with something pending', () => {
   test('lets a failure of another value hold up nothing', () => {
     each(
       waiting,
-      (snapshot) => snapshot.failure !== undefined && !isStuck(snapshot),
+      (snapshot) => isDue(snapshot) && snapshot.failure !== undefined && !isStuck(snapshot),
       (snapshot) => doOf(snapshot) !== 'wait',
     );
   });
@@ -442,7 +455,7 @@ describe('the report', () => {
   test('calls nothing current while something is pending, and mirrors nothing', () => {
     each(
       tellings,
-      ({ snapshot }) => snapshot.pending !== undefined,
+      ({ snapshot }) => isDue(snapshot),
       ({ report }) => report.status?.status !== 'current' && report.mirror === undefined,
     );
   });
@@ -451,7 +464,7 @@ describe('the report', () => {
     each(
       tellings,
       ({ snapshot, activity }) =>
-        snapshot.pending !== undefined &&
+        isDue(snapshot) &&
         snapshot.desired.kind === 'artifact' &&
         snapshot.failure?.retryAtMs === undefined &&
         (activity === 'applying' || activity === 'stopping'),
@@ -518,10 +531,28 @@ describe('a hook that fails for a file that was repaired', () => {
     expect(record(repaired, action.outcome, nowMs, 0)).toMatchObject({ pending: { step: 'apply', runs: 0 } });
   });
 
-  test('holds up nothing else that is desired, and ends with a run that succeeds', () => {
+  test('holds up nothing else that is desired, but is owed once that value is desired again', () => {
     const snapshot = record(repaired, failed, nowMs, 0.999);
     const other = { ...snapshot, desired: parseDesired(valueOther, {}) };
-    expect(decide(other, nowMs)).toEqual({ do: 'conclude', outcome: { kind: 'unapplied' } });
+    expect(decide(other, nowMs)).toMatchObject({ do: 'install', value: valueOther });
+    expect(reportOf(other, 'idle')).toEqual({});
+    const error = { code: 'S3', message: 'no object', retry: 'slow' } as const;
+    const missing = record(other, { kind: 'failed', value: valueOther, error, gained: false }, nowMs, 0.5);
+    expect(decide(missing, nowMs)).toMatchObject({ do: 'wait', untilMs: missing.failure?.retryAtMs });
+    expect(reportOf(missing, 'idle').status).toMatchObject({ code: 'S3', hash: shaOther });
+    expect(settled(missing)).toMatchObject({ code: 'S3' });
+    expect(decide({ ...missing, desired: repaired.desired }, nowMs).do).toBe('hook');
+  });
+
+  test('is owed also to the same file for another value', () => {
+    const snapshot = record(repaired, failed, nowMs, 0.999);
+    const renamed = { ...snapshot, desired: parseDesired({ ...valueA, note: 'again' }, {}) };
+    expect(decide(renamed, nowMs)).toEqual(decide(snapshot, nowMs));
+    expect(reportOf(renamed, 'idle').status).toMatchObject({ status: 'waiting', code: 'HOOK_FAILED' });
+  });
+
+  test('ends with a run that succeeds', () => {
+    const snapshot = record(repaired, failed, nowMs, 0.999);
     const done = record(snapshot, { kind: 'hooked' }, nowMs, 0);
     expect([done.pending, done.failure]).toEqual([undefined, undefined]);
     expect(settled(done)).toBe('done');
@@ -529,11 +560,7 @@ describe('a hook that fails for a file that was repaired', () => {
 });
 
 test('--once waits for what is pending, and gives HELD as the reason of what is held', () => {
-  each(
-    waiting,
-    () => true,
-    (snapshot) => settled(snapshot) === 'pending',
-  );
+  each(waiting, isDue, (snapshot) => settled(snapshot) === 'pending');
   each(
     idle,
     (snapshot) => isHeld(snapshot) && snapshot.installed?.sha256 !== desiredHash(snapshot),

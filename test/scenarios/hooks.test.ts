@@ -6,10 +6,13 @@ import {
   readdirSync,
   readFileSync,
   readlinkSync,
+  renameSync,
   symlinkSync,
+  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import type { JsonObject } from '../../src/core/json.ts';
 import { hooked, hookRuns, stateOf, writeHook } from '../support/hook.ts';
 import { bucketName, sha256, until, type World } from '../support/world.ts';
 
@@ -307,6 +310,63 @@ test('a file that was changed on the device is repaired, and the hook runs for i
     await until('the repair', () => world.file() === good);
     await until('the second run', () => hookRuns(world).length === 2);
     expect(contents(world)).toEqual(['good', 'good']);
+  }));
+
+test('a hook that fails after a repair is owed: it runs once that value is desired again, after another that could not be had', () =>
+  hooked('[ ! -e failing ]', async (world) => {
+    await world.put('a', good);
+    const first = await world.start();
+    await world.inSync(sha256(good));
+    await first.stop();
+    const value = world.state('desired')['s3'] as JsonObject;
+    writeFileSync(world.path('failing'), '');
+    writeFileSync(world.path(), 'changed by hand\n');
+    const run = await world.run();
+    await world.hasStatus({ status: 'waiting', code: 'HOOK_FAILED', hash: sha256(good) });
+    expect(run.log).toContain('the file was repaired and stays; the hook');
+    expect(run.log).not.toContain('then desire another hash');
+    world.desire({ s3: { ...value, url: `s3://${bucketName}/missing`, hash: sha256(better) } });
+    await world.hasStatus({ status: 'failed', hash: sha256(better) });
+    const runs = hookRuns(world).length;
+    unlinkSync(world.path('failing'));
+    world.desire({ s3: value });
+    await world.inSync(sha256(good));
+    expect(hookRuns(world).length).toBe(runs + 1);
+    expect(hookRuns(world).at(-1)).toMatchObject({ content: 'good', rollback: '' });
+  }));
+
+test('a hook that was cut short is owed to a file that is out of sight at the next start', () =>
+  hooked('[ -e go ] || sleep 300', async (world) => {
+    await world.put('a', good);
+    const first = await world.run();
+    await until('the hook', () => hookRuns(world).length === 1);
+    await first.stop('SIGKILL');
+    writeFileSync(world.path('go'), '');
+    renameSync(world.path(), world.path('away'));
+    const value = world.state('desired')['s3'] as JsonObject;
+    world.desire({ s3: null });
+    const blind = await world.run();
+    await blind.logged('Connected to AWS IoT');
+    await blind.stop();
+    renameSync(world.path('away'), world.path());
+    world.desire({ s3: value });
+    await world.start();
+    await world.inSync(sha256(good));
+    expect(contents(world)).toEqual(['good', 'good']);
+    expect(world.gets().length).toBe(1);
+  }));
+
+test('a new file that was gone before its hook had ended is none that was repaired: what the hook refuses then does not stay', () =>
+  hooked('[ -e refusing ] && exit 1; sleep 300', async (world) => {
+    await world.put('a', good);
+    const first = await world.run();
+    await until('the hook', () => hookRuns(world).length === 1);
+    await first.stop('SIGKILL');
+    writeFileSync(world.path('refusing'), '');
+    unlinkSync(world.path());
+    await world.run();
+    await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(good) });
+    expect(world.file()).toBeUndefined();
   }));
 
 test('a hook that changes the file that it is given each time is told of, in shadow and status', () =>
