@@ -1,14 +1,13 @@
 /** What is to be typed before a unit can run, as comments of the unit. */
 import { shellWord } from './shell.ts';
-import { capabilitiesOf, stateName, type UnitRequest, unique } from './unit-request.ts';
+import { capabilitiesOf, managedState, type UnitRequest, unique } from './unit-request.ts';
 import { directoryOf, isOfOthers } from './whose.ts';
 
 /** What is to be done before, as comments to copy from. */
 export function preface(request: UnitRequest): string {
-  const { command, configPath, stateDir, key, certificates, files, proxyVariable, user } = request;
+  const { command, configPath, key, certificates, files, proxyVariable, user } = request;
   const { name } = user;
   const directories = writtenBy(request).filter((path) => !isShared(path));
-  const own = stateName(stateDir) === undefined ? [stateDir] : [];
   const program = command.map(shellWord).join(' ');
   const lines = [
     'Made by `shadow-agent unit` for this configuration; make it anew when the configuration changes. To install:',
@@ -25,7 +24,7 @@ export function preface(request: UnitRequest): string {
     ...files
       .filter(({ path, owner }) => owner === undefined && !isOfOthers(directoryOf(path), configPath))
       .map(({ path }) => `  [ ! -e ${shellWord(path)} ] || chown -h ${name}: ${shellWord(path)}`),
-    ...own.map(shellWord).map((path) => `  [ -d ${path} ] || install -d -m 700 -o ${name} ${path}`),
+    ...stateLines(request).map((line) => `  ${line}`),
     // An empty unit file would mask the service.
     `  unit=$(${program} unit --config ${shellWord(configPath)} --user ${name}) && echo "$unit" >/etc/systemd/system/shadow-agent.service`,
     '  systemctl daemon-reload && systemctl enable --now shadow-agent',
@@ -36,6 +35,18 @@ export function preface(request: UnitRequest): string {
 
 function remarkOn(proxyVariable: string, configPath: string): string {
   return `${proxyVariable} is set where this was made, but not for the service: if it needs the proxy, set "proxy" in ${shellWord(configPath)}.`;
+}
+
+/** The state directory, where systemd does not make it, and what to know of it. */
+function stateLines({ stateDir, configPath, user: { name } }: UnitRequest): string[] {
+  const managed = managedState(stateDir);
+  if (managed?.directive === 'RuntimeDirectory')
+    return ['# /run is emptied when the device starts: previous files, and what is desired, are gone then'];
+  if (managed !== undefined) return [];
+  const path = shellWord(stateDir);
+  const line = `[ -d ${path} ] || install -d -m 700 -o ${name} ${path}`;
+  const remark = `# if ${stateDir} is there already: nobody but ${name} gets into it, who must own it, and be let in to what is above`;
+  return isOfOthers(stateDir, configPath) ? [line, remark] : [line];
 }
 
 /** The directories that the agent may write to but for its state. */

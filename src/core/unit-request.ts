@@ -26,8 +26,6 @@ export interface UnitRequest {
   user: { name: string; uid?: number; gid?: number };
 }
 
-const stateRoot = '/var/lib/';
-
 /** A file for another user: given to it, then still to be read, given a mode, and kept by a second name. */
 export function capabilitiesOf({ files, user }: UnitRequest): string[] {
   const gives = files.some(
@@ -36,11 +34,16 @@ export function capabilitiesOf({ files, user }: UnitRequest): string[] {
   return gives ? ['CAP_CHOWN', 'CAP_FOWNER', 'CAP_DAC_READ_SEARCH'] : [];
 }
 
-/** What StateDirectory= calls it; undefined where it is not below /var/lib, or has a colon, behind which a link is named. */
-export function stateName(stateDir: string): string | undefined {
-  return stateDir.startsWith(stateRoot) && !stateDir.includes(':')
-    ? stateDir.slice(stateRoot.length)
-    : undefined;
+/**
+ * The directive by which systemd makes a state directory; undefined where none does: it is neither below /var/lib nor
+ * /run, or has a colon, behind which a link would be named.
+ */
+export function managedState(
+  stateDir: string,
+): { directive: 'StateDirectory' | 'RuntimeDirectory'; name: string } | undefined {
+  const [, root, name] = /^\/(var\/lib|run(?!\/user\/))\/([^:]+)$/.exec(stateDir) ?? [];
+  if (name === undefined) return undefined;
+  return { directive: root === 'run' ? 'RuntimeDirectory' : 'StateDirectory', name };
 }
 
 export function unique(values: readonly string[]): string[] {

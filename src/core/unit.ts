@@ -4,8 +4,8 @@
  */
 import type { Problem } from './errors.ts';
 import { preface } from './unit-install.ts';
-import { capabilitiesOf, stateName, type UnitRequest, unique } from './unit-request.ts';
-import { directoryOf, isBelow, isOfOthers } from './whose.ts';
+import { capabilitiesOf, managedState, type UnitRequest, unique } from './unit-request.ts';
+import { directoryOf, isBelow, isWhole } from './whose.ts';
 
 /** Variables that turn the runtime into something else, print secrets, overwrite files, or change whom it trusts. */
 export const dangerousVariables = [
@@ -20,7 +20,7 @@ export const dangerousVariables = [
  * What no unit can be made of: a line feed in a path would end a comment, or a directive, and begin another one; and a
  * state directory is closed to all but the agent.
  *
- * @returns a problem for each path that holds a control character, and for a state directory that is others' as well
+ * @returns a problem for each path that holds a control character, and for a state directory that others need
  */
 export function unitProblems(request: UnitRequest): Problem[] {
   const { command, configPath, stateDir, metricsFile, key, certificates, files } = request;
@@ -40,7 +40,7 @@ export function unitProblems(request: UnitRequest): Problem[] {
       message: `"${path.replaceAll(/\p{Cc}/gu, escaped)}" holds a control character, which cannot be written into a unit`,
       hint: 'give the file or directory another name',
     }));
-  if (!isOfOthers(stateDir, configPath)) return forging;
+  if (!isWhole(stateDir)) return forging;
   const message = `${stateDir} is the system's or an account's; the agent keeps others out of its state`;
   const hint = 'name a directory of its own, such as /var/lib/shadow-agent';
   return [...forging, { path: 'stateDir', message, hint }];
@@ -96,11 +96,11 @@ function pathsOf({
   files,
   command,
 }: UnitRequest): string[] {
-  const name = stateName(stateDir);
+  const managed = managedState(stateDir);
   const targets = unique(files.map(({ path }) => directoryOf(path)));
   const metrics = metricsFile === undefined ? [] : [directoryOf(metricsFile)];
   // To be let in to the root directory is to be let in everywhere.
-  const writable = unique([...(name === undefined ? [stateDir] : []), ...targets, ...metrics]).filter(
+  const writable = unique([...(managed === undefined ? [stateDir] : []), ...targets, ...metrics]).filter(
     (path) => path !== '/',
   );
   const read = unique([configPath, key, ...certificates]);
@@ -113,13 +113,21 @@ function pathsOf({
   const usesTmp = used.some((path) => isBelow(path, ['/tmp', '/var/tmp']));
   return [
     'ProtectSystem=strict',
-    ...(name === undefined ? [] : [`StateDirectory=${word(name)}`, 'StateDirectoryMode=0700']),
+    ...stateLines(managed),
     // With a dash: a directory that is missing is told in the shadow, and does not keep all else from running.
     `ReadWritePaths=${writable.map((path) => word(`-${path}`)).join(' ')}`,
     `ReadOnlyPaths=${readOnly.map((path) => word(`-${path}`)).join(' ')}`,
     `ProtectHome=${usesHome ? 'read-only' : 'yes'}`,
     `PrivateTmp=${usesTmp ? 'no' : 'yes'}`,
   ];
+}
+
+function stateLines(managed: ReturnType<typeof managedState>): string[] {
+  if (managed === undefined) return [];
+  const { directive, name } = managed;
+  const lines = [`${directive}=${word(name)}`, `${directive}Mode=0700`];
+  // systemd would remove it at each end of the service.
+  return directive === 'RuntimeDirectory' ? [...lines, 'RuntimeDirectoryPreserve=yes'] : lines;
 }
 
 function rightsOf({ files }: UnitRequest, capabilities: readonly string[]): string[] {

@@ -3,7 +3,23 @@
 // Where the directories of others lie side by side.
 const level = /^\/([^/]*|(home|var)\/[^/]+)$/;
 // Below these lies what the system goes by, or an account.
-const trusted = /^\/((boot|dev|etc|lib[^/]*|proc|root|run|s?bin|sys|usr|var\/spool)\/|home\/[^/]+\/\.)/;
+const trusted =
+  /^\/((boot|dev|etc|lib(32|64|exec|x32)?|proc|root|run|s?bin|sys|usr|var\/spool)\/|home\/[^/]+\/\.)/;
+
+// What the system needs as it is, or an account as a whole.
+const whole = [
+  /^\/(bin|boot|dev|etc|home|lib(32|64|exec|x32)?|lost\+found|media|mnt|opt|root|run|s?bin|snap|srv|tmp|usr|var)?$/,
+  /^\/(home\/[^/]+|boot\/(efi|firmware)|dev\/(shm|pts)|run\/user(\/[^/]+)?)$/,
+  /^\/(usr|usr\/local)\/(bin|etc|games|include|lib[^/]*|local|man|sbin|share|src)$/,
+  /^\/var\/(backups|cache|crash|lib|local|lock|log|mail|opt|run|spool|tmp|www)$/,
+  /^\/(proc|sys|run\/(dbus|lock|log|mount|sudo|systemd|udev))(\/|$)/,
+  /^\/var\/lib\/(apt|containerd|dbus|docker|dpkg|pam|private|rpm|sudo|systemd)(\/|$)/,
+];
+
+/** Whether a directory is surely the system's, or a whole account's: to close it would stop others. */
+export function isWhole(directory: string): boolean {
+  return whole.some((pattern) => pattern.test(directory));
+}
 
 /**
  * Whether a directory is the system's or an account's, so that its owner owns these too. Where the configuration lies was
