@@ -1,7 +1,7 @@
 /** What is to be typed before a unit can run, as comments of the unit. */
 import { shellWord } from './shell.ts';
 import { capabilitiesOf, managedState, type UnitRequest, unique } from './unit-request.ts';
-import { directoryOf, isOfOthers } from './whose.ts';
+import { directoryOf, isBelow, isClosed, isOfOthers } from './whose.ts';
 
 /** What is to be done before, as comments to copy from. */
 export function preface(request: UnitRequest): string {
@@ -15,7 +15,7 @@ export function preface(request: UnitRequest): string {
     `  useradd --system --no-create-home --shell /usr/sbin/nologin ${name}`,
     `  ${unlessSwapped(key, request, (path) => `chown ${name} ${path} && chmod 400 ${path}`)}`,
     // What was made on the operator's machine may let nobody else in.
-    `  chmod a+x ${shellWords([configPath, key, ...certificates].map(directoryOf))}`,
+    ...searchLines(request).map((line) => `  ${line}`),
     // It may hold the password of a proxy.
     `  ${unlessSwapped(configPath, request, (path) => `chgrp "$(id -gn ${name})" ${path} && chmod g+r,o= ${path}`)}`,
     ...unique(certificates).map((one) => `  ${unlessSwapped(one, request, (path) => `chmod a+r ${path}`)}`),
@@ -35,6 +35,22 @@ export function preface(request: UnitRequest): string {
 
 function remarkOn(proxyVariable: string, configPath: string): string {
   return `${proxyVariable} is set where this was made, but not for the service: if it needs the proxy, set "proxy" in ${shellWord(configPath)}.`;
+}
+
+/** What lets the user of the service through to what it reads; its own home does so as it is. */
+function searchLines({ configPath, key, certificates, user: { name } }: UnitRequest): string[] {
+  const directories = unique([configPath, key, ...certificates].map(directoryOf));
+  const closed = directories.filter((path) => isClosed(path, configPath));
+  const open = directories.filter((path) => !closed.includes(path));
+  return [
+    ...(open.length === 0 ? [] : [`chmod a+x ${shellWords(open)}`]),
+    ...closed
+      .filter((path) => !isBelow(path, [`/home/${name}`]))
+      .map(
+        (path) =>
+          `# ${path} is closed, and is to stay so: move what the agent reads there to a directory of its own, or let it alone pass: setfacl -m u:${name}:x ${shellWord(path)}`,
+      ),
+  ];
 }
 
 /** The state directory, where systemd does not make it, and what to know of it. */

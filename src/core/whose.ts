@@ -15,10 +15,17 @@ const whole = [
   /^\/(proc|sys|run\/(dbus|lock|log|mount|sudo|systemd|udev))(\/|$)/,
   /^\/var\/lib\/(apt|containerd|dbus|docker|dpkg|pam|private|rpm|sudo|systemd)(\/|$)/,
 ];
+// What is closed to other users as a rule.
+const closed = /^\/(root(\/.*)?|home\/[^/]+(\/\..*)?|etc\/(.*\/)?private)$/;
 
 /** Whether a directory is surely the system's, or a whole account's: to close it would stop others. */
 export function isWhole(directory: string): boolean {
   return whole.some((pattern) => pattern.test(directory));
+}
+
+/** Whether a directory keeps other users out, and is not to be opened for one of them. */
+export function isClosed(directory: string, configPath: string): boolean {
+  return closed.test(directory) && (isOfOthers(directory, configPath) || isBelow(directory, ['/root']));
 }
 
 /**

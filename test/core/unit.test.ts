@@ -165,6 +165,24 @@ describe('the unit of a configuration', () => {
     expect(text).toContain('#   # /run is emptied when the device starts');
   });
 
+  test.each([
+    ['/root', '/root/agent.json'],
+    ['/home/pi', '/home/pi/agent.json'],
+    ['/home/pi/.aws', '/etc/shadow-agent/agent.json'],
+    ['/etc/ssl/private', '/etc/shadow-agent/agent.json'],
+    ['/root/agent', '/root/agent/agent.json'],
+  ])('never opens %s, and says what to do instead', (directory, configPath) => {
+    const key = `${directory}/private.key`;
+    const text = unitOf({ configPath, key });
+    const opened = text.split('\n').find((line) => line.startsWith('#   chmod a+x '));
+    expect(opened?.split(' ')).not.toContain(directory);
+    expect(text).toContain(
+      `#   # ${directory} is closed, and is to stay so: move what the agent reads there to a directory of its own, or let it alone pass: setfacl -m u:shadow-agent:x ${directory}\n`,
+    );
+    const own = unitOf({ configPath: '/home/pi/agent.json', key: '/home/pi/k', user: { name: 'pi' } });
+    expect(own).not.toContain('is closed');
+  });
+
   test('makes a state directory with a colon itself: behind one, systemd would name a link', () => {
     const text = unitOf({ stateDir: '/var/lib/a:b' });
     expect(values(text, 'StateDirectory')).toEqual([]);
