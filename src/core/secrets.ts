@@ -3,7 +3,7 @@
  * passes here, and once more what becomes a line of the log: a server may say back what it was sent.
  */
 
-// Of a long secret, each run of so many letters is taken out; of a shorter one its letters as a whole.
+// Of a long token, each run of so many letters is taken out; of a shorter one, and of a password, its letters as a whole.
 const runLetters = 12;
 const leastLetters = 8;
 
@@ -41,25 +41,33 @@ export function protectLogin(user: string, password: string): void {
     // The user alone is no secret.
     exact.set(name + secret, Math.max(runLetters, name.length + 4));
   }
-  const bare = isWord(password) ? [] : [password, encodeURIComponent(password)];
-  for (const text of [base64(`${user}:${password}`), base64(password), ...bare]) exact.set(text, runLetters);
+  for (const text of [base64(`${user}:${password}`), base64(password)]) exact.set(text, runLetters);
+  if (isWord(password)) return;
+  // Behind its user a part of it is taken out as well; by itself it may have its first words in common with any text.
+  for (const text of [password, encodeURIComponent(password)]) exact.set(text, text.length);
   lasting.add(password);
   renewRuns();
 }
 
 function renewRuns(): void {
-  runs = new Set([...passing, ...lasting].flatMap(runsOf));
-  lengths = [...new Set([...runs].map((run) => run.length))];
+  runs = new Set([...[...passing].flatMap(runsOf), ...[...lasting].flatMap(wholeOf)]);
+  // Of two that begin alike, the longer one goes.
+  lengths = [...new Set([...runs].map((run) => run.length))].sort((a, b) => b - a);
+}
+
+function runsOf(secret: string): string[] {
+  const { letters } = lettersOf(secret);
+  if (letters.length < runLetters) return wholeOf(secret);
+  return Array.from({ length: letters.length - runLetters + 1 }, (_, at) =>
+    letters.slice(at, at + runLetters),
+  );
 }
 
 /** A short one of letters alone has only one writing. */
-function runsOf(secret: string): string[] {
+function wholeOf(secret: string): string[] {
   const { letters } = lettersOf(secret);
-  if (letters.length >= runLetters)
-    return Array.from({ length: letters.length - runLetters + 1 }, (_, at) =>
-      letters.slice(at, at + runLetters),
-    );
-  return letters.length >= leastLetters && letters.length < secret.length ? [letters] : [];
+  const isShort = letters.length < runLetters && letters.length === secret.length;
+  return letters.length >= leastLetters && !isShort ? [letters] : [];
 }
 
 /**
@@ -83,7 +91,7 @@ function lettersOf(text: string): { letters: string; places: number[] } {
  * itself it is neither sent nor written anywhere.
  */
 function isWord(password: string): boolean {
-  return password.length < 4 || (password.length < 8 && /^(\p{L}+|\p{N}+)$/u.test(password));
+  return password.length < 4 || /^(\p{L}{1,7}|\p{N}{1,7}|\p{L}\p{Ll}{1,14})$/u.test(password);
 }
 
 function base64(text: string): string {
@@ -119,7 +127,9 @@ function withoutRuns(text: string): string {
   let from = 0;
   let end = -1;
   for (let at = 0; at < letters.length; at += 1) {
-    const length = lengths.find((candidate) => runs.has(letters.slice(at, at + candidate)));
+    const length = lengths.find(
+      (candidate) => at + candidate <= letters.length && runs.has(letters.slice(at, at + candidate)),
+    );
     if (length === undefined) continue;
     if (at > end) shown += `${text.slice(from, places[at])}[secret]`;
     end = Math.max(end, at + length);

@@ -54,8 +54,8 @@ describe('redact', () => {
     for (const form of forms) expect(redact(`a ${form} b`)).toBe('a [secret] b');
   });
 
-  test.each(['squid', 'agent', '8883'])(
-    'of the short password %s, which is a word or number of many texts, knows all that holds it as one',
+  test.each(['squid', 'agent', '8883', 'firmware', 'Production'])(
+    'of the password %s, which is a word or number of many texts, knows all that holds it as one',
     (password) => {
       const text = `${password}s of the ${password}, in "/opt/${password}/${password}.json"`;
       protectLogin('jo é', password);
@@ -71,13 +71,23 @@ describe('redact', () => {
     },
   );
 
-  test.each(['s3cr', 'p-wd', 'Passwort', '20262027'])(
+  test.each(['s3cr', 'p-wd', 'PassWort', 'passwort1', '20262027', 'morethanfifteenletters'])(
     'knows the password %s wherever it stands',
     (password) => {
       protectLogin('jo', password);
       expect(redact(`x${password}y`)).toBe('x[secret]y');
     },
   );
+
+  test('leaves text alone that has only a part of a password in common with it', () => {
+    protectLogin('jo', 'shadow-agent-files-24');
+    const text = 'shadow-agent starts, and the bucket shadow-agent-files-2 is not in "allow"';
+    expect(redact(text)).toBe(text);
+    expect(redact('is shadow-agent-files-24, or Shadow%2Dagent%2Dfiles%2D24.')).toBe(
+      'is [secret], or [secret].',
+    );
+    expect(redact('jo:shadow-agent-fil')).toBe('[secret]');
+  });
 
   test('a login without a password holds no secret', () => {
     for (const user of ['', 'jo']) protectLogin(user, '');
