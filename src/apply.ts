@@ -16,6 +16,7 @@ import { type KeptFiles, putBack } from './io/kept.ts';
 import type { Logger } from './io/log.ts';
 import { cleanParts, fileId } from './io/part.ts';
 import type { Target } from './io/target.ts';
+import { assertWay, type OpenOnTheWay } from './io/way.ts';
 
 export interface ApplyOptions {
   file: FileConfig;
@@ -24,6 +25,7 @@ export interface ApplyOptions {
   stateDir: string;
   digest: DigestEngine;
   log: Logger;
+  openOnTheWay?: OpenOnTheWay | undefined;
 }
 
 type Step = Extract<Action, { do: 'hook' | 'put-back' | 'conclude' }>;
@@ -104,8 +106,9 @@ export class Applier {
    * agent tries it once more as soon as it can store that.
    */
   async #back({ before }: Pending, signal: AbortSignal): Promise<Outcome> {
-    const { file, target, kept, log } = this.#options;
+    const { file, target, kept, log, openOnTheWay } = this.#options;
     const { property, path } = file;
+    await assertWay(path, openOnTheWay);
     await cleanParts(property, path);
     await putBack(property, path, before && kept.pathOf(before));
     const installed = await target.putBack(before, signal);
@@ -123,9 +126,10 @@ export class Applier {
    * signal's reason when it is aborted. Then nothing is begun.
    */
   async begin(snapshot: Snapshot, signal: AbortSignal): Promise<Snapshot> {
-    const { file, target, log } = this.#options;
+    const { file, target, log, openOnTheWay } = this.#options;
     const next = rollback(snapshot, hashOf(target.stored.desired));
     if ('code' in next) throw reasonError(file.property, next);
+    await assertWay(file.path, openOnTheWay);
     await this.#assertKept(next.pending?.before, signal);
     try {
       await target.announce({ pending: next.pending, held: next.held, failure: undefined });

@@ -1,7 +1,7 @@
 /** The attempts at one file, one after another, with what log and shadow are told of them. */
 import type { FileConfig } from './config.ts';
 import type { Counters } from './core/counters.ts';
-import { type Problem, toAgentError } from './core/errors.ts';
+import { toAgentError } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
 import { Progress } from './core/progress.ts';
 import type { Action, Installed, Outcome } from './core/reconcile.ts';
@@ -12,6 +12,7 @@ import type { Logger } from './io/log.ts';
 import type { Room } from './io/room.ts';
 import type { GetObject } from './io/s3.ts';
 import type { Target } from './io/target.ts';
+import type { OpenOnTheWay } from './io/way.ts';
 import type { ShadowLink } from './link.ts';
 import { update } from './update.ts';
 
@@ -29,7 +30,7 @@ export interface AttemptOptions {
   /** The room on disk, of the downloads of all files together. */
   room: Room;
   /** What others could replace on the way to a target; nothing is installed then. */
-  openOnTheWay?: ((target: string) => Promise<Problem[]>) | undefined;
+  openOnTheWay?: OpenOnTheWay | undefined;
   /** Told when progress is due to be shown. */
   onProgress: (progress: { bytes: number; size?: number }) => void;
 }

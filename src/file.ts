@@ -91,13 +91,13 @@ export class FileKeeper {
     this.#options = options;
     this.property = file.property;
     this.#asked = new AskedRollback(file.property);
-    const { state, log, digest, stateDir, clock } = options;
+    const { state, log, digest, stateDir, clock, openOnTheWay } = options;
     const { property, path } = file;
     this.#target = new Target({ property, path, digest, state, log });
     const parts = { file, target: this.#target, kept: new KeptFiles(stateDir, property, path) };
     const onProgress = (progress: Activity) => this.#report(progress);
     this.#attempts = new Attempts({ ...options, ...parts, onProgress });
-    this.#applier = new Applier({ ...parts, stateDir, digest, log });
+    this.#applier = new Applier({ ...parts, stateDir, digest, log, openOnTheWay });
     this.#memory = new Memory({ ...parts, clock, log });
     this.rules = file.allow === undefined ? {} : { allow: file.allow };
   }

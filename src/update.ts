@@ -3,7 +3,6 @@ import { lstat } from 'node:fs/promises';
 import { dirname } from 'node:path';
 import type { FileConfig } from './config.ts';
 import type { Artifact } from './core/artifact.ts';
-import { AgentError, type Problem } from './core/errors.ts';
 import type { JsonObject } from './core/json.ts';
 import { previousAfter } from './core/pending.ts';
 import type { Installed, Outcome } from './core/reconcile.ts';
@@ -19,6 +18,7 @@ import type { GetObject } from './io/s3.ts';
 import { SignedObject } from './io/signature.ts';
 import type { FileStamp, StampedInstalled, StateChange } from './io/state.ts';
 import type { Target } from './io/target.ts';
+import { assertWay, type OpenOnTheWay } from './io/way.ts';
 
 export interface UpdateJob {
   file: FileConfig;
@@ -33,7 +33,7 @@ export interface UpdateJob {
   getObject: GetObject;
   room: Room;
   /** What others could replace on the way to the target; nothing is installed then. */
-  openOnTheWay?: ((target: string) => Promise<Problem[]>) | undefined;
+  openOnTheWay?: OpenOnTheWay | undefined;
   target: Target;
   onReceived: (bytes: number) => void;
   onProgress: (bytes: number, size: number | undefined) => void;
@@ -55,7 +55,7 @@ export async function update(job: UpdateJob): Promise<Updated> {
   const { file, artifact, value, signal, target } = job;
   const { property, path } = file;
   signal.throwIfAborted();
-  await assertWay(job);
+  await makeWay(job);
   await written(job, () => target.assertStorable());
   await cleanParts(property, path, artifact.sha256);
   const signed = signedObject(job);
@@ -97,13 +97,10 @@ export async function update(job: UpdateJob): Promise<Updated> {
 }
 
 /** At the start a directory may not have been there: whoever was first to make it could replace what is in it. */
-async function assertWay({ file: { path }, openOnTheWay }: UpdateJob): Promise<void> {
-  if (openOnTheWay === undefined) return;
+async function makeWay({ file: { path }, openOnTheWay }: UpdateJob): Promise<void> {
   // What keeps it from being made is told where the part is.
   await makeDirectory(dirname(path)).catch(() => undefined);
-  const [open] = await openOnTheWay(path);
-  if (open === undefined) return;
-  throw new AgentError('INSTALL', `Cannot install ${path}: ${open.message}`, { hint: open.hint });
+  await assertWay(path, openOnTheWay);
 }
 
 /** Writes to the state file; where its disk is full, the previous file goes for it. @throws what `write` throws */

@@ -172,3 +172,55 @@ toolTest(
       { config: { strict: true }, files: [{ property: 's3', path: 'shared/app/sub/f' }] },
     ),
 );
+
+/** Refuses the second file, in a directory that has become another user's meanwhile. */
+const script =
+  'grep -q two "$SHADOW_AGENT_PATH" || exit 0; chown 12345 "$(dirname "$SHADOW_AGENT_PATH")"; exit 1';
+
+toolTest(
+  [root],
+  'with strict, nothing is put back after a failed hook where the directory is another user’s by then',
+  () =>
+    scenario(
+      async (world) => {
+        await world.start();
+        await world.put('test.txt', 'one\n');
+        await world.inSync(sha256('one\n'));
+        await world.put('test.txt', 'two\n');
+        await world.hasStatus({ code: 'INSTALL' });
+        const directory = world.path('app');
+        expect(await readFile(join(directory, 'f'), 'utf8')).toBe('two\n');
+        await chown(directory, 0, 0);
+        await world.hasStatus({ code: 'HOOK_FAILED' });
+        expect(await readFile(join(directory, 'f'), 'utf8')).toBe('one\n');
+      },
+      {
+        config: { strict: true },
+        files: [{ property: 's3', path: 'app/f', onInstall: { command: ['/bin/sh', '-c', script] } }],
+      },
+    ),
+);
+
+toolTest([root], 'with strict, no rollback goes through a directory that is another user’s by now', () =>
+  scenario(
+    async (world) => {
+      await world.start();
+      for (const body of ['one\n', 'two\n']) {
+        await world.put('test.txt', body);
+        await world.inSync(sha256(body));
+      }
+      const directory = world.path('app');
+      const rollback = async () => await world.run(['rollback', 's3', '--config', world.device.configPath]);
+      await chown(directory, 12345, 12345);
+      const refused = await rollback();
+      expect(await refused.exit).toBe(1);
+      expect(refused.log).toContain(`${directory} belongs to user 12345, who can replace what is in it`);
+      expect(await readFile(join(directory, 'f'), 'utf8')).toBe('two\n');
+      await chown(directory, 0, 0);
+      const done = await rollback();
+      expect(await done.exit).toBe(0);
+      expect(await readFile(join(directory, 'f'), 'utf8')).toBe('one\n');
+    },
+    { config: { strict: true }, files: [{ property: 's3', path: 'app/f' }] },
+  ),
+);
