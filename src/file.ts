@@ -216,11 +216,11 @@ export class FileKeeper {
     });
     this.#snapshot = this.#linkIsNew ? reconnected(snapshot, nowMs) : snapshot;
     this.#linkIsNew = false;
+    this.#logRefusal(desired);
     try {
       const installed = await this.#target.look(desired, signal);
       if (installed !== undefined) this.#snapshot = { ...this.#snapshot, installed };
       await this.#target.tidy(desired, installed);
-      this.#logRefusal(desired);
       return { kind: 'waited' };
     } catch (error) {
       const last = failureOf(this.#snapshot);

@@ -46,7 +46,7 @@ describe('a sound configuration', () => {
       ca: join(at.dir, 'AmazonRootCA1.pem'),
       stateDir: join(at.dir, 'state'),
       proxy: { except: [] },
-      s3: { region: 'us-east-1', pathStyle: false, dualStack: false, maxBytesPerSecond: 0, connections: 10 },
+      s3: { region: 'us-east-1', pathStyle: false, dualStack: false, maxBytesPerSecond: 0, connections: 4 },
       files: [{ property: 's3', path: join(at.dir, 'tmpfile'), keepPrevious: true }],
       keepAliveSeconds: 1200,
       resyncSeconds: 3600,

@@ -87,8 +87,8 @@ export const s3Entries = {
     0,
   ),
   connections: v.optional(
-    integer('Ranges of large objects that are fetched at a time, of all downloads together', 10, 1, 16),
-    10,
+    integer('Ranges of large objects that are fetched at a time, of all downloads together', 4, 1, 16),
+    4,
   ),
 };
 

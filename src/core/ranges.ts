@@ -14,12 +14,13 @@ const mostBytes = 4 * mebibyte;
 /** Of a range that comes alone. */
 const mostAloneBytes = 64 * mebibyte;
 const leastBytes = 2 * mebibyte;
+const firstBytes = mebibyte;
 
-/** The first ranges of an object: shorter ones, so that the bytes that are read first are not long in coming. */
-export function firstSpans(size: number, connections: number): Span[] {
+/** The first ranges of an object: short ones, so that little has run ahead if the process ends soon. */
+export function firstSpans(size: number, count: number): Span[] {
   const spans: Span[] = [];
-  for (let start = 0; spans.length < connections && start < size; ) {
-    const end = Math.min(size, start + leastBytes);
+  for (let start = 0; spans.length < count && start < size; ) {
+    const end = Math.min(size, start + firstBytes);
     spans.push({ start, end });
     start = end;
   }

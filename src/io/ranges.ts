@@ -16,6 +16,8 @@ type Answer = Extract<ObjectAnswer, { kind: 'full' | 'rest' }>;
 const mebibyte = 1024 * 1024;
 /** What an attempt that goes on with a part must bring before it asks for more than one range: its link was cut. */
 const provenBytes = 16 * mebibyte;
+/** A new one has no more than so many ranges under way before it has brought so much: what runs ahead is lost at a kill. */
+const [firstLanes, firstLanesBytes] = [4, 8 * mebibyte];
 /** At this speed, bytes a second, the device has enough to do with one range at a time. */
 const plenty = 100 * mebibyte;
 
@@ -85,7 +87,8 @@ class RangedObject {
     const size = artifact.size ?? 0;
     this.#kept = all.adopt(this.#source, ifMatch, offset);
     const alone = { start: offset, end: Math.min(offset + provenBytes, size, this.#kept[0]?.start ?? size) };
-    const spans = offset === 0 ? firstSpans(size, Math.max(1, connections - all.active)) : [alone];
+    const free = Math.max(1, Math.min(firstLanes, connections - all.active));
+    const spans = offset === 0 ? firstSpans(size, free) : [alone];
     const [first, ...ahead] = spans.map((span) => this.#add(span));
     if (first === undefined) return await getObject(this.#request, this.#outer);
     for (const segment of ahead) void this.#receive(segment);
@@ -121,6 +124,13 @@ class RangedObject {
   #isPlenty(): boolean {
     const ms = this.#shared.clock.nowMs() - this.#startedMs;
     return this.#came * 1000 > plenty * ms;
+  }
+
+  /** How many ranges there is use for. */
+  #lanes(): number {
+    const { connections } = this.#shared;
+    if (this.#isPlenty() || (this.#request.offset > 0 && this.#came < provenBytes)) return 1;
+    return this.#came < firstLanesBytes ? Math.min(firstLanes, connections) : connections;
   }
 
   #add(span: Span): Segment {
@@ -221,7 +231,6 @@ class RangedObject {
     const known = this.#known;
     // What comes behind a failed range is not read in this attempt.
     if (known === undefined || this.#segments.some(({ error }) => error !== undefined)) return;
-    const isProven = this.#request.offset === 0 || this.#came >= provenBytes;
     while (this.#asked < known.size) {
       const [kept] = this.#kept;
       if (kept?.start === this.#asked) {
@@ -230,9 +239,9 @@ class RangedObject {
         this.#kept.shift();
         continue;
       }
-      const isNeeded = !this.#segments.some(isBusy);
-      if (!isNeeded && (!isProven || this.#isPlenty() || !ahead.hasRoom || ahead.active >= connections))
-        return;
+      const busy = this.#segments.filter(isBusy).length;
+      const isEnough = busy >= this.#lanes() || !ahead.hasRoom || ahead.active >= connections;
+      if (busy > 0 && isEnough) return;
       const lanes = this.#isPlenty() ? 1 : connections;
       void this.#receive(this.#add(nextSpan(this.#asked, known.size, lanes, kept?.start)));
     }

@@ -12,10 +12,10 @@ export interface Link {
   bytesPerSecond: number;
 }
 
-const one = `${ours}, 1 connection`;
+export const one = `${ours}, 1 connection`;
 const link: Link = { rttMs: 200, bytesPerSecond: 10_000_000 };
 export const sizeMB = extent(200, 2);
-/** The default of ours, of boto3 and of the AWS CLI. */
+/** The default of boto3 and of the AWS CLI. */
 export const connections = 10;
 const rounds = extent(5, 1);
 
@@ -34,7 +34,7 @@ export async function slowLink(
   throw new Error('the link did not start');
 }
 
-/** 200 MB at 200 ms, 10 MB/s a connection: one connection of ours, and ten of each that can be told how many. */
+/** 200 MB at 200 ms, 10 MB/s a connection: one connection of ours, the default, and ten of each that can be told how many. */
 export async function links(): Promise<JsonObject[]> {
   const rows: JsonObject[] = [];
   await scenario(async (world) => {
@@ -44,6 +44,7 @@ export async function links(): Promise<JsonObject[]> {
     try {
       const contenders = await bench.contenders(connections);
       contenders.delete(curlName);
+      contenders.set(`${ours}, 4 connections, the default`, () => bench.ours(4));
       contenders.set(one, () => bench.ours(1));
       const results = await inTurn(rounds, contenders);
       const walls = new Map(

@@ -6,7 +6,7 @@ import { scenario } from '../support/world.ts';
 import { compare, largest, ours } from './compare.ts';
 import { resultPath } from './extent.ts';
 import { footprint } from './footprint.ts';
-import { connections, links, sizeMB } from './links.ts';
+import { connections, links, one, sizeMB } from './links.ts';
 import { idleBytes } from './measure.ts';
 import { curlName } from './rivals.ts';
 
@@ -83,7 +83,7 @@ function ofLinks(rows: readonly JsonObject[]): JsonObject[] {
           ours: own?.['wall s'] ?? '',
           beside: `${wall}, ${client}`,
           'ours / its': ratio ?? '',
-          aim: String(client).startsWith(ours) ? '1 / 3.5 = 0.29' : '1',
+          aim: client === one ? '1 / 3.5 = 0.29' : String(client).startsWith(ours) ? '' : '1',
           rounds: { ours: own?.['rounds'] ?? null, its: rounds ?? null },
         },
   );
