@@ -139,6 +139,7 @@ test.concurrent('a rollback while no agent runs holds what was desired last, tho
     world.sandbox.faults.set('s3-refuse', 1);
     await world.put('v3', 'three\n');
     await first.logged(/code=NETWORK/);
+    await until('the note of v3', () => JSON.stringify(stored(world)['desired']).includes(sha256('three\n')));
     await first.stop('SIGKILL');
     world.sandbox.faults.clear();
     const rollback = await world.run(['rollback', 's3', '--config', world.device.configPath]);
