@@ -44,14 +44,15 @@ export const maxRuns = 3;
 
 /**
  * The step that is to be ended before anything else. A hook stays owed, but holds nothing up, while its file is out of
- * sight, as on a disk that is not mounted yet, and after a repair also while another file is desired.
+ * sight, as on a disk that is not mounted yet, and where it has failed after a repair also while another file is desired.
  */
 export function dueOf(snapshot: Snapshot): Pending | undefined {
   const { pending, installed } = snapshot;
   if (pending?.step !== 'apply') return pending;
   if (installed === undefined) return undefined;
   const isThere = installed.sha256 === pending.sha256;
-  return isThere && pending.repair === true && isOvertaken(pending, snapshot) ? undefined : pending;
+  const mayRest = pending.repair === true && pending.failed !== undefined;
+  return isThere && mayRest && isOvertaken(pending, snapshot) ? undefined : pending;
 }
 
 /** What is to be done for the step that is due: it is ended before a newer desired value has its turn. */
@@ -79,8 +80,9 @@ export function decidePending(pending: Pending, snapshot: Snapshot, nowMs: numbe
 /** A step that the disk does not let be ended must not hold up what is desired by now. */
 function isOvertaken(pending: Pending, { desired, held }: Snapshot): boolean {
   if (desired.kind !== 'artifact' || desired.artifact.sha256 === held?.sha256) return false;
-  // The same file for another value needs its hook as well.
-  if (pending.step === 'apply' && desired.artifact.sha256 === pending.sha256) return false;
+  // The same file for another value needs its step as well.
+  const owed = pending.step === 'reapply' ? pending.before?.sha256 : pending.sha256;
+  if (desired.artifact.sha256 === owed) return false;
   return !jsonEqual(desired.value, pendingValue(pending));
 }
 

@@ -158,8 +158,10 @@ export function record(snapshot: Snapshot, outcome: Outcome, nowMs: number, rand
       return afterInstall(snapshot, outcome, nextInstall(snapshot, outcome.value, nowMs, random));
     case 'hooked': {
       const again = failedRepair(snapshot, outcome);
-      if (again === undefined || snapshot.pending === undefined) return recordPending(snapshot, outcome);
-      const pending = { ...snapshot.pending, runs: 0 };
+      const { failed } = outcome;
+      if (again === undefined || snapshot.pending === undefined || failed === undefined)
+        return recordPending(snapshot, outcome);
+      const pending = { ...snapshot.pending, runs: 0, failed };
       return { ...snapshot, pending, failure: nextFailure(snapshot, again, nowMs, random) };
     }
     case 'put-back':

@@ -13,11 +13,11 @@ export function preface(request: UnitRequest): string {
     'Made by `shadow-agent unit` for this configuration; make it anew when the configuration changes. To install:',
     '',
     `  useradd --system --no-create-home --shell /usr/sbin/nologin ${name}`,
-    `  ${unlessSwapped(key, request, (path) => `chown ${name} ${path} && chmod 400 ${path}`)}`,
+    `  ${unlessSwapped(key, request, (path) => `chown -h ${name} ${path} && chmod 400 ${path}`)}`,
     // What was made on the operator's machine may let nobody else in.
     ...searchLines(request).map((line) => `  ${line}`),
     // It may hold the password of a proxy.
-    `  ${unlessSwapped(configPath, request, (path) => `chgrp "$(id -gn ${name})" ${path} && chmod g+r,o= ${path}`)}`,
+    `  ${unlessSwapped(configPath, request, (path) => `chgrp -h "$(id -gn ${name})" ${path} && chmod g+r,o= ${path}`)}`,
     ...unique(certificates).map((one) => `  ${unlessSwapped(one, request, (path) => `chmod a+r ${path}`)}`),
     ...directories.flatMap((path) => grant(path, request)).map((line) => `  ${line}`),
     // Only root could keep a file's owner that is not the agent. An install replaces a link, and leaves alone where it leads.
@@ -75,7 +75,8 @@ function writtenBy({ files, metricsFile }: UnitRequest): string[] {
 function unlessSwapped(path: string, request: UnitRequest, commandOf: (path: string) => string): string {
   const one = shellWord(path);
   const command = commandOf(one);
-  return writtenBy(request).includes(directoryOf(path)) ? `[ -L ${one} ] || { ${command}; }` : command;
+  const isWithin = isBelow(path, [...writtenBy(request), request.stateDir]);
+  return isWithin ? `[ -L ${one} ] || { ${command}; }` : command;
 }
 
 /** Everybody may write there as it is. */

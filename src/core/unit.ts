@@ -106,7 +106,7 @@ function pathsOf({
   const read = unique([configPath, key, ...certificates]);
   // A file that is mounted by itself is not seen to be replaced, so that its directory is better.
   const readOnly = unique(
-    read.map((path) => (writable.includes(directoryOf(path)) ? path : directoryOf(path))),
+    read.map((path) => ([...writable, stateDir].includes(directoryOf(path)) ? path : directoryOf(path))),
   );
   const used = [...writable, ...read, ...command, stateDir];
   const usesHome = used.some((path) => isBelow(path, ['/home', '/root', '/run/user']));

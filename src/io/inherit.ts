@@ -55,7 +55,8 @@ export async function give(handle: FileHandle, { uid, gid }: Owner): Promise<Own
     await handle.chown(uid, gid);
     return undefined;
   } catch (error) {
-    if (errnoOf(error) === 'EPERM') return own;
+    // EINVAL: an owner that this user namespace has no name for, as within a unit with PrivateUsers.
+    if (['EPERM', 'EINVAL'].includes(errnoOf(error))) return own;
     throw error;
   }
 }

@@ -20,6 +20,7 @@ import {
   settled,
 } from '../../src/core/reconcile.ts';
 import { type Activity, reportOf } from '../../src/core/report.ts';
+import { statusOfFile } from '../../src/core/status.ts';
 import { desireds, each, hourMs, nowMs, valueA, valueOther } from './reconcile-cases.ts';
 
 const shaA = 'a'.repeat(64);
@@ -187,7 +188,8 @@ describe('decide() with something pending', () => {
     each(waiting, isStuckNow, (snapshot) => {
       const action = actionOf(snapshot);
       const { desired } = snapshot;
-      const isSameFile = stepOf(snapshot) === 'apply' && desiredHash(snapshot) === shaA;
+      const owed = stepOf(snapshot) === 'reapply' ? snapshot.pending?.before?.sha256 : shaA;
+      const isSameFile = desiredHash(snapshot) === owed;
       const isOvertaken =
         desired.kind === 'artifact' && !jsonEqual(desired.value, valueA) && !isHeld(snapshot) && !isSameFile;
       return isOvertaken
@@ -549,6 +551,12 @@ describe('a hook that fails for a file that was repaired', () => {
     const renamed = { ...snapshot, desired: parseDesired({ ...valueA, note: 'again' }, {}) };
     expect(decide(renamed, nowMs)).toEqual(decide(snapshot, nowMs));
     expect(reportOf(renamed, 'idle').status).toMatchObject({ status: 'waiting', code: 'HOOK_FAILED' });
+    const moment = { nowMs, wallMs: nowMs };
+    expect(statusOfFile('/f', renamed, undefined, moment).error).toMatchObject({ code: 'HOOK_FAILED' });
+  });
+
+  test('has its turn before another file that is desired before it could run', () => {
+    expect(decide({ ...repaired, desired: parseDesired(valueOther, {}) }, nowMs).do).toBe('hook');
   });
 
   test('ends with a run that succeeds', () => {
@@ -557,6 +565,25 @@ describe('a hook that fails for a file that was repaired', () => {
     expect([done.pending, done.failure]).toEqual([undefined, undefined]);
     expect(settled(done)).toBe('done');
   });
+});
+
+test('a step that failed is not dropped for the same file with another value', () => {
+  const failedStep = { sha256: shaA, value: valueA, keep: true, runs: 0, failed: { message: 'refused' } };
+  const again = { ...valueA, note: 'again' };
+  const back: Snapshot = {
+    desired: parseDesired(again, {}),
+    installed: { sha256: shaA, value: valueA },
+    pending: { ...failedStep, step: 'back', before: older },
+    failure: failure(valueA, 'INSTALL', nowMs + hourMs),
+  };
+  expect(decide(back, nowMs).do).toBe('wait');
+  const reapply: Snapshot = {
+    ...back,
+    desired: parseDesired(valueOther, {}),
+    installed: older,
+    pending: { ...failedStep, step: 'reapply', before: older },
+  };
+  expect(decide(reapply, nowMs).do).toBe('wait');
 });
 
 test('--once waits for what is pending, and gives HELD as the reason of what is held', () => {

@@ -118,13 +118,16 @@ describe('the unit of a configuration', () => {
     const text = unitOf({ files, certificates: ['/etc/shadow-agent/c.pem', '/etc/ssl/root.pem'] });
     const typed = text.split('\n').filter((line) => /^# {3}(?!#).*\b(ch(own|mod|grp)) /.test(line));
     expect(typed).toEqual([
-      '#   [ -L /etc/shadow-agent/private.key ] || { chown shadow-agent /etc/shadow-agent/private.key && chmod 400 /etc/shadow-agent/private.key; }',
+      '#   [ -L /etc/shadow-agent/private.key ] || { chown -h shadow-agent /etc/shadow-agent/private.key && chmod 400 /etc/shadow-agent/private.key; }',
       '#   chmod a+x /etc/shadow-agent /etc/ssl',
-      '#   [ -L /etc/shadow-agent/agent.json ] || { chgrp "$(id -gn shadow-agent)" /etc/shadow-agent/agent.json && chmod g+r,o= /etc/shadow-agent/agent.json; }',
+      '#   [ -L /etc/shadow-agent/agent.json ] || { chgrp -h "$(id -gn shadow-agent)" /etc/shadow-agent/agent.json && chmod g+r,o= /etc/shadow-agent/agent.json; }',
       '#   [ -L /etc/shadow-agent/c.pem ] || { chmod a+r /etc/shadow-agent/c.pem; }',
       '#   chmod a+r /etc/ssl/root.pem',
       '#   [ ! -e /etc/shadow-agent/out ] || chown -h shadow-agent: /etc/shadow-agent/out',
     ]);
+    // Its state is its own, and so is all below a directory that it may write to.
+    for (const key of ['/var/lib/shadow-agent/private.key', '/srv/app/keys/private.key'])
+      expect(unitOf({ key, files: [{ path: '/srv/app/f' }] })).toContain(`#   [ -L ${key} ] || { chown -h `);
   });
 
   test.each([
@@ -195,6 +198,9 @@ describe('the unit of a configuration', () => {
     const [readOnly] = values(text, 'ReadOnlyPaths');
     expect(readOnly?.split(' ')).toContain('-/etc/shadow-agent/private.key');
     expect(readOnly?.split(' ')).not.toContain('-/etc/shadow-agent');
+    const [beside] = values(unitOf({ key: '/var/lib/shadow-agent/private.key' }), 'ReadOnlyPaths');
+    expect(beside?.split(' ')).toContain('-/var/lib/shadow-agent/private.key');
+    expect(beside?.split(' ')).not.toContain('-/var/lib/shadow-agent');
   });
 
   test('sees /tmp and home directories only where the configuration names them', () => {

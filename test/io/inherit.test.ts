@@ -5,7 +5,7 @@ import { join } from 'node:path';
 import { type InstallJob, install } from '../../src/io/install.ts';
 import { Part, partPath } from '../../src/io/part.ts';
 import { sha256Of, useTempDir } from '../support/io-helpers.ts';
-import { root, toolTest } from '../support/tools.ts';
+import { program, root, toolTest } from '../support/tools.ts';
 
 const dir = useTempDir();
 // No account has these numbers.
@@ -83,3 +83,21 @@ describe('in a directory where nobody else may write', () => {
     expect(await put('new')).toEqual({ mode: 0o4666, ...stranger });
   });
 });
+
+const unshare = program('unshare');
+toolTest(
+  [root, unshare],
+  'to a user that this namespace does not know a file cannot be given, which is no more than a want of right',
+  async () => {
+    const source = join(import.meta.dir, '../../src/io/inherit.ts');
+    const script = `
+      const { open } = await import('node:fs/promises');
+      const { give } = await import(${JSON.stringify(source)});
+      const left = await give(await open(${JSON.stringify(target())}, 'w'), { uid: 12345, gid: 12345 });
+      console.log(left?.uid);
+    `;
+    const child = Bun.spawn([unshare.path, '-Ur', process.execPath, '-e', script]);
+    expect(await new Response(child.stdout).text()).toBe('0\n');
+    expect(await child.exited).toBe(0);
+  },
+);
