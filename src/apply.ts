@@ -110,7 +110,7 @@ export class Applier {
     const { property, path } = file;
     await assertWay(path, openOnTheWay);
     await cleanParts(property, path);
-    await putBack(property, path, before && kept.pathOf(before));
+    await putBack(property, path, before && kept.pathOf(before), signal);
     const installed = await target.putBack(before, signal);
     if (installed === undefined)
       log.warning('Removed, as nothing was there before', { file: property, path });

@@ -68,18 +68,20 @@ export interface Keeping {
   mustKeep?: boolean;
   /** A claim on room in a directory, for a copy. */
   claim?: (directory: string) => RoomClaim;
+  /** Ends a copy. */
+  signal?: AbortSignal;
 }
 
 /**
  * Gives what an install replaces a second name.
  *
  * @returns false where nothing is there, or it would have to be copied and there is no room, a reserve left
- * @throws AgentError INSTALL, or DISK_FULL where it must be kept
+ * @throws AgentError INSTALL, or DISK_FULL where it must be kept; the signal's reason when it is aborted
  */
 export async function keep(
   target: string,
   old: Stats | undefined,
-  { path, mustKeep = false, claim }: Keeping,
+  { path, mustKeep = false, claim, signal }: Keeping,
 ): Promise<boolean> {
   const isKind = old?.isFile() === true || (mustKeep && old?.isSymbolicLink() === true);
   if (old === undefined || !isKind) return false;
@@ -87,7 +89,7 @@ export async function keep(
   try {
     await makeDirectory(dirname(path), 0o700);
     await remove(staged);
-    await linkOrCopy(target, old, staged, claim?.(dirname(path)));
+    await linkOrCopy(target, old, staged, signal, claim?.(dirname(path)));
     await rename(staged, path);
     // Between two names of one file rename(2) does nothing.
     await remove(staged);
@@ -105,16 +107,21 @@ export async function keep(
  * Puts a kept file in the place of the target, which is at every instant one of the two. The kept one stays.
  *
  * @param path where it is kept; undefined where nothing was there: the target goes
- * @throws AgentError INSTALL or DISK_FULL; the target is then what it was
+ * @throws AgentError INSTALL or DISK_FULL, the signal's reason when it is aborted; the target is then what it was
  */
-export async function putBack(property: string, target: string, path: string | undefined): Promise<void> {
+export async function putBack(
+  property: string,
+  target: string,
+  path: string | undefined,
+  signal?: AbortSignal,
+): Promise<void> {
   const staged = stagedBackPath(property, target);
   try {
     if (path === undefined) {
       await remove(target);
     } else {
       await remove(staged);
-      await linkOrCopy(path, await lstat(path), staged);
+      await linkOrCopy(path, await lstat(path), staged, signal);
       await rename(staged, target);
       await remove(staged);
     }
@@ -140,12 +147,18 @@ function isGone(path: string): AgentError {
  *
  * @param claim the room for a copy; what goes back is not to fail for a reserve
  */
-async function linkOrCopy(from: string, old: Stats, to: string, claim?: RoomClaim): Promise<void> {
+async function linkOrCopy(
+  from: string,
+  old: Stats,
+  to: string,
+  signal?: AbortSignal,
+  claim?: RoomClaim,
+): Promise<void> {
   try {
     await link(from, to);
   } catch {
     if (old.isSymbolicLink()) await symlink(await readlink(from), to);
-    else await inRoom(claim, old.size, () => copy(from, old, to));
+    else await inRoom(claim, old.size, () => copy(from, old, to, signal));
     return;
   }
   if (!isSame(await lstat(to), old)) throw isAnother(from, 'kept');
@@ -160,14 +173,14 @@ async function inRoom(claim: RoomClaim | undefined, bytes: number, work: () => P
   }
 }
 
-async function copy(from: string, old: Stats, to: string): Promise<void> {
+async function copy(from: string, old: Stats, to: string, signal?: AbortSignal): Promise<void> {
   const source = await open(from, constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK);
   try {
     if (!isSame(await source.stat(), old)) throw isAnother(from, 'kept');
     const flags = constants.O_WRONLY | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW;
     const made = await open(to, flags, 0o600);
     try {
-      await readThrough(source, (chunk, position) => writeWhole(made, chunk, position));
+      await readThrough(source, (chunk, position) => writeWhole(made, chunk, position), signal);
       await dressAs(made, old);
       await made.sync();
       if (!(await isNamed(made, to))) throw isAnother(to, 'written');

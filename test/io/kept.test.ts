@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import { lstatSync, rmSync, type Stats, symlinkSync } from 'node:fs';
 import { chmod, chown, lstat, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { AgentError } from '../../src/core/errors.ts';
 import { keep, putBack } from '../../src/io/kept.ts';
 import { stagedBackPath } from '../../src/io/part.ts';
 import { Room } from '../../src/io/room.ts';
@@ -173,3 +174,15 @@ function watch(path: string, seen: (found: Stats) => void) {
     },
   };
 }
+
+test('a copy ends when the agent does, and leaves nothing', async () => {
+  const reason = new AgentError('INSTALL', 'stopped');
+  const stopped = AbortSignal.abort(reason);
+  await writeFile(target(), 'old');
+  const keeping = keep(target(), await lstat(target()), { path: kept(), signal: stopped });
+  expect(await caught(keeping)).toBe(reason);
+  expect(await readdir(join(dir(), 'previous'))).toEqual([]);
+  await writeFile(kept(), 'older');
+  expect(await caught(putBack('s3', target(), kept(), stopped))).toBe(reason);
+  expect([await readdir(far), await readFile(target(), 'utf8')]).toEqual([['app.bin'], 'old']);
+});
