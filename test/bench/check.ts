@@ -92,7 +92,7 @@ async function smallUpdate(world: World): Promise<Figure[]> {
   return [
     { play: 'requests to S3 for a small update', ratio: world.gets().length - gets, aim: 1 },
     { play: 'syncs of a small update', ratio: count(/\bf(?:data)?sync\(/g), aim: 12 },
-    { play: 'calls for files of a small update', ratio: count(/^\d+ +\w+\(/gm), aim: 85 },
+    { play: 'calls for files of a small update', ratio: count(/^\d+ +\w+\(/gm), aim: 110 },
   ];
 }
 
