@@ -183,15 +183,17 @@ toolTest(
   () =>
     scenario(
       async (world) => {
-        await world.start();
+        const run = await world.start();
         await world.put('test.txt', 'one\n');
         await world.inSync(sha256('one\n'));
         await world.put('test.txt', 'two\n');
         await world.hasStatus({ code: 'INSTALL' });
         const directory = world.path('app');
         expect(await readFile(join(directory, 'f'), 'utf8')).toBe('two\n');
+        await run.stop();
         await chown(directory, 0, 0);
-        await world.hasStatus({ code: 'HOOK_FAILED' });
+        const rollback = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+        await rollback.exit;
         expect(await readFile(join(directory, 'f'), 'utf8')).toBe('one\n');
       },
       {
