@@ -4,8 +4,7 @@
  * `apply`: the file is about to be there, and its hook, if it has one, to run for it. Where that fails, or somebody asks
  * for a rollback, `back`: the file before is to be put back; then `reapply`: the hook is to run for that one. Each step is
  * on disk before it is begun, so that a restart goes on with it, and a step that kills the agent each time is tried three
- * times. After a repair there is no way back: `apply` is tried until the hook succeeds, or another file is
- * installed.
+ * times. After a repair there is no way back: `apply` is tried until the hook succeeds, or another file is installed.
  */
 import { type JsonObject, type JsonValue, jsonEqual } from './json.ts';
 import type { Action, Failure, Installed, Outcome, Reason, Snapshot } from './reconcile.ts';
@@ -22,7 +21,7 @@ export interface Pending {
   keep: boolean;
   /** Runs of the hook that were begun in this step. */
   runs: number;
-  /** Why the hook failed; missing where somebody asked for the rollback. */
+  /** Why the hook failed, for what was installed or after a repair; missing where somebody asked for the rollback. */
   failed?: HookFailure;
   /** The file was installed before, and has been changed on the device since. */
   repair?: true;
