@@ -161,6 +161,7 @@ function figures(size: string, results: ReadonlyMap<string, Row[]>): JsonObject[
     'ours / its wall': times(rows, wall),
     'user s': column(rows, ({ userSeconds }) => userSeconds),
     'system s': column(rows, ({ systemSeconds }) => systemSeconds),
+    'CPU s': column(rows, cpu),
     'ours / its CPU': times(rows, cpu),
     'peak MB': column(rows, ({ peakBytes }) => peakBytes / MB, 0),
     'wire MB': column(rows, ({ wireBytes }) => wireBytes / MB, 1),

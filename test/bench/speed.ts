@@ -32,7 +32,7 @@ export async function speed(): Promise<JsonObject[]> {
     idle = await idleBytes(world);
   });
   const figures = [
-    ...downloads.filter(({ size }) => size === largest).flatMap(ofDownload),
+    ...ofDownloads(downloads),
     aboveIdle(downloads, idle),
     ...ofLinks(await links()),
     ...(await footprint()),
@@ -43,22 +43,25 @@ export async function speed(): Promise<JsonObject[]> {
   return [...figures, { figure: 'downloads', downloads }];
 }
 
-/** The ratios of one contender that have an aim. */
-function ofDownload({ client, 'ours / its wall': wall, 'ours / its CPU': cpu }: JsonObject): JsonObject[] {
+/** The ratios of the largest object that have an aim. */
+function ofDownloads(downloads: readonly JsonObject[]): JsonObject[] {
   const aims = new Map([
     [curlName, 0.8],
     ['boto3 + hashlib', 0.6],
   ]);
-  const aim = aims.get(String(client));
-  if (aim === undefined) return [];
-  const row = (figure: string, ratio: unknown, most: number) => ({
-    figure: `${largest}, ${figure}`,
-    ours: '',
-    beside: String(client),
-    'ours / its': String(ratio),
+  const rows = downloads.filter(({ size }) => size === largest);
+  const own = rows.find(({ client }) => client === ours);
+  const ratio = (figure: 'wall' | 'CPU', its: JsonObject, most: number) => ({
+    figure: `${largest}, ${figure}, s`,
+    ours: own?.[`${figure} s`] ?? '',
+    beside: `${its[`${figure} s`]}, ${its['client']}`,
+    'ours / its': its[`ours / its ${figure}`] ?? '',
     aim: `${most}`,
   });
-  return [row('wall', wall, aim), row('CPU', cpu, 0.6)];
+  return rows.flatMap((its) => {
+    const aim = aims.get(String(its['client']));
+    return aim === undefined ? [] : [ratio('wall', its, aim), ratio('CPU', its, 0.6)];
+  });
 }
 
 function aboveIdle(downloads: readonly JsonObject[], idle: number): JsonObject {
