@@ -154,14 +154,17 @@ async function storedFiles(stateDir: string): Promise<Map<string, StoredFile> | 
 /** What the last run knew is what is desired, as far as anybody can tell now. */
 async function fileFromDisk(
   { digest }: AgentConfig,
-  { property, path }: FileConfig,
+  { property, path, allow }: FileConfig,
   stored: StoredFile | undefined,
 ): Promise<StatusOfFile> {
   const { part, installed, desired } = stored ?? {};
   const failure = presentFailure(stored);
   const isHeld = stored?.held !== undefined;
-  // What is held is not to be told as wanted.
-  const value = isHeld ? undefined : (desired ?? failure?.value ?? installed?.value);
+  const asked = parseDesired(desired, allow === undefined ? {} : { allow });
+  const refused = asked.kind === 'refused' ? asked : undefined;
+  // What is held or refused is not to be told as wanted.
+  const isWanted = !isHeld && refused === undefined;
+  const value = isWanted ? (desired ?? failure?.value ?? installed?.value) : undefined;
   const parsed = value === undefined ? undefined : parseDesired(value, {});
   const wanted = parsed?.kind === 'artifact' ? parsed.artifact : undefined;
   const isOfAnother = part !== undefined && wanted !== undefined && wanted.sha256 !== part.sha256;
@@ -172,7 +175,7 @@ async function fileFromDisk(
   );
   const unreadable = found instanceof AgentError ? found : undefined;
   const sha256 = found === undefined || found instanceof AgentError ? null : found.sha256;
-  const error = unreadable ?? failure ?? (isHeld ? heldBack : undefined);
+  const error = unreadable ?? refused ?? failure ?? (isHeld ? heldBack : undefined);
   const waits = bytes !== undefined || isHeld || stored?.pending !== undefined;
   return {
     path,

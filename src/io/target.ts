@@ -1,5 +1,5 @@
 import { type Desired, wantedBy } from '../core/artifact.ts';
-import { jsonEqual } from '../core/json.ts';
+import { isJsonObject, jsonEqual } from '../core/json.ts';
 import type { Before } from '../core/pending.ts';
 import type { Installed } from '../core/reconcile.ts';
 import type { DigestEngine } from './digest.ts';
@@ -49,7 +49,7 @@ export class Target {
    * way already it is waited for; it never rejects.
    */
   heed(desired: Desired): Promise<void> {
-    const value = desired.kind === 'artifact' ? desired.value : undefined;
+    const value = 'value' in desired && isJsonObject(desired.value) ? desired.value : undefined;
     const isNew = desired.kind !== 'unknown' && !jsonEqual(value, this.stored.desired);
     if (isNew || this.#options.state.isStale) this.#heeded = this.store(isNew ? { desired: value } : {});
     return this.#heeded;

@@ -141,6 +141,29 @@ test('while the agent is down, status says so, exits 1, and shows what disk and 
     expect((await status(world)).text).toContain('\n  installed    nothing\n');
   }));
 
+test('while the agent is down, status tells that what was desired last is refused, and calls nothing wanted', () =>
+  scenario(
+    async (world) => {
+      await world.put('test.txt', 'hoge\n');
+      const agent = await world.start();
+      await world.inSync(hoge);
+      for (const [url, code] of [
+        ['http://example.com/x', 'DESIRED_INVALID'],
+        ['s3://another-bucket/x', 'NOT_ALLOWED'],
+      ] as const) {
+        world.desire({ s3: { url } });
+        await world.hasStatus({ code });
+        const files = { s3: { status: 'failed', installed: hoge, desired: null, error: { code } } };
+        expect(await statusJson(world)).toMatchObject({ running: true, files });
+      }
+      await agent.stop();
+      const error = { code: 'NOT_ALLOWED' };
+      const files = { s3: { status: 'failed', installed: hoge, desired: null, error } };
+      expect(await statusJson(world)).toMatchObject({ running: false, files });
+    },
+    { files: [{ property: 's3', path: 'tmpfile', allow: [`s3://${bucketName}/`] }] },
+  ));
+
 test('while the agent is down, status does not take what was rolled back to for what is desired', () =>
   scenario(async (world) => {
     const agent = await world.start();
