@@ -119,7 +119,7 @@ export class Applier {
   }
 
   /**
-   * Begins a rollback that somebody has asked for. It is on disk then.
+   * Begins a rollback that somebody has asked for, or goes on with a way back that was begun. It is on disk then.
    *
    * @returns the snapshot with the way back pending
    * @throws AgentError HELD or INSTALL where there is no way back; DISK_FULL or INSTALL when it cannot be stored; the
@@ -130,15 +130,16 @@ export class Applier {
     const next = rollback(snapshot, hashOf(target.stored.desired));
     if ('code' in next) throw reasonError(file.property, next);
     await assertWay(file.path, openOnTheWay);
-    await this.#assertKept(next.pending?.before, signal);
+    const { pending, held, previous } = next;
+    if (pending?.step === 'back') await this.#assertKept(pending.before, signal);
     try {
-      await target.announce({ pending: next.pending, held: next.held, failure: undefined });
+      await target.announce({ pending, held, previous, failure: undefined });
     } catch (error) {
       // The file may have been renamed all the same.
       await target.store({});
       throw error;
     }
-    log.info('Rolling back', { file: file.property, refused: next.held?.sha256 });
+    log.info('Rolling back', { file: file.property, refused: held?.sha256 });
     return next;
   }
 

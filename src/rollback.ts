@@ -64,14 +64,12 @@ async function goBack(
   const memory = new Memory({ ...parts, clock });
   const desired = { kind: 'unknown' } as const;
   const installed = await target.look(desired, signal);
-  let snapshot: Snapshot = {
+  const found: Snapshot = {
     desired,
     ...memory.load(true),
     ...(installed === undefined ? {} : { installed }),
   };
-  // A way back that was begun, and then cut short, is gone on with.
-  const isBegun = snapshot.pending !== undefined && snapshot.pending.step !== 'apply';
-  if (!isBegun) snapshot = await applier.begin(snapshot, signal);
+  let snapshot = await applier.begin(found, signal);
   await endSurvivors(stateDir, log, signal);
   while (snapshot.pending !== undefined) {
     const action = decide(snapshot, clock.nowMs());

@@ -52,6 +52,25 @@ test('what was kept leads back, and the state file says so first', async () => {
   expect(await stored()).toMatchObject({ pending: { step: 'back' }, held: { sha256: hash.three } });
 });
 
+const failed = { message: 'The hook exited with 1' };
+
+test('a way back that a failed hook has begun is a rollback once somebody asks for one', async () => {
+  const { applier, snapshot, pending, stored } = await device();
+  const begun: Snapshot = { ...snapshot, pending: { ...pending, step: 'back', failed } };
+  await applier.begin(begun, signal);
+  const { pending: now, held } = await stored();
+  expect(now).toMatchObject({ step: 'back', before: { sha256: hash.two }, runs: 0 });
+  expect([now.failed, held]).toEqual([undefined, { sha256: hash.three }]);
+});
+
+test('what is back already is held, whatever has become of the kept file, and nothing older is a way back', async () => {
+  const { applier, kept, snapshot, pending, stored } = await device();
+  await writeFile(kept.pathOf({ sha256: hash.two }), 'spoilt');
+  await applier.begin({ ...snapshot, pending: { ...pending, step: 'reapply', failed } }, signal);
+  expect(await stored()).toMatchObject({ pending: { step: 'reapply' }, held: { sha256: hash.three } });
+  expect(await stored()).not.toHaveProperty('previous');
+});
+
 test('a kept file that is spoilt does not take the way back of an older one with it', async () => {
   const { applier, kept, snapshot, stored } = await device();
   await writeFile(kept.pathOf({ sha256: hash.two }), 'spoilt');

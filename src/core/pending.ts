@@ -6,8 +6,9 @@
  * on disk before it is begun, so that a restart goes on with it, and a step that kills the agent each time is tried three
  * times. After a repair there is no way back: `apply` is tried until the hook succeeds, or another file is installed.
  */
+import { wantedBy } from './artifact.ts';
 import { type JsonObject, type JsonValue, jsonEqual } from './json.ts';
-import type { Action, Failure, Installed, Outcome, Reason, Snapshot } from './reconcile.ts';
+import type { Action, Installed, Outcome, Reason, Snapshot } from './reconcile.ts';
 
 export interface Pending {
   step: 'apply' | 'back' | 'reapply';
@@ -56,11 +57,12 @@ export function dueOf(snapshot: Snapshot): Pending | undefined {
 
 /** What is to be done for the step that is due: it is ended before a newer desired value has its turn. */
 export function decidePending(pending: Pending, snapshot: Snapshot, nowMs: number): Action {
-  const { failure, installed } = snapshot;
-  if (failure?.retryAtMs !== undefined && failure.retryAtMs > nowMs && isOf(failure, pending)) {
-    return isOvertaken(pending, snapshot)
-      ? { do: 'conclude', outcome: { kind: 'unapplied' } }
-      : { do: 'wait', untilMs: failure.retryAtMs };
+  const { failure, installed, desired } = snapshot;
+  if (failure?.step === true && failure.retryAtMs !== undefined && failure.retryAtMs > nowMs) {
+    if (isOvertaken(pending, snapshot)) return { do: 'conclude', outcome: { kind: 'unapplied' } };
+    const wanted = wantedBy(desired);
+    const isNew = wanted !== undefined && !jsonEqual(wanted.value, failure.value);
+    if (!isNew) return { do: 'wait', untilMs: failure.retryAtMs };
   }
   const { step, runs } = pending;
   if (step === 'back') return { do: 'put-back', pending };
@@ -85,13 +87,9 @@ function isOvertaken(pending: Pending, { desired, held }: Snapshot): boolean {
   return !jsonEqual(desired.value, pendingValue(pending));
 }
 
-/** The value that a failure of a pending step answers. */
+/** The value that a failure of a pending step answers where none is desired. */
 export function pendingValue({ value, sha256 }: Pending): JsonValue {
   return value ?? sha256;
-}
-
-function isOf(failure: Failure, pending: Pending): boolean {
-  return jsonEqual(failure.value, pendingValue(pending));
 }
 
 /**
@@ -120,8 +118,8 @@ export function recordPending(
   if (pending === undefined) return snapshot;
   switch (outcome.kind) {
     case 'unapplied':
-      // The install that has failed counts, so that the waits for the next ones grow.
-      return { ...rest, ...(failure === undefined ? {} : { failure }) };
+      // An install that has failed counts, so that the waits for the next ones grow.
+      return { ...rest, ...(failure === undefined || failure.step === true ? {} : { failure }) };
     case 'put-back':
       return afterPutBack(rest, pending, outcome.installed);
     case 'hooked':
@@ -183,34 +181,44 @@ export function failedReapply({ pending }: Snapshot, outcome: Outcome): Reason |
  * A rollback that somebody asks for: the file before goes back, and what is desired now is held until another hash is.
  *
  * @param lastDesired the hash that was last seen to be desired, for as long as the shadow has not answered
- * @returns the snapshot with the way back pending, or why there is none
+ * @returns the snapshot with the way back pending, to be gone at once, or why there is none
  */
 export function rollback(snapshot: Snapshot, lastDesired?: string): Snapshot | Reason {
-  const { desired, installed, previous, pending, failure: _, ...rest } = snapshot;
+  const { previous, failure: _, ...rest } = snapshot;
+  const { desired, held } = rest;
+  const pending = wayBack(snapshot);
+  if (pending === undefined) return nothingOlder(snapshot);
+  const last = lastDesired ?? held?.sha256 ?? pending.sha256;
+  const refused = desired.kind === 'artifact' ? desired.artifact.sha256 : last;
+  // Nothing is behind what is back already.
+  const isKept = previous !== undefined && pending.step === 'back';
+  return {
+    ...rest,
+    ...(isKept ? { previous } : {}),
+    ...(refused === '' ? {} : { held: { sha256: refused } }),
+    pending,
+  };
+}
+
+/** One that is being gone already, for a failed hook or an earlier rollback, is gone to its end. */
+function wayBack({ pending, previous, installed }: Snapshot): Pending | undefined {
   if (pending !== undefined && pending.step !== 'apply') {
-    return { code: 'HELD', message: 'The previous file is being put back already', hint: 'wait for it' };
+    const { failed: _, ...begun } = pending;
+    return { ...begun, runs: 0 };
   }
   // What an install was about to replace is there yet where that was cut short before the rename.
   const ways = [pending?.keep === true ? pending.before : undefined, previous];
   const before = ways.find((way) => way?.sha256 !== undefined && way.sha256 !== installed?.sha256);
-  if (before === undefined) return nothingOlder(snapshot);
+  if (before === undefined) return undefined;
   const sha256 = pending?.sha256 ?? installed?.sha256 ?? '';
   const value = pending?.value ?? installed?.value;
-  const refused = (desired.kind === 'artifact' ? desired.artifact.sha256 : lastDesired) ?? sha256;
   return {
-    ...rest,
-    desired,
-    ...(installed === undefined ? {} : { installed }),
-    ...(previous === undefined ? {} : { previous }),
-    ...(refused === '' ? {} : { held: { sha256: refused } }),
-    pending: {
-      step: 'back',
-      sha256,
-      ...(value === undefined ? {} : { value }),
-      before,
-      keep: false,
-      runs: 0,
-    },
+    step: 'back',
+    sha256,
+    ...(value === undefined ? {} : { value }),
+    before,
+    keep: false,
+    runs: 0,
   };
 }
 

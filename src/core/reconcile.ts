@@ -37,6 +37,8 @@ export interface Failure {
   attempt: number;
   /** Monotonic ms of the next try; never where it is missing. */
   retryAtMs?: number;
+  /** It is the pending step that has failed, no install. */
+  step?: true;
 }
 
 /** All that is known of one file at the start of a turn. */
@@ -120,12 +122,14 @@ export function isHeld({ desired, installed, held }: Snapshot): boolean {
   return held !== undefined && held.sha256 === sha256 && installed?.sha256 !== sha256;
 }
 
-/** The failure that answers the present desired value; one of an earlier value is history. */
+/** The failure of the step that is due, else of what is desired now; one of an earlier value is history. */
 export function failureOf(snapshot: Snapshot): Failure | undefined {
   const { desired, failure } = snapshot;
+  const isOfStep = failure?.step === true;
+  if (dueOf(snapshot) !== undefined) return isOfStep ? failure : undefined;
   const wanted = wantedBy(desired);
   if (wanted === undefined) return undefined;
-  const isPresent = failure !== undefined && jsonEqual(failure.value, wanted.value);
+  const isPresent = failure !== undefined && !isOfStep && jsonEqual(failure.value, wanted.value);
   return isPresent ? failure : changedAgain(snapshot, wanted);
 }
 
@@ -214,15 +218,21 @@ function nextInstall(
 }
 
 function nextFailure(
-  { failure }: Snapshot,
-  { value, error, gained }: Extract<Outcome, { kind: 'failed' }>,
+  snapshot: Snapshot,
+  outcome: Extract<Outcome, { kind: 'failed' }>,
   nowMs: number,
   random: number,
 ): Failure {
-  const again = failure !== undefined && !gained && jsonEqual(failure.value, value);
-  const attempt = again ? failure.attempt + 1 : 1;
+  const { failure, desired } = snapshot;
+  const { error, gained } = outcome;
+  // Nothing else is tried while a step is due. Whatever it is for, another desired value is to end its wait.
+  const isStep = dueOf(snapshot) !== undefined;
+  const value = (isStep ? wantedBy(desired)?.value : undefined) ?? outcome.value;
+  const isSame = (failure?.step === true) === isStep && jsonEqual(failure?.value, value);
+  const attempt = failure !== undefined && isSame && !gained ? failure.attempt + 1 : 1;
   const { code, message, hint, retry } = error;
-  const base = { value, code, message, hint, retry, attempt };
+  const ofStep = isStep ? ({ step: true } as const) : {};
+  const base = { value, code, message, hint, retry, attempt, ...ofStep };
   if (retry !== 'soon' && retry !== 'slow') return base;
   return { ...base, retryAtMs: nowMs + backoffMs(retry === 'soon' ? soon : slow, attempt, random) };
 }

@@ -64,8 +64,9 @@ export function reportOf(snapshot: Snapshot, activity: Activity, last?: FileStat
 }
 
 /** A hook of two seconds is not worth a message; nothing is current before it has succeeded. */
-function whilePending({ failure }: Snapshot, hash: string, activity: Activity): Report {
-  if (failure?.retryAtMs !== undefined) return { status: afterFailure(failure, hash) };
+function whilePending(snapshot: Snapshot, hash: string, activity: Activity): Report {
+  const failure = failureOf(snapshot);
+  if (failure !== undefined) return { status: afterFailure(failure, hash) };
   if (activity !== 'applying' && activity !== 'stopping') return {};
   return { status: { status: 'waiting', hash, message: 'The hook of the file is to end first' } };
 }

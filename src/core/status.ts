@@ -143,9 +143,7 @@ export function statusOfFile(
   const wanted = wantedBy(desired);
   // Before the shadow has answered, what was true when it last did is all that there is to tell.
   const isInTheDark = desired.kind === 'unknown' && desired.last === undefined;
-  // A step that is due may fail for another value than the one that is desired by now.
-  const isDue = dueOf(snapshot) !== undefined && snapshot.failure?.retryAtMs !== undefined;
-  const failure = isInTheDark || isDue ? snapshot.failure : failureOf(snapshot);
+  const failure = isInTheDark ? snapshot.failure : failureOf(snapshot);
   const isKeptBack = isInTheDark ? snapshot.held !== undefined : isHeld(snapshot);
   const reason = desired.kind === 'refused' ? desired : isKeptBack ? heldBack : failure;
   return {

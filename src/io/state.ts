@@ -43,17 +43,23 @@ const failureSchema = v.object({
   attempt: v.number(),
   /** Wall-clock ms; missing where it is not tried again. */
   retryAtMs: v.exactOptional(v.number()),
+  step: v.exactOptional(v.literal(true)),
 });
 
 const sealSchema = v.object({ sequence: v.pipe(v.number(), v.check(isSequence)), sha256 });
 
 const installedSchema = v.object({ sha256, value: v.exactOptional(jsonObject) });
 
+const beforeSchema = v.object({
+  sha256: v.exactOptional(sha256),
+  value: v.exactOptional(jsonObject),
+});
+
 const pendingSchema = v.object({
   step: v.picklist(['apply', 'back', 'reapply']),
   sha256: v.union([sha256, v.literal('')]),
   value: v.exactOptional(jsonObject),
-  before: v.exactOptional(v.object({ sha256: v.exactOptional(sha256), value: v.exactOptional(jsonObject) })),
+  before: v.exactOptional(beforeSchema),
   keep: v.boolean(),
   runs: v.number(),
   failed: v.exactOptional(v.object({ message: v.string(), hint: v.exactOptional(v.string()) })),
@@ -99,10 +105,11 @@ export type StampedInstalled = Installed & { stamp: FileStamp };
  * refused. One over a limit of the configuration is not: it may be another now, and to ask again costs a 304.
  */
 export function storable(failure: Failure, retryAtWallMs: number | undefined): StoredFailure | undefined {
-  const { value, code, message, hint, attempt, retry } = failure;
+  const { value, code, message, hint, attempt, retry, step } = failure;
   if ((retry !== 'slow' && code !== 'HOOK_FAILED') || code === 'TOO_LARGE') return undefined;
   const retryAt = retryAtWallMs === undefined ? {} : { retryAtMs: retryAtWallMs };
-  const stored = v.safeParse(failureSchema, { value, code, message, hint, attempt, ...retryAt });
+  const ofStep = step === undefined ? {} : { step };
+  const stored = v.safeParse(failureSchema, { value, code, message, hint, attempt, ...retryAt, ...ofStep });
   return stored.success ? stored.output : undefined;
 }
 

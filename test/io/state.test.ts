@@ -283,6 +283,12 @@ describe('a failure', () => {
     expect(storable(failure, 1000)).toMatchObject({ code: 'S3_DENIED', attempt: 2, retryAtMs: 1000 });
   });
 
+  test('of a step that is pending is stored as that', async () => {
+    const stored = storable({ ...failure, code: 'INSTALL', step: true }, 1000);
+    await (await open()).update('s3', target, { failure: stored });
+    expect((await open()).file('s3', target).failure?.step).toBe(true);
+  });
+
   test('over a limit of the configuration is not: the limit may be another after a restart', () => {
     expect(storable({ ...failure, code: 'TOO_LARGE', retry: 'slow' }, 1000)).toBeUndefined();
   });

@@ -1,6 +1,6 @@
 /** `shadow-agent rollback PROPERTY`, with the agent running or not. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { existsSync, readdirSync, readFileSync, unlinkSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { blockOf } from '../support/documents.ts';
 import { hooked, hookRuns } from '../support/hook.ts';
@@ -239,6 +239,28 @@ test('a hook that runs is ended, and the file that it was for does not stay', ()
       ]);
     },
   ));
+
+test.each([['running'], ['down']])(
+  'a way back that a failed hook could not go is a rollback once somebody asks for one, with the agent %s',
+  (how) =>
+    hooked('! grep -q two "$SHADOW_AGENT_PATH" || { mv state/previous away; exit 1; }', async (world) => {
+      const before = await world.start();
+      await world.put('1', one);
+      await world.inSync(sha256(one));
+      await world.put('2', two);
+      await world.hasStatus({ status: 'failed', code: 'INSTALL', hash: sha256(two) });
+      if (how === 'down') await before.stop();
+      renameSync(world.path('away'), world.path('state/previous'));
+      const run = await rollback(world);
+      expect(run.child.exitCode, run.log).toBe(0);
+      expect(run.output).toContain(`${sha256(two)} is held until another hash is desired\n`);
+      expect(world.file()).toBe(one);
+      if (how === 'down') await world.run();
+      await isHeld(world);
+      await world.put('3', three);
+      await world.inSync(sha256(three));
+    }),
+);
 
 test.each([['running'], ['killed during the hook']])(
   'behind one that has ended a hook nothing older is kept either, with the agent %s',
