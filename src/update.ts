@@ -4,7 +4,7 @@ import { dirname } from 'node:path';
 import type { FileConfig } from './config.ts';
 import type { Artifact } from './core/artifact.ts';
 import type { JsonObject } from './core/json.ts';
-import { previousAfter } from './core/pending.ts';
+import { type Pending, previousAfter } from './core/pending.ts';
 import type { Installed, Outcome } from './core/reconcile.ts';
 import type { DigestEngine } from './io/digest.ts';
 import { DiskFull, makeDirectory, onSameDisk, readBootId } from './io/disk.ts';
@@ -151,8 +151,9 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   const { file, artifact, value, installed, target, kept, signal } = job;
   const hasHook = file.onInstall !== undefined;
   const isWayBack = file.keepPrevious && wasDesired(job);
-  const before = installed ?? {};
   const { installed: known, pending: owed } = target.stored;
+  const isOwed = installed !== undefined && installed.sha256 === owed?.sha256;
+  const before = { ...installed, ...(isOwed ? ({ owed: true } as const) : {}) };
   // A file that is gone before its hook has taken it is none that was installed before.
   const isProven = owed?.sha256 !== artifact.sha256 || owed.repair === true;
   const isRepair = known?.sha256 === artifact.sha256 && isProven;
@@ -161,9 +162,8 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   let taken: StateChange = {};
   const announce = async (isKept: boolean) => {
     const { sha256 } = artifact;
-    const keep = isKept && isWayBack;
-    const way = { ...(isKept ? { before } : {}), keep, ...repair };
-    const pending = { step: 'apply', sha256, value, runs: 0, ...way } as const;
+    const way = isKept ? { before, keep: isWayBack, runs: 0 } : wayOfLost(job);
+    const pending = { step: 'apply', sha256, value, ...way, ...repair } as const;
     const gone = {
       ...(hasHook ? { failure: undefined } : {}),
       ...(isWayBack && !isKept ? { previous: undefined } : {}),
@@ -196,6 +196,14 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
     if (error instanceof DiskFull) await dropPrevious(job, error.directory, error.short);
     throw error;
   }
+}
+
+/** A file that went out of sight before its hook had taken it keeps the way back, and its hook the runs that it had. */
+function wayOfLost({ installed, artifact, target }: UpdateJob): Pick<Pending, 'before' | 'keep' | 'runs'> {
+  const { pending: owed } = target.stored;
+  if (installed !== undefined || owed?.sha256 !== artifact.sha256) return { keep: false, runs: 0 };
+  const { before, keep, runs } = owed;
+  return { ...(before === undefined ? {} : { before }), keep, runs };
 }
 
 /** Without a hook nothing is pending any more once the file is there. */

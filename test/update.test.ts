@@ -1,8 +1,9 @@
 /** One attempt at a file, with a state directory on a file system of its own. */
-import { expect } from 'bun:test';
+import { expect, test } from 'bun:test';
 import { existsSync } from 'node:fs';
-import { mkdir, readFile, rename, writeFile } from 'node:fs/promises';
+import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
+import type { Pending } from '../src/core/pending.ts';
 import { KeptFiles } from '../src/io/kept.ts';
 import { State, type StateChange } from '../src/io/state.ts';
 import { Target } from '../src/io/target.ts';
@@ -15,6 +16,7 @@ import { toolTest } from './support/tools.ts';
 
 const fixture = useDownloads();
 const mebibyte = 1024 * 1024;
+const small = { previous: 10, installed: 20 };
 
 interface Sizes {
   /** Of the file system of the state directory, as mount takes it. */
@@ -28,47 +30,53 @@ interface Device {
   /** What may be gone back to, and where it is kept. */
   previous: { sha256: string };
   previousPath: string;
-  stateDisk: StateDisk;
   /** What is stored on the disk. */
   stored: () => Promise<StateChange>;
 }
 
-/** Plays with a device that holds a file of one size, and keeps one of another size that it was before. */
-function onDevice({ disk, ...sizes }: Sizes, play: (device: Device) => Promise<void>): Promise<void> {
-  return onStateDisk(fixture().dir, disk, async (stateDisk) => {
-    const { directory: stateDir } = stateDisk;
-    const at = fixture();
-    const path = join(at.dir, 'app.bin');
-    const log = new RecordingLog();
-    const state = await State.open(stateDir, log);
-    const target = new Target({ property: 's3', path, digest: 'native', state, log });
-    const kept = new KeptFiles(stateDir, 's3', path);
-    const [before, old] = [bytesOf(sizes.previous, 1), bytesOf(sizes.installed, 2)];
-    const previous = { sha256: sha256Of(before) };
-    const previousPath = kept.pathOf(previous);
-    await mkdir(dirname(previousPath));
-    await writeFile(previousPath, before);
-    await writeFile(path, old);
-    await target.store({ previous });
-    const { bytes } = at.object;
-    at.server.otherwise = s3Answer(at.object);
-    const artifact = at.artifact({ sha256: sha256Of(bytes) });
-    const { getObject, stallSeconds, digest, room, signal } = at.job();
-    const job = {
-      file: { property: 's3', path, keepPrevious: true },
-      artifact,
-      value: { url: artifact.url, hash: artifact.sha256 },
-      installed: { sha256: sha256Of(old) },
-      kept,
-      target,
-      confirm: async () => undefined,
-      onReceived: () => undefined,
-      onProgress: () => undefined,
-      ...{ getObject, stallSeconds, digest, room, signal },
-    };
-    const stored = async () => JSON.parse(await readFile(join(stateDir, 'state.json'), 'utf8')).files[0];
-    await play({ job, previous, previousPath, stateDisk, stored });
-  });
+/** A device that holds a file of one size, and keeps one of another size that it was before. */
+async function deviceAt(stateDir: string, sizes: Omit<Sizes, 'disk'>): Promise<Device> {
+  const at = fixture();
+  const path = join(at.dir, 'app.bin');
+  const log = new RecordingLog();
+  const state = await State.open(stateDir, log);
+  const target = new Target({ property: 's3', path, digest: 'native', state, log });
+  const kept = new KeptFiles(stateDir, 's3', path);
+  const [before, old] = [bytesOf(sizes.previous, 1), bytesOf(sizes.installed, 2)];
+  const previous = { sha256: sha256Of(before) };
+  const previousPath = kept.pathOf(previous);
+  await mkdir(dirname(previousPath), { recursive: true });
+  await writeFile(previousPath, before);
+  await writeFile(path, old);
+  await target.store({ previous });
+  const { bytes } = at.object;
+  at.server.otherwise = s3Answer(at.object);
+  const artifact = at.artifact({ sha256: sha256Of(bytes) });
+  const { getObject, stallSeconds, digest, room, signal } = at.job();
+  const job = {
+    file: { property: 's3', path, keepPrevious: true },
+    artifact,
+    value: { url: artifact.url, hash: artifact.sha256 },
+    installed: { sha256: sha256Of(old) },
+    kept,
+    target,
+    confirm: async () => undefined,
+    onReceived: () => undefined,
+    onProgress: () => undefined,
+    ...{ getObject, stallSeconds, digest, room, signal },
+  };
+  const stored = async () => JSON.parse(await readFile(join(stateDir, 'state.json'), 'utf8')).files[0];
+  return { job, previous, previousPath, stored };
+}
+
+/** Plays with a device whose state is on a disk of its own. */
+function onDevice(
+  { disk, ...sizes }: Sizes,
+  play: (device: Device & { stateDisk: StateDisk }) => Promise<void>,
+): Promise<void> {
+  return onStateDisk(fixture().dir, disk, async (stateDisk) =>
+    play({ ...(await deviceAt(stateDisk.directory, sizes)), stateDisk }),
+  );
 }
 
 /** Has the install fail at its last check: somebody puts another file in the place of the part. */
@@ -133,3 +141,28 @@ toolTest([mounts], 'what only other downloads hold of the room costs no way back
     expect(fixture().server.requests.length).toBe(1);
   }),
 );
+
+const onInstall = { command: ['/bin/true'], timeoutSeconds: 10 };
+
+test('what was out of sight, and is installed anew before its hook has taken it, keeps the way back from it', async () => {
+  const { job, previous, previousPath, stored } = await deviceAt(join(fixture().dir, 'state'), small);
+  const { sha256 } = job.artifact;
+  const owed: Pending = { step: 'apply', sha256, before: previous, keep: true, runs: 2 };
+  await job.target.store({ previous: undefined, pending: owed });
+  await rm(job.file.path);
+  await update({ ...job, file: { ...job.file, onInstall }, installed: undefined });
+  expect(await stored()).toMatchObject({ pending: owed });
+  expect(existsSync(previousPath)).toBe(true);
+});
+
+test('a hook that is owed to the file that is replaced is part of what is announced', async () => {
+  const { job, stored } = await deviceAt(join(fixture().dir, 'state'), small);
+  const before = job.installed ?? { sha256: '' };
+  const failed = { message: 'no network' };
+  const owed: Pending = { step: 'apply', ...before, keep: false, runs: 0, repair: true, failed };
+  await job.target.store({ pending: owed });
+  const withHook = { ...job, file: { ...job.file, onInstall } };
+  await update(withHook);
+  const { sha256 } = job.artifact;
+  expect(await stored()).toMatchObject({ pending: { sha256, before: { ...before, owed: true } } });
+});

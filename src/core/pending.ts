@@ -32,6 +32,8 @@ export interface Pending {
 export interface Before {
   sha256?: string;
   value?: JsonObject;
+  /** Its hook has not succeeded since it was repaired. */
+  owed?: true;
 }
 
 export interface HookFailure {
@@ -119,7 +121,11 @@ export function recordPending(
   switch (outcome.kind) {
     case 'unapplied':
       // An install that has failed counts, so that the waits for the next ones grow.
-      return { ...rest, ...(failure === undefined || failure.step === true ? {} : { failure }) };
+      return {
+        ...rest,
+        ...stillOwed(snapshot),
+        ...(failure === undefined || failure.step === true ? {} : { failure }),
+      };
     case 'put-back':
       return afterPutBack(rest, pending, outcome.installed);
     case 'hooked':
@@ -128,6 +134,14 @@ export function recordPending(
         ? applied(rest, pending)
         : { ...rest, pending: { ...pending, step: 'back', runs: 0, failed: outcome.failed } };
   }
+}
+
+/** A file that was not replaced after all is owed its hook still. */
+function stillOwed({ pending, installed }: Snapshot): Pick<Snapshot, 'pending'> {
+  const { sha256, value, owed } = pending?.before ?? {};
+  if (owed !== true || sha256 === undefined || sha256 !== installed?.sha256) return {};
+  const of = { sha256, ...(value === undefined ? {} : { value }) };
+  return { pending: { step: 'apply', ...of, keep: false, runs: 0, repair: true } };
 }
 
 function applied({ previous, ...rest }: Snapshot, pending: Pending): Snapshot {

@@ -53,6 +53,7 @@ const installedSchema = v.object({ sha256, value: v.exactOptional(jsonObject) })
 const beforeSchema = v.object({
   sha256: v.exactOptional(sha256),
   value: v.exactOptional(jsonObject),
+  owed: v.exactOptional(v.literal(true)),
 });
 
 const pendingSchema = v.object({

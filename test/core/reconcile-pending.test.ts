@@ -570,6 +570,24 @@ describe('a hook that fails for a file that was repaired', () => {
     expect(statusOfFile('/f', renamed, undefined, moment).error).toMatchObject({ code: 'HOOK_FAILED' });
   });
 
+  test('is owed still where another file was announced, but never came', () => {
+    const { pending: owed, ...rest } = record(repaired, failed, nowMs, 0.999);
+    const before: Before = { sha256: shaA, value: valueA, owed: true };
+    const announced: Snapshot = {
+      ...rest,
+      desired: parseDesired(valueOther, {}),
+      pending: { step: 'apply', sha256: shaOther, value: valueOther, before, keep: true, runs: 0 },
+    };
+    const outcome: Outcome = { kind: 'unapplied' };
+    expect(decide(announced, nowMs)).toEqual({ do: 'conclude', outcome });
+    const restored = record(announced, outcome, nowMs, 0);
+    expect(restored.pending).toEqual({ ...pending, runs: 0 });
+    expect(decide(restored, nowMs).do).toBe('hook');
+    expect(owed).toMatchObject({ sha256: shaA, repair: true });
+    const other = { ...announced, installed: { sha256: shaB } };
+    expect(record(other, outcome, nowMs, 0).pending).toBeUndefined();
+  });
+
   test('has its turn before another file that is desired before it could run', () => {
     expect(decide({ ...repaired, desired: parseDesired(valueOther, {}) }, nowMs).do).toBe('hook');
   });

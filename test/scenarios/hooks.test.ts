@@ -496,3 +496,19 @@ test('a file that was put back by hand while its hook was cut short is no damage
     expect(world.file()).toBe('one');
     expect(hookRuns(world).at(-1)).toMatchObject({ rollback: '1', content: 'one' });
   }));
+
+test('what was out of sight at the start keeps its way back: what the hook refuses then gives way to the file before', () =>
+  hooked('! grep -q two "$SHADOW_AGENT_PATH" || { [ -e refusing ] || sleep 300; exit 1; }', async (world) => {
+    await world.put('1', 'one');
+    const first = await world.start();
+    await world.inSync(sha256('one'));
+    await world.put('2', 'two');
+    await until('the hook', () => hookRuns(world).length === 2);
+    await first.stop('SIGKILL');
+    renameSync(world.path(), world.path('away'));
+    writeFileSync(world.path('refusing'), '');
+    await world.run();
+    await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256('two') });
+    expect(world.file()).toBe('one');
+    expect(hookRuns(world).at(-1)).toMatchObject({ rollback: '1', content: 'one' });
+  }));
