@@ -1,4 +1,4 @@
-import { access, constants, lstat, readlink, realpath, stat } from 'node:fs/promises';
+import { access, constants, lstat, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { mayUse, right } from '../core/access.ts';
 import type { Problem } from '../core/errors.ts';
@@ -24,6 +24,7 @@ import {
   readAccounts,
   runAsLikely,
 } from '../io/accounts.ts';
+import { type Way, wayInto, wayTo } from '../io/way.ts';
 import type { Resolved } from './checks.ts';
 
 type Located = Pick<Resolved, 'paths' | 'files'> & Partial<Pick<Resolved, 'stateDir'>>;
@@ -214,31 +215,4 @@ async function lookAt(
   if (found === undefined) return undefined;
   const { mode, uid, gid } = found;
   return { path, mode, uid, gid, isFile: found.isFile() };
-}
-
-/** What is passed on the way to a path: whoever can change any of it can lead the way elsewhere. */
-interface Way {
-  /** By their true paths, the nearest first. */
-  directories: Set<string>;
-  links: Set<string>;
-}
-
-async function wayTo(path: string, way: Way = { directories: new Set(), links: new Set() }): Promise<Way> {
-  const directory = dirname(path);
-  if (directory === path) return way;
-  await wayInto(directory, way);
-  const link = way.links.has(path) ? undefined : await readlink(path).catch(() => undefined);
-  if (link === undefined) return way;
-  way.links.add(path);
-  const from = await realpath(directory).catch(() => directory);
-  return wayTo(resolve(from, link), way);
-}
-
-async function wayInto(
-  directory: string,
-  way: Way = { directories: new Set(), links: new Set() },
-): Promise<Way> {
-  const real = await realpath(directory).catch(() => undefined);
-  if (real !== undefined) way.directories.add(real);
-  return wayTo(directory, way);
 }

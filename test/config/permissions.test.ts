@@ -215,6 +215,20 @@ describe('what belongs to another user than root and the agent’s own is refuse
     expect((await foundOf({}, { uid: joe })).map(([key]) => key)).toEqual(['key', 'stateDir']);
   });
 
+  toolTest([root], 'what a link behind a link leads through, where its text goes on with ..', async () => {
+    for (const name of ['real/inner', 'real/out', 'out']) await mkdir(path(name), { recursive: true });
+    await symlink('real/inner', path('hop'));
+    await symlink('hop/../out', path('linked'));
+    const config = sampleOfFile({ path: 'linked/app.bin' });
+    expect(await foundOf({ real: joe, hop: joe, out: joe }, { config })).toEqual([
+      [
+        'files[0].path',
+        `keep it in a directory of root's, run the agent as 12345, or chown root ${path('real')}; the file itself may be 12345's, by its "owner"`,
+      ],
+      ['files[0].path', `chown -h root ${path('hop')}`],
+    ]);
+  });
+
   test('and a loop of links is no way', async () => {
     await symlink('b', path('a'));
     await symlink('a', path('b'));
