@@ -1,6 +1,6 @@
 /** What a program begins with, and what else the system needs to start it. */
 import { type FileHandle, open } from 'node:fs/promises';
-import { isAbsolute } from 'node:path';
+import { resolve } from 'node:path';
 import type { AgentUser } from '../config/permissions.ts';
 import { elfHeadBytes, loaderSpan, parseElfHead, type Span } from '../core/elf.ts';
 import { fileKind } from '../io/text-file.ts';
@@ -69,13 +69,15 @@ export async function lackOf(
   other?: AgentUser,
   left = mostStarters,
 ): Promise<{ message: string; hint: string } | undefined> {
-  if (!isAbsolute(path) || (await fileKind(path)) !== 'file') return missing(kind, path);
-  const refusal = await runRefusal(path, other);
+  // Relative to the working directory of a hook.
+  const at = resolve('/', path);
+  if ((await fileKind(at)) !== 'file') return missing(kind, path);
+  const refusal = await runRefusal(at, other);
   if (refusal !== undefined) {
     const { message, hint = 'look at its rights' } = refusal;
     return { message: `cannot be started: its ${kind} ${message}`, hint };
   }
-  const { starter } = await headOf(path);
+  const { starter } = await headOf(at);
   const lack = starter === undefined || left === 0 ? undefined : await lackOf(starter, other, left - 1);
   return lack && { ...lack, message: `has the ${kind} ${path}, which ${lack.message}` };
 }

@@ -56,6 +56,16 @@ test('the program of a hook that is not there, may not be run, or names no inter
       verdict: 'ok',
       message: `s3: its hook ${world.path('sound')} can be started`,
     });
+    // Hooks start in the directory /.
+    for (const [interpreter, verdict] of [
+      ['bin/sh', 'ok'],
+      ['hook', 'fail'],
+    ] as const) {
+      const path = world.path(`relative-${verdict}`);
+      writeFileSync(path, `#!${interpreter}\n`, { mode: 0o755 });
+      expect(spawnSync(path, { cwd: '/' }).status === 0).toBe(verdict === 'ok');
+      expect((await hook(world, path)).verdict).toBe(verdict);
+    }
   }));
 
 /** A program of 64 bits for this CPU that names a loader, as far as the system reads it before that. */
