@@ -4,7 +4,17 @@
  * possible, so that the target is never away.
  */
 import { constants, type Stats } from 'node:fs';
-import { type FileHandle, link, lstat, open, readdir, readlink, rename, symlink } from 'node:fs/promises';
+import {
+  type FileHandle,
+  link,
+  lstat,
+  open,
+  readdir,
+  readlink,
+  rename,
+  stat,
+  symlink,
+} from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { AgentError } from '../core/errors.ts';
 import {
@@ -128,9 +138,21 @@ export async function putBack(
     await syncDirectory(dirname(target));
   } catch (error) {
     await remove(staged).catch(() => undefined);
-    if (errnoOf(error) === 'ENOENT') throw isGone(path ?? target);
+    if (errnoOf(error) === 'ENOENT') throw await missing(dirname(target), path);
     throw diskError(error, `Cannot put the previous file back to ${target}`, dirname(target));
   }
+}
+
+/** What is missing to put a kept file back: the directory for it, or itself. */
+async function missing(directory: string, path: string | undefined): Promise<AgentError> {
+  const isThere = await stat(directory).then(
+    () => true,
+    () => false,
+  );
+  if (isThere && path !== undefined) return isGone(path);
+  return new AgentError('INSTALL', `Cannot put the previous file back: ${directory} is not there`, {
+    hint: 'make that directory, or mount what holds it: the way back is kept until then',
+  });
 }
 
 function isGone(path: string): AgentError {

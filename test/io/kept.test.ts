@@ -2,8 +2,19 @@
 import { afterEach, beforeEach, describe, expect, test } from 'bun:test';
 import { spawnSync } from 'node:child_process';
 import { lstatSync, rmSync, type Stats, symlinkSync } from 'node:fs';
-import { chmod, chown, lstat, mkdtemp, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import {
+  chmod,
+  chown,
+  lstat,
+  mkdir,
+  mkdtemp,
+  readdir,
+  readFile,
+  rm,
+  stat,
+  writeFile,
+} from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { AgentError } from '../../src/core/errors.ts';
 import { keep, putBack } from '../../src/io/kept.ts';
 import { stagedBackPath } from '../../src/io/part.ts';
@@ -185,4 +196,27 @@ test('a copy ends when the agent does, and leaves nothing', async () => {
   await writeFile(kept(), 'older');
   expect(await caught(putBack('s3', target(), kept(), stopped))).toBe(reason);
   expect([await readdir(far), await readFile(target(), 'utf8')]).toEqual([['app.bin'], 'old']);
+});
+
+test('what cannot be put back for want of its directory is kept, and the error names that; a kept file that is gone is told as that', async () => {
+  const path = join(far, 'missing', 'app.bin');
+  await mkdir(dirname(kept()));
+  await writeFile(kept(), 'old');
+  for (const way of [kept(), undefined]) {
+    expect(await caught(putBack('s3', path, way))).toMatchObject({
+      code: 'INSTALL',
+      message: `Cannot put the previous file back: ${dirname(path)} is not there`,
+      hint: expect.stringContaining('mount'),
+    });
+  }
+  expect(await readFile(kept(), 'utf8')).toBe('old');
+  await mkdir(dirname(path));
+  await putBack('s3', path, kept());
+  expect(await readFile(path, 'utf8')).toBe('old');
+  await rm(kept());
+  expect(await caught(putBack('s3', path, kept()))).toMatchObject({
+    code: 'INSTALL',
+    message: `The previous file is no longer in ${kept()}`,
+  });
+  expect(await readFile(path, 'utf8')).toBe('old');
 });

@@ -1,7 +1,15 @@
 /** `shadow-agent rollback PROPERTY`, with the agent running or not. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { existsSync, readdirSync, readFileSync, renameSync, unlinkSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import {
+  existsSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { basename, dirname, join } from 'node:path';
 import { blockOf } from '../support/documents.ts';
 import { hooked, hookRuns } from '../support/hook.ts';
 import { noise, type Run, scenario, sha256, until, type World } from '../support/world.ts';
@@ -303,6 +311,25 @@ test.each([['SIGINT'], ['SIGKILL']] as const)(
       expect((await rollback(world)).log).toContain('nothing older is kept');
     }),
 );
+
+test('where the directory of the file is not there, it says so, and is gone on with once that is back', () =>
+  scenario(
+    async (world) => {
+      const agent = await updated(world);
+      await agent.stop();
+      renameSync(world.path('data'), world.path('away'));
+      const first = await rollback(world);
+      expect([first.child.exitCode, first.output]).toEqual([1, '']);
+      expect(first.log).toMatch(
+        /^error: INSTALL: s3: Cannot put the previous file back: \S+data is not there\nhint: make that directory/m,
+      );
+      renameSync(world.path('away'), world.path('data'));
+      const second = await rollback(world);
+      expect(second.child.exitCode, second.log).toBe(0);
+      expect(world.file('data/file')).toBe(one);
+    },
+    { files: [{ property: 's3', path: 'data/file' }] },
+  ));
 
 test('a held file that is changed by hand is left as it is, and what is refused is not fetched', () =>
   scenario(async (world) => {
