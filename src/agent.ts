@@ -33,6 +33,7 @@ import { createFetch } from './io/runtime.ts';
 import { createGetObject } from './io/s3.ts';
 import { ServerTime } from './io/server-time.ts';
 import { warnOfUnknownSequences } from './io/signature.ts';
+import { respell } from './io/spelling.ts';
 import { State } from './io/state.ts';
 import { deviceTls, s3Tls } from './io/tls-identity.ts';
 import { ShadowLink } from './link.ts';
@@ -73,6 +74,7 @@ export async function runAgent(config: AgentConfig, identity: Identity, options:
       shadowPrefix(config.thingName, config.shadowName),
       config.files.map(({ property }) => property),
     );
+    for (const file of config.files) await respell(file, state);
     warnOfUnknownSequences(config.files, state, log);
     const agent = new Agent(config, identity, options, systemClock, log, state);
     answer = (request) => agent.answer(request);

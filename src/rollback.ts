@@ -10,6 +10,7 @@ import { isOwnDirectory } from './io/disk.ts';
 import { endSurvivors } from './io/hook-note.ts';
 import { KeptFiles } from './io/kept.ts';
 import { createLogger, type Logger } from './io/log.ts';
+import { isSamePath } from './io/spelling.ts';
 import { State } from './io/state.ts';
 import { Target } from './io/target.ts';
 import { Memory } from './memory.ts';
@@ -44,16 +45,18 @@ export async function rollBackFile(
 
 async function goBack(
   { stateDir, digest }: AgentConfig,
-  file: FileConfig,
+  asked: FileConfig,
   state: State,
   log: Logger,
   signal: AbortSignal,
 ): Promise<Snapshot> {
   const clock = systemClock;
-  const { property, path } = file;
-  const former = state.formerPath(property, path);
-  if (former !== undefined) {
-    const message = `${property}: the agent of ${stateDir} kept it at ${former}, not at ${path}`;
+  const { property } = asked;
+  // Names are made of the path as the agent has it, maybe another way to the same file.
+  const path = state.formerPath(property, asked.path) ?? asked.path;
+  const file = { ...asked, path };
+  if (!(await isSamePath(path, asked.path))) {
+    const message = `${property}: the agent of ${stateDir} kept it at ${path}, not at ${asked.path}`;
     const hint =
       'name the configuration that the agent runs with; where "path" was changed in it, start the agent first';
     throw new AgentError('CONFIG_INVALID', message, { hint });

@@ -5,6 +5,7 @@ import { AgentError, type Problem } from '../core/errors.ts';
 import { nearest } from '../core/nearest.ts';
 import { otherKeeper } from '../core/other-configuration.ts';
 import { askAgent, askForStatus } from '../io/control-client.ts';
+import { spelledAs } from '../io/spelling.ts';
 import { type Output, standardOutput } from '../io/terminal.ts';
 import { rollBackFile } from '../rollback.ts';
 
@@ -62,7 +63,8 @@ async function askToRollBack(config: AgentConfig, file: FileConfig): Promise<End
   // One that hangs would be waited for as long as its steps may take.
   const running = await askForStatus(stateDir);
   if (running === undefined) return undefined;
-  const other = otherKeeper(running, config, file);
+  const [spelled = file] = await spelledAs([file], () => running.files[property]?.path);
+  const other = otherKeeper(running, config, spelled);
   if (other !== undefined) throw new AgentError('CONFIG_INVALID', other.message, { hint: other.hint });
   const timeoutMs = stepsTimeoutMs + (onInstall?.timeoutSeconds ?? 0) * 1000;
   const answer = await askAgent(stateDir, { command: 'rollback', property }, timeoutMs);

@@ -1,5 +1,4 @@
-import { realpath } from 'node:fs/promises';
-import { basename, dirname, isAbsolute, join, resolve } from 'node:path';
+import { isAbsolute, join, resolve } from 'node:path';
 import * as v from 'valibot';
 import type { Problem } from '../core/errors.ts';
 import { regionOfHost } from '../core/iot-policy.ts';
@@ -7,6 +6,7 @@ import { isJsonObject, type JsonObject, type JsonValue, member } from '../core/j
 import { type Accounts, type Owner, resolveOwner } from '../io/accounts.ts';
 import type { IdentityPaths } from '../io/identity.ts';
 import type { ProxyRules } from '../io/proxy.ts';
+import { canonical } from '../io/spelling.ts';
 import { fileKind } from '../io/text-file.ts';
 import { resolveProxy } from './proxy.ts';
 import { entries, fileEntries, hookEntries, s3Entries } from './schema.ts';
@@ -243,15 +243,6 @@ function taken(users: Map<string, string>, name: string, at: string, hint: strin
   if (first !== undefined) return [{ path: at, message: `is the same as ${first}`, hint }];
   users.set(name, at);
   return [];
-}
-
-/** Two ways to one file, by a linked directory, are one path; a link that is the file itself is its own. */
-async function canonical(path: string): Promise<string> {
-  try {
-    return join(await realpath(dirname(path)), basename(path));
-  } catch {
-    return path;
-  }
 }
 
 function ownerOf(

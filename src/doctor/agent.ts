@@ -4,6 +4,7 @@ import { toAgentError } from '../core/errors.ts';
 import { otherConfiguration } from '../core/other-configuration.ts';
 import { durationText } from '../core/words.ts';
 import { askForStatus } from '../io/control-client.ts';
+import { spelledAs } from '../io/spelling.ts';
 import { type Findings, fail, ok, warn } from './probe.ts';
 
 /** Asks who holds the state directory. An agent that hangs is a failure, one that is not ours to ask a warning. */
@@ -16,7 +17,8 @@ export async function probeAgent(found: Findings): Promise<Finding> {
     const { pid, startedAt } = running;
     const since = startedAt === null ? '' : `, for ${durationText(clock.wallMs() - Date.parse(startedAt))}`;
     // What the agent follows is told below, so it must be clear whether that is what was asked about.
-    const other = otherConfiguration(running, config);
+    const files = await spelledAs(config.files, (property) => running.files[property]?.path);
+    const other = otherConfiguration(running, { ...config, files });
     if (other !== undefined) return warn(other.message, other.hint);
     return ok(`runs on ${config.stateDir} (pid ${pid}${since})`);
   } catch (error) {

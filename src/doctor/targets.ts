@@ -9,6 +9,7 @@ import { bytesText } from '../core/words.ts';
 import { freeIn, roomIn } from '../io/disk.ts';
 import { inherit } from '../io/inherit.ts';
 import { type Inspected, inspect } from '../io/install.ts';
+import { isSamePath } from '../io/spelling.ts';
 import { readState } from '../io/state.ts';
 import { nearestDirectory, noInode } from './places.ts';
 import { type Findings, fail, ok, warn } from './probe.ts';
@@ -58,7 +59,7 @@ async function installedAt(
   { property, path }: FileConfig,
 ): Promise<Inspected | undefined> {
   const stored = (await readState(config.stateDir).catch(() => undefined))?.get(property);
-  return stored?.path === path ? stored.installed : undefined;
+  return stored !== undefined && (await isSamePath(stored.path, path)) ? stored.installed : undefined;
 }
 
 /** Room for what is to come; of what is installed nothing is. */

@@ -50,6 +50,16 @@ export class KeptFiles {
     return new KeptFiles(this.#stateDir, this.#property, target);
   }
 
+  /** Takes over those that were kept for another way to the same target. Never rejects. */
+  async takeOver(way: string): Promise<void> {
+    const id = fileId(this.#property, way);
+    const names = await readdir(this.#directory).catch(() => []);
+    for (const name of names.filter((one) => one.startsWith(id))) {
+      const own = join(this.#directory, name.replace(id, this.#id));
+      await rename(join(this.#directory, name), own).catch(() => undefined);
+    }
+  }
+
   /** Where they lie. */
   get directory(): string {
     return this.#directory;

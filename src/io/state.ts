@@ -187,6 +187,14 @@ export class State {
     return stored === path ? undefined : stored;
   }
 
+  /** Has all that is stored of a file be of another way to it. Never rejects. */
+  async respell(property: string, path: string): Promise<void> {
+    const stored = this.#files.get(property);
+    if (stored === undefined) return;
+    this.#files.set(property, { ...stored, path });
+    await this.#save().catch(() => undefined);
+  }
+
   /** Whether a write has failed and none has succeeded since: the disk then has what was true before. */
   get isStale(): boolean {
     return this.#isStale;

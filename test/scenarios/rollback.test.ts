@@ -397,3 +397,35 @@ test('a configuration of another thing, or of another path, rolls nothing back, 
     );
     expect((await rollback(world)).child.exitCode).toBe(0);
   }));
+
+test('the same configuration by a linked directory is no other one, for the agent, status and rollback', () =>
+  scenario(async (world) => {
+    const agent = await updated(world);
+    const way = join(dirname(world.device.dir), 'way');
+    symlinkSync(world.device.dir, way);
+    const linked = async (...args: string[]): Promise<Run> => {
+      const run = await world.run([...args, '--config', join(way, basename(world.device.configPath))]);
+      await run.exit;
+      return run;
+    };
+    const roundTrip = async (next: string): Promise<void> => {
+      const back = await linked('rollback', 's3');
+      expect(back.child.exitCode, back.log).toBe(0);
+      expect(world.file()).toBe(one);
+      await world.put('next', next);
+    };
+    expect((await linked('status')).child.exitCode).toBe(0);
+    await roundTrip(three);
+    await world.inSync(sha256(three));
+    await agent.stop();
+    expect((await linked('status')).output).toContain('wanted       the same');
+    const again = await world.run(['--config', join(way, basename(world.device.configPath))]);
+    await again.logged('Connected to AWS IoT');
+    expect((await rollback(world)).child.exitCode).toBe(0);
+    expect(world.file()).toBe(one);
+    await world.put('2', two);
+    await world.inSync(sha256(two));
+    await again.stop();
+    await roundTrip(three);
+    expect(readdirSync(join(world.device.dir, 'state', 'previous'))).toEqual([]);
+  }));
