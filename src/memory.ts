@@ -5,7 +5,8 @@ import type { Failure, Outcome, Snapshot } from './core/reconcile.ts';
 import type { Clock } from './io/clock.ts';
 import type { KeptFiles } from './io/kept.ts';
 import type { Logger } from './io/log.ts';
-import { storable } from './io/state.ts';
+import { type StateChange, storable } from './io/state.ts';
+import { presentFailure, retryOf } from './io/stored-failure.ts';
 import type { Target } from './io/target.ts';
 
 export interface MemoryOptions {
@@ -59,12 +60,14 @@ export class Memory {
 
   #loadFailure(): Failure | undefined {
     const { target, clock } = this.#options;
-    const stored = target.stored.failure;
+    const { failure: stored } = target.stored;
     if (stored === undefined) return undefined;
-    const { retryAtMs, ...failure } = stored;
-    if (retryAtMs === undefined) return { ...failure, retry: 'never' };
+    const { retryAtMs, ...rest } = stored;
+    const failure = { ...rest, retry: retryOf(stored) };
+    if (retryAtMs === undefined) return failure;
+    if (presentFailure(target.stored) === undefined) return undefined;
     const waitMs = Math.min(Math.max(retryAtMs - clock.wallMs(), 0), hourMs);
-    return { ...failure, retry: 'slow', retryAtMs: clock.nowMs() + waitMs };
+    return { ...failure, retryAtMs: clock.nowMs() + waitMs };
   }
 
   /** Logs a failure, and stores what an outcome has changed. */

@@ -1,9 +1,8 @@
 /** `shadow-agent status`: asks the running agent; where none answers, the state file and the disk. It changes nothing. */
 import { stat } from 'node:fs/promises';
 import type { AgentConfig, FileConfig } from '../config.ts';
-import { parseDesired } from '../core/artifact.ts';
+import { parseDesired, wantedBy } from '../core/artifact.ts';
 import { AgentError, type Problem, toAgentError } from '../core/errors.ts';
-import { jsonEqual } from '../core/json.ts';
 import { otherConfiguration } from '../core/other-configuration.ts';
 import { heldBack } from '../core/pending.ts';
 import {
@@ -23,7 +22,9 @@ import { askForStatus } from '../io/control-client.ts';
 import type { Identity } from '../io/identity.ts';
 import { inspect } from '../io/install.ts';
 import { partPath } from '../io/part.ts';
-import { readState, type StoredFailure, type StoredFile } from '../io/state.ts';
+import { spelledAs } from '../io/spelling.ts';
+import { readState, type StoredFile } from '../io/state.ts';
+import { presentFailure, retryOf } from '../io/stored-failure.ts';
 import { type Output, standardOutput } from '../io/terminal.ts';
 
 // A Ctrl-C ends the command as it does any other.
@@ -60,7 +61,8 @@ export async function showStatus(
   const status = { ...known, warnings: [...known.warnings, ...refusalsBeside(known.warnings, refusals)] };
   const wallMs = systemClock.wallMs();
   const error = silent ?? rubbish;
-  const other = otherConfiguration(status, config) ?? null;
+  const spelled = await spelledAs(config.files, (property) => status.files[property]?.path);
+  const other = otherConfiguration(status, { ...config, files: spelled }) ?? null;
   const told = {
     running: asked !== undefined,
     error: error === undefined ? null : statusOfError(error),
@@ -117,8 +119,9 @@ interface FromDisk {
 async function statusFromDisk(config: AgentConfig, identity: Identity | undefined): Promise<FromDisk> {
   const found = await storedFiles(config.stateDir);
   const stored = found instanceof AgentError ? new Map<string, StoredFile>() : found;
+  const spelled = await spelledAs(config.files, (property) => stored.get(property)?.path);
   const files = await Promise.all(
-    config.files.map(async (file): Promise<[string, StatusOfFile]> => {
+    spelled.map(async (file): Promise<[string, StatusOfFile]> => {
       const found = stored.get(file.property);
       return [file.property, await fileFromDisk(config, file, found?.path === file.path ? found : undefined)];
     }),
@@ -157,29 +160,27 @@ async function fileFromDisk(
   { property, path, allow }: FileConfig,
   stored: StoredFile | undefined,
 ): Promise<StatusOfFile> {
-  const { part, installed, desired } = stored ?? {};
-  const failure = presentFailure(stored);
-  const isHeld = stored?.held !== undefined;
+  const { part, installed, desired, held, pending } = stored ?? {};
   const asked = parseDesired(desired, allow === undefined ? {} : { allow });
   const refused = asked.kind === 'refused' ? asked : undefined;
-  // What is held or refused is not to be told as wanted.
-  const isWanted = !isHeld && refused === undefined;
-  const value = isWanted ? (desired ?? failure?.value ?? installed?.value) : undefined;
-  const parsed = value === undefined ? undefined : parseDesired(value, {});
-  const wanted = parsed?.kind === 'artifact' ? parsed.artifact : undefined;
-  const isOfAnother = part !== undefined && wanted !== undefined && wanted.sha256 !== part.sha256;
-  const bytes =
-    part === undefined || isOfAnother ? undefined : await sizeOf(partPath(property, path, part.sha256));
+  const failure = refused === undefined ? presentFailure(stored ?? {}) : undefined;
+  // What is held is not to be told as wanted.
+  const wanted = held === undefined ? wantedBy(asked)?.artifact : undefined;
+  const isUnderWay = part !== undefined && part.sha256 === wanted?.sha256;
+  const bytes = isUnderWay ? await sizeOf(partPath(property, path, part.sha256)) : undefined;
   const found = await inspect(path, installed, digest, untilKilled).catch((error: unknown) =>
     toAgentError(error, 'INSTALL', `Cannot read ${path}`),
   );
   const unreadable = found instanceof AgentError ? found : undefined;
   const sha256 = found === undefined || found instanceof AgentError ? null : found.sha256;
-  const error = unreadable ?? refused ?? failure ?? (isHeld ? heldBack : undefined);
-  const waits = bytes !== undefined || isHeld || stored?.pending !== undefined;
+  const isBack = held !== undefined && pending?.step !== 'back';
+  const error = unreadable ?? refused ?? failure ?? (isBack ? heldBack : undefined);
+  const isPassing =
+    error === heldBack || (error === failure && failure !== undefined && retryOf(failure) === 'soon');
+  const waits = isPassing || bytes !== undefined || pending !== undefined;
   return {
     path,
-    status: error !== undefined && error !== heldBack ? 'failed' : waits ? 'waiting' : 'unknown',
+    status: error !== undefined && !isPassing ? 'failed' : waits ? 'waiting' : 'unknown',
     installed: sha256,
     desired: wanted === undefined ? null : desiredOf(wanted),
     progress: bytes === undefined ? null : { bytes, size: part?.size ?? null, bytesPerSecond: null },
@@ -187,12 +188,6 @@ async function fileFromDisk(
     attempt: failure?.attempt ?? null,
     retryAt: failure?.retryAtMs === undefined ? null : timeText(failure.retryAtMs),
   };
-}
-
-/** The last failure, unless something else was desired since. */
-function presentFailure({ failure, desired, pending }: Partial<StoredFile> = {}): StoredFailure | undefined {
-  if (failure === undefined || desired === undefined || pending !== undefined) return failure;
-  return jsonEqual(failure.value, desired) ? failure : undefined;
 }
 
 async function sizeOf(path: string): Promise<number | undefined> {

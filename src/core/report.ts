@@ -1,6 +1,6 @@
 /** What the shadow is told of one file: `reportOf` makes it of a snapshot, from values alone. */
 import type { ErrorCode } from './errors.ts';
-import type { JsonObject } from './json.ts';
+import { type JsonObject, member } from './json.ts';
 import { dueOf, heldBack } from './pending.ts';
 import { type Failure, failureOf, type Installed, isHeld, type Snapshot } from './reconcile.ts';
 
@@ -31,8 +31,10 @@ export interface Report {
  *
  * `failed` is an error that somebody has to mend (class slow or never), `waiting` one that is likely to pass.
  * Where nothing is desired any more all stays as it was, but for a status that promised more to come.
+ *
+ * @param last the status that the shadow shows, or is about to, maybe of an earlier run
  */
-export function reportOf(snapshot: Snapshot, activity: Activity, last?: FileStatus | null): Report {
+export function reportOf(snapshot: Snapshot, activity: Activity, last?: JsonObject | null): Report {
   const { desired, installed, pending } = snapshot;
   switch (desired.kind) {
     case 'unknown':
@@ -40,7 +42,7 @@ export function reportOf(snapshot: Snapshot, activity: Activity, last?: FileStat
     case 'absent':
       if (desired.noShadow && pending === undefined && installed !== undefined)
         return reportInstalled(installed);
-      return last?.status === 'downloading' || last?.status === 'waiting' ? { status: null } : {};
+      return isPromise(last ?? {}) ? { status: null } : {};
     case 'refused':
       return { status: failed(desired, desired.sha256) };
     case 'artifact': {
@@ -56,11 +58,16 @@ export function reportOf(snapshot: Snapshot, activity: Activity, last?: FileStat
         const mirror = failure.code === 'HOOK_FAILED' ? mirrorOf(installed) : {};
         return { ...mirror, status: afterFailure(failure, hash) };
       }
-      return activity === 'stopping' && last?.status === 'downloading'
+      return activity === 'stopping' && last?.['status'] === 'downloading'
         ? { status: { status: 'waiting', hash } }
         : {};
     }
   }
+}
+
+function isPromise(status: JsonObject): boolean {
+  const word = member(status, 'status');
+  return word === 'downloading' || word === 'waiting' || member(status, 'retryAt') !== undefined;
 }
 
 /** A hook of two seconds is not worth a message; nothing is current before it has succeeded. */

@@ -133,7 +133,7 @@ function verdictText({ status, error, progress }: StatusOfFile, isTold: boolean)
   if (status === 'unknown' && !isTold) return untold;
   if (status !== 'waiting') return meanings[status];
   if (error === null && progress !== null) return 'waiting: half downloaded; the agent goes on from there';
-  if (error === null) return 'waiting: for its hook';
+  if (error === null) return 'waiting: for its hook, or the way back, to end';
   return error.code === 'HELD'
     ? 'waiting: rolled back here, held until another hash is desired'
     : 'waiting: an error that is likely to pass';
@@ -154,7 +154,7 @@ function fileBlock(property: string, file: StatusOfFile, isTold: boolean, canvas
   if (progress !== null) rows.push(['progress', progressText(progress)]);
   rows.push(...errorRows(error, paint));
   if (attempt !== null && attempt > 1) rows.push(['attempts', `${attempt} in a row`]);
-  if (retryAt !== null) rows.push(['next try', retryText(retryAt, wallMs)]);
+  if (retryAt !== null) rows.push(['next try', retryText(retryAt, isTold, wallMs)]);
   return `${paint('bold', oneLine(property))}\n${table(rows, canvas, '  ')}`;
 }
 
@@ -163,9 +163,10 @@ function sourceText({ url, versionId, size }: NonNullable<StatusOfFile['desired'
   return `${url}${version}${size === null ? '' : `, ${bytesText(size)}`}`;
 }
 
-function retryText(retryAt: string, wallMs: number): string {
+function retryText(retryAt: string, isTold: boolean, wallMs: number): string {
   const inMs = Date.parse(retryAt) - wallMs;
-  return inMs < 500 ? `now (${retryAt})` : `in ${durationText(inMs)} (${retryAt})`;
+  if (inMs < 500) return isTold ? `now (${retryAt})` : 'as soon as the agent runs';
+  return `in ${durationText(inMs)} (${retryAt})${isTold ? '' : ', if the agent runs then'}`;
 }
 
 /** `12.3 MB of 98.0 MB (12 %), 1.2 MB/s, 1 min 11 s left` */

@@ -64,9 +64,12 @@ export class Reporter {
     void this.#pump();
   }
 
-  /** The last status that was wanted for a file. */
-  status(property: string): FileStatus | null | undefined {
-    return this.#wanted.get(property)?.status?.of;
+  /** The status of a file that was wanted last; before any was, what an earlier run has left in the shadow. */
+  status(property: string): JsonObject | null | undefined {
+    const wanted = this.#wanted.get(property)?.status;
+    if (wanted !== undefined) return wanted.json;
+    const left = this.#seen && member(filesIn(this.#seen), property);
+    return isJsonObject(left) ? left : undefined;
   }
 
   /** Takes note of the reported section of a full document; undefined when the connection is lost. */
@@ -138,13 +141,12 @@ export class Reporter {
   /** The reported section as wanted; of other keys it says nothing. */
   #document(seen: JsonObject): JsonObject {
     const { version, properties } = this.#options;
-    const agent = member(seen, 'shadowAgent');
-    const files = isJsonObject(agent) ? member(agent, 'files') : undefined;
+    const files = filesIn(seen);
     const statuses: Array<[string, JsonValue]> = [];
     const mirrors: Array<[string, JsonValue]> = [];
     for (const property of properties) {
       const { mirror, status } = this.#wanted.get(property) ?? {};
-      const kept = isJsonObject(files) ? member(files, property) : undefined;
+      const kept = member(files, property);
       const json = status === undefined ? kept : this.#trimStatus(status.json);
       if (json !== undefined && json !== null) statuses.push([property, json]);
       if (mirror !== undefined) mirrors.push([property, this.#trimMirror(mirror)]);
@@ -174,6 +176,13 @@ export class Reporter {
     }
     return json;
   }
+}
+
+/** The statuses that the reported section shows, by property. */
+function filesIn(reported: JsonObject): JsonObject {
+  const agent = member(reported, 'shadowAgent');
+  const files = isJsonObject(agent) ? member(agent, 'files') : undefined;
+  return isJsonObject(files) ? files : {};
 }
 
 function sameStatus(a: FileStatus | null, b: FileStatus | null | undefined): boolean {

@@ -11,7 +11,7 @@ import {
   record,
   type Snapshot,
 } from '../../src/core/reconcile.ts';
-import { type Activity, type FileStatus, reportOf } from '../../src/core/report.ts';
+import { type Activity, reportOf } from '../../src/core/report.ts';
 
 export const nowMs = 10_000_000;
 export const hourMs = 3_600_000;
@@ -127,17 +127,18 @@ export const turns: Turn[] = snapshots.flatMap((before) =>
 export interface Telling {
   snapshot: Snapshot;
   activity: Activity;
-  last: FileStatus | null | undefined;
+  last: JsonObject | null | undefined;
   report: ReturnType<typeof reportOf>;
 }
 const activities: Activity[] = ['idle', 'stopping', { bytes: 5, size: 10 }];
-const lasts: Array<FileStatus | null | undefined> = [
+const lasts: Array<JsonObject | null | undefined> = [
   undefined,
   null,
   { status: 'current', hash: shaOther },
   { status: 'downloading', hash: shaOther, bytes: 1, size: 2 },
-  { status: 'waiting', hash: shaOther, code: 'NETWORK', attempt: 1, retryAtMs: nowMs },
-  { status: 'failed', hash: shaOther, code: 'S3_DENIED', attempt: 1 },
+  { status: 'waiting', hash: shaOther, code: 'NETWORK', attempt: 1, retryAt: '2026-11-23T10:00:00Z' },
+  { status: 'failed', hash: shaOther, code: 'HOOK_FAILED', attempt: 1 },
+  { status: 'failed', hash: shaOther, code: 'S3_DENIED', attempt: 1, retryAt: '2026-11-23T10:00:00Z' },
 ];
 export const tellings: Telling[] = snapshots.flatMap((snapshot) =>
   activities.flatMap((activity) =>

@@ -38,9 +38,9 @@ test('every combination is there', () => {
   expect(snapshots.length).toBe(9 * 5 * 29);
   // 4 + 2 values x 3 classes x gained or not, at 3 random numbers
   expect(turns.length).toBe(1305 * 16 * 3);
-  // 3 activities, after 6 statuses
-  expect(tellings.length).toBe(1305 * 3 * 6);
-  expect([snapshots.length, turns.length, tellings.length]).toEqual([1_305, 62_640, 23_490]);
+  // 3 activities, after 7 statuses
+  expect(tellings.length).toBe(1305 * 3 * 7);
+  expect([snapshots.length, turns.length, tellings.length]).toEqual([1_305, 62_640, 27_405]);
 });
 
 describe('decide()', () => {

@@ -122,6 +122,15 @@ describe('a reporter', () => {
     expect(reporter.status('s3')).toBeNull();
   });
 
+  test('knows the status that an earlier run has left, until another one is wanted', async () => {
+    const left = { status: 'failed', hash: sha, code: 'INSTALL', retryAt: '2026-01-01T00:01:30Z' };
+    expect(reporter.status('s3')).toBeUndefined();
+    reporter.see({ shadowAgent: { version: '1.2.2', files: { s3: left, other: 'rubbish' } } });
+    expect([reporter.status('s3'), reporter.status('other')]).toEqual([left, undefined]);
+    reporter.want('s3', { status: null });
+    expect(reporter.status('s3')).toBeNull();
+  });
+
   test('sends nothing for a status that is the same, even as the time of the retry comes nearer', async () => {
     const status: FileStatus = {
       status: 'waiting',

@@ -133,6 +133,25 @@ onEachBroker('twenty changes in two seconds end at the last one', async (world) 
   expect(world.published('update').length).toBeLessThan(45);
 });
 
+onEachBroker(
+  'a failure that was to be tried again is taken back with what was desired, also where no agent ran then',
+  async (world) => {
+    const missing = { s3: { url: `s3://${bucketName}/missing`, hash: hoge } };
+    const isTakenBack = () => world.status()['status'] === undefined;
+    const run = await world.start();
+    world.desire(missing);
+    await world.hasStatus({ status: 'failed', code: 'S3_NOT_FOUND' });
+    world.desire({ s3: null });
+    await until('the status to be taken back', isTakenBack);
+    world.desire(missing);
+    await world.hasStatus({ status: 'failed', code: 'S3_NOT_FOUND' });
+    await run.stop();
+    world.desire({ s3: null });
+    await world.run();
+    await until('the status to be taken back by the next start', isTakenBack);
+  },
+);
+
 onEachBroker('a release that is withdrawn while it downloads is not installed', async (world) => {
   await world.put('test.txt', 'hoge\n');
   const run = await world.start();

@@ -253,6 +253,56 @@ test('while the agent is down, what was desired last is told as wanted, and no e
     });
   }));
 
+test('while the agent is down, nothing that was withdrawn is told as wanted, failed or tried again', () =>
+  scenario(async (world) => {
+    await world.put('test.txt', 'hoge\n');
+    const agent = await world.start();
+    await world.inSync(hoge);
+    world.desire({ s3: { url: `s3://${bucketName}/missing`, hash: 'ab'.repeat(32) } });
+    await world.hasStatus({ code: 'S3_NOT_FOUND' });
+    world.desire({ s3: null });
+    await until('the status to be taken back', () => world.status()['code'] === undefined);
+    await agent.stop('SIGKILL');
+    const { text } = await status(world);
+    expect(text).toContain(`\n  installed    ${hoge}\n`);
+    expect(text).not.toMatch(/\n {2}(wanted|from|error|next try) /);
+    const nothing = { status: 'unknown', desired: null, error: null, attempt: null, retryAt: null };
+    expect(await statusJson(world)).toMatchObject({ files: { s3: nothing } });
+    const offline = await world.run(['--config', world.device.configPath, '--endpoint', '127.0.0.1:1']);
+    await offline.logged('Cannot connect to the broker');
+    expect(await statusJson(world)).toMatchObject({ running: true, files: { s3: nothing } });
+  }));
+
+test('while the agent is down, the next try is told as one that needs it', () =>
+  scenario(async (world) => {
+    const agent = await world.start();
+    world.desire({ s3: { url: `s3://${bucketName}/missing`, hash: hoge } });
+    await world.hasStatus({ code: 'S3_NOT_FOUND' });
+    await agent.stop();
+    expect((await status(world)).text).toMatch(
+      /\n {2}next try {5}in \d+ s \(\S+Z\), if the agent runs then\n/,
+    );
+  }));
+
+test('while the agent is down, a way back that was cut short is not told as one that was gone', () =>
+  scenario(async (world) => {
+    const agent = await world.start();
+    for (const body of ['hoge\n', 'fuga\n']) {
+      await world.put('test.txt', body);
+      await world.inSync(sha256(body));
+    }
+    await agent.stop();
+    const path = join(world.device.dir, 'state', 'state.json');
+    const state = JSON.parse(readFileSync(path, 'utf8'));
+    const [{ installed, previous }] = state.files;
+    const pending = { step: 'back', sha256: installed.sha256, before: previous, keep: false, runs: 0 };
+    const held = { sha256: installed.sha256 };
+    writeFileSync(path, JSON.stringify({ ...state, files: [{ ...state.files[0], pending, held }] }));
+    const { text } = await status(world);
+    expect(text).toContain('\n  status       waiting: for its hook, or the way back, to end\n');
+    expect(text).not.toContain('HELD');
+  }));
+
 test('a state file that is rubbish is told beside what the disk tells, in JSON too, and stays as it is', () =>
   scenario(async (world) => {
     await world.put('test.txt', 'hoge\n');
