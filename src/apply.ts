@@ -79,9 +79,9 @@ export class Applier {
     }
     const failed = hookFailure(run.end, run.output);
     if (failed === undefined) log.info('The hook has succeeded', { file: property, rollback: isRollback });
-    else {
-      const repair = failedRepair({ pending }, { kind: 'hooked', failed });
-      const { message, hint } = repair?.error ?? failed;
+    // After a repair it is a failed attempt, which is logged with the time of the next one.
+    else if (failedRepair({ pending }, { kind: 'hooked', failed }) === undefined) {
+      const { message, hint } = failed;
       log.warning(message, { file: property, code: 'HOOK_FAILED', hint, rollback: isRollback });
     }
     return failed === undefined ? { kind: 'hooked' } : { kind: 'hooked', failed };

@@ -72,7 +72,8 @@ export class Memory {
 
   /** Logs a failure, and stores what an outcome has changed. */
   async remember(outcome: Outcome, snapshot: Snapshot): Promise<void> {
-    if (outcome.kind === 'failed') this.#logFailure(snapshot);
+    if (outcome.kind === 'failed' || failedRepair(this.#last, outcome) !== undefined)
+      this.#logFailure(snapshot);
     // A hook has had its run stored before it began.
     const last = outcome.kind === 'hooked' ? { ...this.#last, ...this.recall() } : this.#last;
     this.#last = snapshot;

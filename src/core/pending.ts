@@ -106,7 +106,7 @@ export function failedRepair(
   if (outcome.kind !== 'hooked' || outcome.failed === undefined) return undefined;
   const { message } = outcome.failed;
   const hint =
-    'the file was repaired and stays; the hook, whose output is in the log, is run again by itself';
+    'the file was repaired and stays; the hook, whose output is in the log, is run again while the agent runs, and at its next start';
   const error = { code: 'HOOK_FAILED', message, hint, retry: 'soon' } as const;
   return { kind: 'failed', value: pendingValue(pending), error, gained: false };
 }

@@ -324,6 +324,9 @@ test('a hook that fails after a repair is owed: it runs once that value is desir
     const run = await world.run();
     await world.hasStatus({ status: 'waiting', code: 'HOOK_FAILED', hash: sha256(good) });
     expect(run.log).toContain('the file was repaired and stays; the hook');
+    expect(run.log.match(/.*HOOK_FAILED.*/g)).toEqual([
+      expect.stringMatching(/ attempt=1 retryInSeconds=[\d.]+/),
+    ]);
     expect(run.log).not.toContain('then desire another hash');
     world.desire({ s3: { ...value, url: `s3://${bucketName}/missing`, hash: sha256(better) } });
     await world.hasStatus({ status: 'failed', hash: sha256(better) });
