@@ -1,7 +1,8 @@
 /** What one run of the agent tells the next of a file, through the state file. */
 import type { FileConfig } from './config.ts';
 import { type Desired, type DesiredRules, parseDesired } from './core/artifact.ts';
-import type { Failure, Outcome, Snapshot } from './core/reconcile.ts';
+import { failedRepair, previousAfter } from './core/pending.ts';
+import type { Failure, Installed, Outcome, Snapshot } from './core/reconcile.ts';
 import type { Clock } from './io/clock.ts';
 import type { KeptFiles } from './io/kept.ts';
 import type { Logger } from './io/log.ts';
@@ -87,15 +88,20 @@ export class Memory {
     if (isForgotten && changed.every((member) => member === 'failure')) return;
     // What else is stored may be newer than the snapshot: an attempt says itself what it has begun, and what it gave up.
     const news = Object.fromEntries(changed.map((member) => [member, snapshot[member]]));
-    await target.store({ ...news, failure: stored, ...this.#unproven(outcome) });
+    await target.store({ ...news, failure: stored, ...this.#unproven(outcome, snapshot.installed) });
     await this.clean(this.recall());
   }
 
-  /** A file that was changed before its hook took it is none that was installed before: no install of it is a repair. */
-  #unproven({ kind }: Outcome): { installed?: undefined } {
-    const { pending, installed } = this.#options.target.stored;
-    const isProven = pending?.repair === true || installed?.sha256 !== pending?.sha256;
-    return kind !== 'unapplied' || isProven ? {} : { installed: undefined };
+  /**
+   * A file that was given up before its hook took it: no install of it is a repair, and what was made of it is no way back.
+   * The file before it still is, unless that is there again.
+   */
+  #unproven({ kind }: Outcome, there: Installed | undefined): StateChange {
+    const { pending, installed, previous } = this.#options.target.stored;
+    if (kind !== 'unapplied' || pending === undefined || pending.repair === true) return {};
+    if (installed === undefined || installed.sha256 !== pending.sha256) return {};
+    if (pending.before?.sha256 === there?.sha256) return { installed: undefined };
+    return { installed: { ...installed, unproven: true }, previous: previousAfter(pending, previous) };
   }
 
   /** Removes what earlier runs have left for nobody. */

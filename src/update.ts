@@ -156,7 +156,7 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   const before = { ...installed, ...(isOwed ? ({ owed: true } as const) : {}) };
   // A file that is gone before its hook has taken it is none that was installed before.
   const isProven = owed?.sha256 !== artifact.sha256 || owed.repair === true;
-  const isRepair = known?.sha256 === artifact.sha256 && isProven;
+  const isRepair = known?.sha256 === artifact.sha256 && known.unproven !== true && isProven;
   const repair = isRepair ? ({ repair: true } as const) : {};
   // What the announcement takes back, where the install fails; a previous file that went for room is gone.
   let taken: StateChange = {};
@@ -216,7 +216,8 @@ function withoutHook({ file, target }: UpdateJob): Pick<StateChange, 'pending' |
 /** A file that was changed on the device is no way back: that must lead to something that was desired once. */
 function wasDesired({ installed, target }: UpdateJob): boolean {
   const known = target.stored.installed;
-  return installed !== undefined && (known === undefined || known.sha256 === installed.sha256);
+  if (installed === undefined || known === undefined) return installed !== undefined;
+  return known.sha256 === installed.sha256 && known.unproven !== true;
 }
 
 /**

@@ -70,7 +70,14 @@ const pendingSchema = v.object({
 const fileSchema = v.object({
   property: v.string(),
   path: v.string(),
-  installed: v.optional(v.object({ ...installedSchema.entries, stamp: stampSchema })),
+  installed: v.optional(
+    v.object({
+      ...installedSchema.entries,
+      stamp: stampSchema,
+      /** Its hook has not taken it. */
+      unproven: v.exactOptional(v.literal(true)),
+    }),
+  ),
   /** The last sequence number of a signature that was taken for this property. */
   signature: v.optional(sealSchema),
   previous: v.optional(installedSchema),

@@ -372,6 +372,39 @@ test('a new file that was gone before its hook had ended is none that was repair
     expect(world.file()).toBeUndefined();
   }));
 
+test('a new file that was edited before its hook had ended is no way back, and the one before it still is', () =>
+  hooked('[ -e go ] || ! grep -q better "$SHADOW_AGENT_PATH" || sleep 300', async (world) => {
+    await world.put('a', good);
+    const first = await world.start();
+    await world.inSync(sha256(good));
+    await world.put('b', better);
+    await until('the hook', () => hookRuns(world).length === 2);
+    await first.stop('SIGKILL');
+    writeFileSync(world.path('go'), '');
+    writeFileSync(world.path(), 'edited by hand\n');
+    await world.run();
+    await world.inSync(sha256(better));
+    const back = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+    expect(await back.exit, back.log).toBe(0);
+    expect(world.file()).toBe(good);
+  }));
+
+test('a first file that was edited before its hook had ended is no way back', () =>
+  hooked('[ -e go ] || sleep 300', async (world) => {
+    await world.put('a', good);
+    const first = await world.run();
+    await until('the hook', () => hookRuns(world).length === 1);
+    await first.stop('SIGKILL');
+    writeFileSync(world.path('go'), '');
+    writeFileSync(world.path(), 'edited by hand\n');
+    await world.run();
+    await world.inSync(sha256(good));
+    const back = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+    expect(await back.exit).toBe(1);
+    expect(back.log).toContain('s3: No previous file is kept');
+    expect(world.file()).toBe(good);
+  }));
+
 test('a hook that changes the file that it is given each time is told of, in shadow and status', () =>
   hooked('echo edited >>"$SHADOW_AGENT_PATH"', async (world) => {
     await world.put('a', good);
