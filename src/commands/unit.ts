@@ -1,10 +1,13 @@
-import { resolve } from 'node:path';
+import { stat } from 'node:fs/promises';
+import { dirname, resolve } from 'node:path';
 import type { AgentConfig } from '../config.ts';
+import { type Member, mayUse, right } from '../core/access.ts';
 import type { Problem } from '../core/errors.ts';
 import { systemdUnit, unitProblems } from '../core/unit.ts';
-import type { UnitRequest } from '../core/unit-request.ts';
-import { readAccounts, resolveOwner } from '../io/accounts.ts';
+import { type Passed, programsOf, type UnitRequest, unique } from '../core/unit-request.ts';
+import { groupsOf, readAccounts, resolveOwner } from '../io/accounts.ts';
 import { ownCommand } from '../io/runtime.ts';
+import { wayTo } from '../io/way.ts';
 
 /** The systemd unit for a configuration, made for a user who need not be there yet, or why none can be made. */
 export async function unit(
@@ -13,19 +16,44 @@ export async function unit(
   user: string,
 ): Promise<{ ok: true; text: string } | { ok: false; problems: Problem[] }> {
   const { thingName, stateDir, metricsFile, cert, key, ca, s3, files, proxy } = config;
-  const account = resolveOwner(user, await readAccounts());
+  const accounts = await readAccounts();
+  const account = resolveOwner(user, accounts);
+  const command = ownCommand();
+  const certificates = [cert, ca, ...(s3.ca === undefined ? [] : [s3.ca])];
+  const read = [resolve(configPath), key, ...certificates, ...programsOf({ command, files })];
+  const written = [...files.map(({ path }) => path), ...(metricsFile === undefined ? [] : [metricsFile])];
+  // What it writes to is let it in, or made, by the lines of the unit.
+  const used = [...read, ...written.map((path) => dirname(path)), stateDir];
+  const member = account.ok
+    ? { uid: account.owner.uid, gids: groupsOf(account.owner.uid, accounts) }
+    : nobodyYet;
   const request: UnitRequest = {
-    command: ownCommand(),
+    command,
     configPath: resolve(configPath),
     thingName,
     stateDir,
     metricsFile,
     key,
-    certificates: [cert, ca, ...(s3.ca === undefined ? [] : [s3.ca])],
+    certificates,
     files,
+    passed: await passedBy(member, used),
     proxyVariable: proxy.variable,
     user: { name: user, ...(account.ok ? account.owner : {}) },
   };
   const problems = unitProblems(request);
   return problems.length > 0 ? { ok: false, problems } : { ok: true, text: systemdUnit(request) };
+}
+
+/** Of a user who is still to be made, only the rights of all others are known. */
+const nobodyYet: Member = { uid: -1, gids: [] };
+
+/** The directories that are there on the way to these paths, and which of them keep somebody out. */
+async function passedBy(member: Member, paths: readonly string[]): Promise<Passed[]> {
+  const ways = await Promise.all(paths.map(wayTo));
+  const directories = unique(ways.flatMap((way) => way.directories)).sort();
+  const looks = directories.map(async (path) => {
+    const found = await stat(path).catch(() => undefined);
+    return found === undefined ? [] : [{ path, isClosed: !mayUse(found, member, right.enter) }];
+  });
+  return (await Promise.all(looks)).flat();
 }

@@ -37,18 +37,17 @@ function remarkOn(proxyVariable: string, configPath: string): string {
   return `${proxyVariable} is set where this was made, but not for the service: if it needs the proxy, set "proxy" in ${shellWord(configPath)}.`;
 }
 
-/** What lets the user of the service through to what it reads; its own home does so as it is. */
-function searchLines({ configPath, key, certificates, user: { name } }: UnitRequest): string[] {
+/** What lets the user of the service through to what it reads, and where on any way it is kept out. */
+function searchLines({ configPath, key, certificates, passed, user: { name } }: UnitRequest): string[] {
   const directories = unique([configPath, key, ...certificates].map(directoryOf));
-  const closed = directories.filter((path) => isClosed(path, configPath));
-  const open = directories.filter((path) => !closed.includes(path));
+  const opened = directories.filter((path) => !isClosed(path, configPath));
   return [
-    ...(open.length === 0 ? [] : [`chmod a+x ${shellWords(open)}`]),
-    ...closed
-      .filter((path) => !isBelow(path, [`/home/${name}`]))
+    ...(opened.length === 0 ? [] : [`chmod a+x ${shellWords(opened)}`]),
+    ...passed
+      .filter(({ path, isClosed }) => isClosed && !opened.includes(path))
       .map(
-        (path) =>
-          `# ${path} is closed, and is to stay so: move what the agent reads there to a directory of its own, or let it alone pass: setfacl -m u:${name}:x ${shellWord(path)}`,
+        ({ path }) =>
+          `# ${path} is closed to ${name}, and is to stay so: move what the service uses there to a directory of its own, or make the unit for a user who may enter it, by --user`,
       ),
   ];
 }
@@ -76,7 +75,8 @@ function unlessSwapped(path: string, request: UnitRequest, commandOf: (path: str
   const one = shellWord(path);
   const command = commandOf(one);
   const isWithin = isBelow(path, [...writtenBy(request), request.stateDir]);
-  return isWithin ? `[ -L ${one} ] || { ${command}; }` : command;
+  if (!isWithin) return command;
+  return `if [ -L ${one} ]; then echo ${one} 'is a link where the agent may put one: left as it is' >&2; else ${command}; fi`;
 }
 
 /** Everybody may write there as it is. */
@@ -90,7 +90,7 @@ function grant(directory: string, request: UnitRequest): string[] {
   const user = request.user.name;
   if (!isOfOthers(directory, request.configPath))
     return [
-      `[ -d ${path} ] || install -d -o ${user} ${path}    # if another's: setfacl -m u:${user}:rwx ${path}`,
+      `[ -d ${path} ] || install -d -o ${user} ${path}    # if another's: chgrp "$(id -gn ${user})" ${path} && chmod g+wx ${path}`,
     ];
   const remark = `# ${directory} is the system's or an account's, not to be given away: keep the file in a directory of its own`;
   if (directory === '/') return [`${remark}; this unit does not let the agent write there`];

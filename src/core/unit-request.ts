@@ -6,7 +6,14 @@ export interface UnitFile {
   path: string;
   mode?: number;
   owner?: { uid: number; gid: number };
-  onInstall?: unknown;
+  onInstall?: { command: readonly string[] } | undefined;
+}
+
+/** A directory on the way to what the service uses, by its true path. */
+export interface Passed {
+  path: string;
+  /** Whether owner and mode keep the user of the service out. */
+  isClosed: boolean;
 }
 
 export interface UnitRequest {
@@ -20,6 +27,7 @@ export interface UnitRequest {
   /** Certificate and roots. */
   certificates: readonly string[];
   files: readonly UnitFile[];
+  passed: readonly Passed[];
   /** The variable that names a proxy where the unit is made; the service does not have it. */
   proxyVariable?: string | undefined;
   /** Name of the user, and its numbers where the user is there already. */
@@ -44,6 +52,12 @@ export function managedState(
   const [, root, name] = /^\/(var\/lib|run(?!\/user\/))\/([^:]+)$/.exec(stateDir) ?? [];
   if (name === undefined) return undefined;
   return { directive: root === 'run' ? 'RuntimeDirectory' : 'StateDirectory', name };
+}
+
+/** What the service runs, as far as that is named by its path. */
+export function programsOf({ command, files }: Pick<UnitRequest, 'command' | 'files'>): string[] {
+  const hooks = files.flatMap(({ onInstall }) => onInstall?.command[0] ?? []);
+  return [...command, ...hooks].filter((path) => path.startsWith('/'));
 }
 
 export function unique(values: readonly string[]): string[] {

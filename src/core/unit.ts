@@ -4,7 +4,7 @@
  */
 import type { Problem } from './errors.ts';
 import { preface } from './unit-install.ts';
-import { capabilitiesOf, managedState, type UnitRequest, unique } from './unit-request.ts';
+import { capabilitiesOf, managedState, programsOf, type UnitRequest, unique } from './unit-request.ts';
 import { directoryOf, isBelow, isWhole } from './whose.ts';
 
 /** Variables that turn the runtime into something else, print secrets, overwrite files, or change whom it trusts. */
@@ -87,15 +87,8 @@ export function systemdUnit(request: UnitRequest): string {
   return `${preface(request)}\n\n${sections.map((lines) => lines.join('\n')).join('\n\n')}\n`;
 }
 
-function pathsOf({
-  configPath,
-  stateDir,
-  metricsFile,
-  key,
-  certificates,
-  files,
-  command,
-}: UnitRequest): string[] {
+function pathsOf(request: UnitRequest): string[] {
+  const { configPath, stateDir, metricsFile, key, certificates, files, passed } = request;
   const managed = managedState(stateDir);
   const targets = unique(files.map(({ path }) => directoryOf(path)));
   const metrics = metricsFile === undefined ? [] : [directoryOf(metricsFile)];
@@ -108,7 +101,9 @@ function pathsOf({
   const readOnly = unique(
     read.map((path) => ([...writable, stateDir].includes(directoryOf(path)) ? path : directoryOf(path))),
   );
-  const used = [...writable, ...read, ...command, stateDir];
+  // Also where a link leads.
+  const led = passed.map(({ path }) => path);
+  const used = [...writable, ...read, ...programsOf(request), stateDir, ...led];
   const usesHome = used.some((path) => isBelow(path, ['/home', '/root', '/run/user']));
   const usesTmp = used.some((path) => isBelow(path, ['/tmp', '/var/tmp']));
   return [

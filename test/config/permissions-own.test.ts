@@ -76,6 +76,19 @@ describe('a key of mode 0640 that is root’s and of the group of the agent’s 
   });
 });
 
+toolTest(
+  [root],
+  'a directory that the agent may write to as the unit says, by its group, is sound',
+  async () => {
+    await give('private.key', svc, svc, 0o400);
+    await mkdir(path('out'));
+    await give('out', 0, svc, 0o775);
+    const files = [{ path: path('out/app.bin'), owner: undefined, mode: undefined }];
+    const user = { uid: svc, accounts };
+    expect(await permissionProblems({ ...located(), files }, noConfig, user, '')).toEqual([]);
+  },
+);
+
 describe('a key of root’s that others than the agent may read', () => {
   toolTest([root], 'is to be given to the agent, which would be locked out else', async () => {
     for (const [gid, mode] of [

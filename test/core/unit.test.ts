@@ -11,6 +11,7 @@ function requestOf(changes: Partial<UnitRequest> = {}): UnitRequest {
     key: '/etc/shadow-agent/private.key',
     certificates: ['/etc/shadow-agent/certificate.pem', '/etc/ssl/root.pem'],
     files: [{ path: '/srv/app/model.bin' }],
+    passed: [],
     user: { name: 'shadow-agent' },
     ...changes,
   };
@@ -18,6 +19,11 @@ function requestOf(changes: Partial<UnitRequest> = {}): UnitRequest {
 
 function unitOf(changes: Partial<UnitRequest> = {}): string {
   return systemdUnit(requestOf(changes));
+}
+
+/** How a line begins that tells of a link, and does what follows to a file alone. */
+function unlessLink(path: string): string {
+  return `if [ -L ${path} ]; then echo ${path} 'is a link where the agent may put one: left as it is' >&2; else`;
 }
 
 /** The values of one directive. */
@@ -118,16 +124,17 @@ describe('the unit of a configuration', () => {
     const text = unitOf({ files, certificates: ['/etc/shadow-agent/c.pem', '/etc/ssl/root.pem'] });
     const typed = text.split('\n').filter((line) => /^# {3}(?!#).*\b(ch(own|mod|grp)) /.test(line));
     expect(typed).toEqual([
-      '#   [ -L /etc/shadow-agent/private.key ] || { chown -h shadow-agent /etc/shadow-agent/private.key && chmod 400 /etc/shadow-agent/private.key; }',
+      `#   ${unlessLink('/etc/shadow-agent/private.key')} chown -h shadow-agent /etc/shadow-agent/private.key && chmod 400 /etc/shadow-agent/private.key; fi`,
       '#   chmod a+x /etc/shadow-agent /etc/ssl',
-      '#   [ -L /etc/shadow-agent/agent.json ] || { chgrp -h "$(id -gn shadow-agent)" /etc/shadow-agent/agent.json && chmod g+r,o= /etc/shadow-agent/agent.json; }',
-      '#   [ -L /etc/shadow-agent/c.pem ] || { chmod a+r /etc/shadow-agent/c.pem; }',
+      `#   ${unlessLink('/etc/shadow-agent/agent.json')} chgrp -h "$(id -gn shadow-agent)" /etc/shadow-agent/agent.json && chmod g+r,o= /etc/shadow-agent/agent.json; fi`,
+      `#   ${unlessLink('/etc/shadow-agent/c.pem')} chmod a+r /etc/shadow-agent/c.pem; fi`,
       '#   chmod a+r /etc/ssl/root.pem',
+      `#   [ -d /etc/shadow-agent ] || install -d -o shadow-agent /etc/shadow-agent    # if another's: chgrp "$(id -gn shadow-agent)" /etc/shadow-agent && chmod g+wx /etc/shadow-agent`,
       '#   [ ! -e /etc/shadow-agent/out ] || chown -h shadow-agent: /etc/shadow-agent/out',
     ]);
     // Its state is its own, and so is all below a directory that it may write to.
     for (const key of ['/var/lib/shadow-agent/private.key', '/srv/app/keys/private.key'])
-      expect(unitOf({ key, files: [{ path: '/srv/app/f' }] })).toContain(`#   [ -L ${key} ] || { chown -h `);
+      expect(unitOf({ key, files: [{ path: '/srv/app/f' }] })).toContain(`#   ${unlessLink(key)} chown -h `);
   });
 
   test.each([
@@ -137,7 +144,7 @@ describe('the unit of a configuration', () => {
   ])('has %s made for the user of the service, and left as it is where it is there', (directory) => {
     const text = unitOf({ files: [{ path: `${directory}/f` }] });
     expect(text).toContain(
-      `#   [ -d ${directory} ] || install -d -o shadow-agent ${directory}    # if another's: setfacl -m u:shadow-agent:rwx ${directory}\n`,
+      `#   [ -d ${directory} ] || install -d -o shadow-agent ${directory}    # if another's: chgrp "$(id -gn shadow-agent)" ${directory} && chmod g+wx ${directory}\n`,
     );
   });
 
@@ -176,14 +183,20 @@ describe('the unit of a configuration', () => {
     ['/root/agent', '/root/agent/agent.json'],
   ])('never opens %s, and says what to do instead', (directory, configPath) => {
     const key = `${directory}/private.key`;
-    const text = unitOf({ configPath, key });
+    const text = unitOf({ configPath, key, passed: [{ path: directory, isClosed: true }] });
     const opened = text.split('\n').find((line) => line.startsWith('#   chmod a+x '));
     expect(opened?.split(' ')).not.toContain(directory);
     expect(text).toContain(
-      `#   # ${directory} is closed, and is to stay so: move what the agent reads there to a directory of its own, or let it alone pass: setfacl -m u:shadow-agent:x ${directory}\n`,
+      `#   # ${directory} is closed to shadow-agent, and is to stay so: move what the service uses there to a directory of its own, or make the unit for a user who may enter it, by --user\n`,
     );
-    const own = unitOf({ configPath: '/home/pi/agent.json', key: '/home/pi/k', user: { name: 'pi' } });
-    expect(own).not.toContain('is closed');
+    expect(unitOf({ configPath, key, passed: [{ path: directory, isClosed: false }] })).not.toContain(
+      'is closed',
+    );
+  });
+
+  test('says of no directory that it is closed which its lines open', () => {
+    const passed = [{ path: '/etc/shadow-agent', isClosed: true }];
+    expect(unitOf({ passed })).not.toContain('is closed');
   });
 
   test('makes a state directory with a colon itself: behind one, systemd would name a link', () => {
@@ -205,7 +218,10 @@ describe('the unit of a configuration', () => {
 
   test('sees /tmp and home directories only where the configuration names them', () => {
     expect(values(unitOf({ files: [{ path: '/tmp/tmpfile' }] }), 'PrivateTmp')).toEqual(['no']);
-    expect(values(unitOf({ files: [{ path: '/home/pi/f' }] }), 'ProtectHome')).toEqual(['read-only']);
+    const home = { path: '/root/agent', isClosed: false };
+    const hook = { path: '/srv/app/f', onInstall: { command: ['/home/pi/apply', '/home/pi/x'] } };
+    for (const changes of [{ files: [{ path: '/home/pi/f' }] }, { files: [hook] }, { passed: [home] }])
+      expect(values(unitOf(changes), 'ProtectHome')).toEqual(['read-only']);
   });
 
   test('has no capability, unless a file is for another user', () => {

@@ -1,8 +1,8 @@
 /** The systemd unit that the executable prints, as systemd judges it. */
 import { expect, test } from 'bun:test';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
 import { systemdUnit } from '../../src/core/unit.ts';
 import { command } from '../support/signing.ts';
 import { program, toolTest } from '../support/tools.ts';
@@ -100,6 +100,31 @@ test('the lines that install it, also run twice, make what is missing and change
     },
   ));
 
+test('a directory on the way that keeps the user of the service out is told, with what to do, and none that does not', () =>
+  scenario(
+    async (world) => {
+      // The executable may lie behind a closed directory of its own.
+      const closed = (text: string) =>
+        [...text.matchAll(/^# {3}# (\S+) is closed to /gm)]
+          .map(([, at = '']) => at)
+          .filter((at) => at.startsWith(world.sandbox.dir));
+      const unitFor = (...user: string[]) =>
+        command(world.device.dir, 'unit', '--config', 'agent.json', ...user);
+      const home = join(world.device.dir, 'home');
+      mkdirSync(join(home, 'app'), { recursive: true });
+      symlinkSync('home/app', join(world.device.dir, 'linked'));
+      const above = dirname(world.device.dir);
+      for (const path of [world.sandbox.dir, above, world.device.dir]) chmodSync(path, 0o755);
+      expect(closed(await unitFor())).toEqual([]);
+      chmodSync(home, 0o700);
+      expect(closed(await unitFor())).toEqual([home]);
+      expect(closed(await unitFor('--user', run('id', '-un').output.trim()))).toEqual([]);
+      chmodSync(above, 0o700);
+      expect(closed(await unitFor())).toEqual([above, home]);
+    },
+    { files: [{ property: 's3', path: 'linked/new/model.bin' }] },
+  ));
+
 toolTest([analyze], 'systemd finds nothing wrong with the unit, though its configuration is in /tmp', () =>
   scenario(
     async (world) => {
@@ -122,6 +147,7 @@ toolTest([analyze], 'where all is where the README puts it, the exposure of the 
       key: '/etc/shadow-agent/private.key',
       certificates: ['/etc/shadow-agent/certificate.pem', '/etc/shadow-agent/AmazonRootCA1.pem'],
       files: [{ path: '/var/lib/app/model.bin' }],
+      passed: [],
       user: { name: 'shadow-agent' },
     });
     writeFileSync(path, text);
