@@ -26,6 +26,7 @@ export class Memory {
   readonly #options: MemoryOptions;
   /** What is stored. */
   #last: Remembered = {};
+  #skipsWaits = false;
 
   constructor(options: MemoryOptions) {
     this.#options = options;
@@ -34,9 +35,10 @@ export class Memory {
   /**
    * What an earlier run has left.
    *
-   * @param skipsWaits leaves failures out that are tried again some time
+   * @param skipsWaits the run ends with what is not likely to pass soon: leaves failures out that are tried again some time
    */
   load(skipsWaits: boolean): Remembered {
+    this.#skipsWaits = skipsWaits;
     const failure = this.#loadFailure();
     const isSkipped = skipsWaits && failure?.retryAtMs !== undefined;
     this.#last = { ...this.recall(), ...(failure === undefined || isSkipped ? {} : { failure }) };
@@ -119,9 +121,9 @@ export class Memory {
   #logFailure({ failure }: Snapshot): void {
     if (failure === undefined) return;
     const { file, clock, log } = this.#options;
-    const { code, message, hint, attempt, retryAtMs } = failure;
-    const retryInSeconds =
-      retryAtMs === undefined ? undefined : Math.round((retryAtMs - clock.nowMs()) / 100) / 10;
+    const { code, message, hint, attempt, retryAtMs, retry } = failure;
+    const isLast = retryAtMs === undefined || (this.#skipsWaits && retry !== 'soon');
+    const retryInSeconds = isLast ? undefined : Math.round((retryAtMs - clock.nowMs()) / 100) / 10;
     log.warning(message, { file: file.property, code, hint, attempt, retryInSeconds });
   }
 

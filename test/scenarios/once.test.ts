@@ -27,6 +27,18 @@ test('--once connects again where the broker refuses it at first, and ends with 
     expect(world.file()).toBe('hoge\n');
   }));
 
+test('--once logs when it tries again, and no time where it ends', () =>
+  scenario(async (world) => {
+    world.sandbox.faults.set('s3-503', 1, 1);
+    world.desire({ s3: { url: `s3://${bucketName}/missing`, hash: 'ab'.repeat(32) } });
+    const run = await once(world);
+    expect(await run.exit).toBe(1);
+    const [passing, missing] = run.log.split('\n').filter((line) => line.includes('WARNING'));
+    expect(passing).toMatch(/ code=S3 .*retryInSeconds=/);
+    expect(missing).toMatch(/ code=S3_NOT_FOUND /);
+    expect(missing).not.toContain('retryInSeconds');
+  }));
+
 test.each(['SIGTERM', 'SIGINT'] as const)(
   '--once that %s stops before it is done exits 1, and says why',
   (signal) =>
