@@ -287,6 +287,7 @@ export class FileKeeper {
   status(): StatusOfFile {
     const { clock } = this.#options;
     const moment = { nowMs: clock.nowMs(), wallMs: clock.wallMs() };
-    return statusOfFile(this.#file.path, this.#snapshot, this.#attempts.progress, moment);
+    const snapshot = this.#memory.told(this.#snapshot);
+    return statusOfFile(this.#file.path, snapshot, this.#attempts.progress, moment);
   }
 }

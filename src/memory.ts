@@ -7,7 +7,7 @@ import type { Clock } from './io/clock.ts';
 import type { KeptFiles } from './io/kept.ts';
 import type { Logger } from './io/log.ts';
 import { type StateChange, storable } from './io/state.ts';
-import { presentFailure, retryOf } from './io/stored-failure.ts';
+import { presentFailure, retryOf } from './io/stored-file.ts';
 import type { Target } from './io/target.ts';
 
 export interface MemoryOptions {
@@ -59,6 +59,14 @@ export class Memory {
   desired(rules: DesiredRules): Desired {
     const last = parseDesired(this.#options.target.stored.desired, rules);
     return { kind: 'unknown', ...(last.kind === 'artifact' ? { last } : {}) };
+  }
+
+  /** A snapshot without the failure of what was replaced or withdrawn, for as long as the shadow has not answered. */
+  told({ failure, ...rest }: Snapshot): Snapshot {
+    const { stored } = this.#options.target;
+    const isPast = stored.failure !== undefined && presentFailure(stored) === undefined;
+    const isTold = failure !== undefined && !(rest.desired.kind === 'unknown' && isPast);
+    return isTold ? { ...rest, failure } : rest;
   }
 
   #loadFailure(): Failure | undefined {

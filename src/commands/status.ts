@@ -23,8 +23,8 @@ import type { Identity } from '../io/identity.ts';
 import { inspect } from '../io/install.ts';
 import { partPath } from '../io/part.ts';
 import { spelledAs } from '../io/spelling.ts';
-import { readState, type StoredFile } from '../io/state.ts';
-import { presentFailure, retryOf } from '../io/stored-failure.ts';
+import { type FileState, readState, type StoredFile } from '../io/state.ts';
+import { presentFailure, retryOf, storedAt } from '../io/stored-file.ts';
 import { type Output, standardOutput } from '../io/terminal.ts';
 
 // A Ctrl-C ends the command as it does any other.
@@ -122,8 +122,8 @@ async function statusFromDisk(config: AgentConfig, identity: Identity | undefine
   const spelled = await spelledAs(config.files, (property) => stored.get(property)?.path);
   const files = await Promise.all(
     spelled.map(async (file): Promise<[string, StatusOfFile]> => {
-      const found = stored.get(file.property);
-      return [file.property, await fileFromDisk(config, file, found?.path === file.path ? found : undefined)];
+      const { property, path } = file;
+      return [property, await fileFromDisk(config, file, storedAt(stored.get(property), path))];
     }),
   );
   const status = {
@@ -158,12 +158,12 @@ async function storedFiles(stateDir: string): Promise<Map<string, StoredFile> | 
 async function fileFromDisk(
   { digest }: AgentConfig,
   { property, path, allow }: FileConfig,
-  stored: StoredFile | undefined,
+  stored: FileState,
 ): Promise<StatusOfFile> {
-  const { part, installed, desired, held, pending } = stored ?? {};
+  const { part, installed, desired, held, pending } = stored;
   const asked = parseDesired(desired, allow === undefined ? {} : { allow });
   const refused = asked.kind === 'refused' ? asked : undefined;
-  const failure = refused === undefined ? presentFailure(stored ?? {}) : undefined;
+  const failure = refused === undefined ? presentFailure(stored) : undefined;
   // What is held is not to be told as wanted.
   const wanted = held === undefined ? wantedBy(asked)?.artifact : undefined;
   const isUnderWay = part !== undefined && part.sha256 === wanted?.sha256;
@@ -177,7 +177,9 @@ async function fileFromDisk(
   const error = unreadable ?? refused ?? failure ?? (isBack ? heldBack : undefined);
   const isPassing =
     error === heldBack || (error === failure && failure !== undefined && retryOf(failure) === 'soon');
-  const waits = isPassing || bytes !== undefined || pending !== undefined;
+  // The hook of a file that is not there any more is not what comes next.
+  const isDue = pending !== undefined && (pending.step !== 'apply' || pending.sha256 === sha256);
+  const waits = isPassing || isDue || bytes !== undefined;
   return {
     path,
     status: error !== undefined && !isPassing ? 'failed' : waits ? 'waiting' : 'unknown',

@@ -69,8 +69,10 @@ async function probeRoom(
   directory: string,
   signal: AbortSignal,
 ): Promise<Finding> {
-  const { property } = file;
+  const { property, path } = file;
   const room = await roomIn(directory);
+  const isThere = directory === dirname(path);
+  const place = isThere ? directory : `${dirname(path)} is not there, and is made in ${directory}, which`;
   const wanted = found.desired.get(property);
   const size = wanted?.kind === 'artifact' ? (found.sizes.get(property) ?? 0) : 0;
   const isInstalled =
@@ -82,7 +84,7 @@ async function probeRoom(
       : `; the object takes ${bytesText(size)}`;
   const text = bytesText(Math.max(room, 0));
   if (room > (isInstalled ? 0 : size))
-    return ok(`${property}: ${directory} is writable, and has room for ${text}${object}`);
+    return ok(`${property}: ${place} is writable, and has room for ${text}${object}`);
   const message = `${property}: room for ${text} in ${directory}, where 16 MiB or 5 % stay in reserve${object}`;
   const hint = 'free some room on this file system';
   return isInstalled ? warn(message, `${hint} before the next update`) : fail({ message, hint });

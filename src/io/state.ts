@@ -9,6 +9,7 @@ import { isSequence } from '../core/signature.ts';
 import { diskError, errnoOf, writeFileAtomic } from './disk.ts';
 import type { Logger } from './log.ts';
 import { partSchema, sha256 } from './part-record.ts';
+import { storedAt } from './stored-file.ts';
 
 const stateName = 'state.json';
 
@@ -167,20 +168,9 @@ export class State {
     if (gone.length > 0) await this.#save().catch(() => undefined);
   }
 
-  /** What is stored of one file; where it was stored for another path, no more than what is the property's own. */
+  /** What is stored of one file. */
   file(property: string, path: string): FileState {
-    const stored = this.#files.get(property);
-    if (stored === undefined) return { path };
-    const { property: _, ...file } = stored;
-    if (stored.path === path) return file;
-    const { signature, held, desired, failure } = stored;
-    return {
-      path,
-      ...(signature === undefined ? {} : { signature }),
-      ...(held === undefined ? {} : { held }),
-      ...(desired === undefined ? {} : { desired }),
-      ...(failure?.code === 'HOOK_FAILED' ? { failure } : {}),
-    };
+    return storedAt(this.#files.get(property), path);
   }
 
   /** Where it lies. */

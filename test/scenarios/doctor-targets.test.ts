@@ -1,5 +1,5 @@
 /** `shadow-agent doctor` on present targets and their owners, which an install would stumble over. */
-import { expect } from 'bun:test';
+import { expect, test } from 'bun:test';
 import { chmodSync, chownSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { examine, failures, finding } from '../support/doctor.ts';
@@ -149,3 +149,16 @@ toolTest([root], 'where root asks about the agent of another user, targets are j
     { files: [file] },
   ),
 );
+
+test('a target whose directory is not there is told with where that is made', () =>
+  scenario(
+    async (world) => {
+      expect(finding(await examine(world), 'targets')).toMatchObject({
+        verdict: 'ok',
+        message: expect.stringMatching(
+          /^s3: \S+files is not there, and is made in \S+test-thing, which is writable, and has room for /,
+        ),
+      });
+    },
+    { files: [file] },
+  ));

@@ -3,6 +3,7 @@ import { expect, test } from 'bun:test';
 import { readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
+import { hooked, hookRuns } from '../support/hook.ts';
 import { bucketName, noise, scenario, sha256, until, type World } from '../support/world.ts';
 
 const hoge = sha256('hoge\n');
@@ -301,6 +302,60 @@ test('while the agent is down, a way back that was cut short is not told as one 
     const { text } = await status(world);
     expect(text).toContain('\n  status       waiting: for its hook, or the way back, to end\n');
     expect(text).not.toContain('HELD');
+  }));
+
+test('while the agent is down, a file that was edited is not told to wait for the hook of what it was', () =>
+  hooked('sleep 300', async (world) => {
+    await world.put('test.txt', 'hoge\n');
+    const agent = await world.run();
+    await until('the hook', () => hookRuns(world).length === 1);
+    await agent.stop('SIGKILL');
+    expect(await statusJson(world)).toMatchObject({ files: { s3: { status: 'waiting' } } });
+    writeFileSync(world.path(), 'edited');
+    expect(await statusJson(world)).toMatchObject({
+      files: { s3: { status: 'unknown', installed: sha256('edited'), desired: { hash: hoge } } },
+    });
+  }));
+
+test('what a hook refused is told no more once it is withdrawn, also before the shadow has answered', () =>
+  hooked('[ -n "$SHADOW_AGENT_ROLLBACK" ]', async (world) => {
+    await world.put('test.txt', 'hoge\n');
+    const agent = await world.start();
+    await world.hasStatus({ code: 'HOOK_FAILED' });
+    await agent.stop();
+    const offline = ['--config', world.device.configPath, '--endpoint', '127.0.0.1:1'];
+    const error = async () => {
+      const run = await world.run(offline);
+      await run.logged('Cannot connect to the broker');
+      const { files } = await statusJson(world);
+      await run.stop();
+      return files;
+    };
+    expect(await error()).toMatchObject({ s3: { error: { code: 'HOOK_FAILED' } } });
+    world.desire({ s3: null });
+    const again = await world.run();
+    const stored = () => readFileSync(join(world.device.dir, 'state', 'state.json'), 'utf8');
+    await until('it to be stored', () => !stored().includes('"desired"'));
+    await again.stop();
+    expect(await error()).toMatchObject({ s3: { error: null } });
+  }));
+
+test('while the agent is down, what is held is told also where the file is to have another path', () =>
+  scenario(async (world) => {
+    const agent = await world.start();
+    for (const body of ['hoge\n', 'fuga\n']) {
+      await world.put('test.txt', body);
+      await world.inSync(sha256(body));
+    }
+    await agent.stop();
+    const back = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+    expect(await back.exit).toBe(0);
+    const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
+    config.files[0].path = 'moved';
+    writeFileSync(world.device.configPath, JSON.stringify(config));
+    expect(await statusJson(world)).toMatchObject({
+      files: { s3: { path: world.path('moved'), installed: null, error: { code: 'HELD' } } },
+    });
   }));
 
 test('a state file that is rubbish is told beside what the disk tells, in JSON too, and stays as it is', () =>

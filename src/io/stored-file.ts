@@ -1,0 +1,31 @@
+/** What the state file says of one file, and what of it still counts. */
+import type { Retry } from '../core/errors.ts';
+import { jsonEqual } from '../core/json.ts';
+import type { FileState, StoredFailure, StoredFile } from './state.ts';
+
+/** What is stored for a path; where it was stored for another one, no more than what is the property's own. */
+export function storedAt(stored: StoredFile | undefined, path: string): FileState {
+  if (stored === undefined) return { path };
+  const { property: _, ...file } = stored;
+  if (stored.path === path) return file;
+  const { signature, held, desired, failure } = stored;
+  return {
+    path,
+    ...(signature === undefined ? {} : { signature }),
+    ...(held === undefined ? {} : { held }),
+    ...(desired === undefined ? {} : { desired }),
+    ...(failure?.code === 'HOOK_FAILED' ? { failure } : {}),
+  };
+}
+
+/** The class of a failure that was stored: of a hook that failed, only one after a repair is run again. */
+export function retryOf({ code, retryAtMs }: StoredFailure): Retry {
+  if (retryAtMs === undefined) return 'never';
+  return code === 'HOOK_FAILED' ? 'soon' : 'slow';
+}
+
+/** The stored failure of what is desired, or of the step that is pending; one of what was replaced or withdrawn is history. */
+export function presentFailure({ failure, desired, pending }: FileState): StoredFailure | undefined {
+  const isPresent = failure?.step === true ? pending !== undefined : jsonEqual(failure?.value, desired);
+  return isPresent ? failure : undefined;
+}
