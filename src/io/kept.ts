@@ -226,13 +226,12 @@ async function copy(from: string, old: Stats, to: string, signal?: AbortSignal):
 
 /**
  * Owner, or at least group, as far as there is the right to give them; else the copy stays the agent's own, as the file
- * could not be kept. Then it runs as nobody: a set-id bit was for whom it belonged to.
+ * could not be kept. Then nobody may write to it, or run as its owner or group: that was for whom it belonged to.
  */
 async function dressAs(handle: FileHandle, { uid, gid, mode }: Stats): Promise<void> {
   const own = await give(handle, { uid, gid });
-  const left = own && (await give(handle, { uid: own.uid, gid }));
-  const dropped = (own !== undefined && own.uid !== uid ? 0o4000 : 0) | (left === undefined ? 0 : 0o2000);
-  await handle.chmod(mode & 0o7777 & ~dropped);
+  if (own !== undefined) await give(handle, { uid: own.uid, gid });
+  await handle.chmod(mode & (own === undefined ? 0o7777 : 0o1755));
 }
 
 /** A link may be given the inode of the file that has just been removed for it. */

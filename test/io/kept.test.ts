@@ -164,10 +164,15 @@ describe('a copy that is kept and put back by an agent that is not root', () => 
     expect(await afterRollback(application, group, 0o640)).toEqual([agent, group, '640']);
   });
 
-  toolTest([root, setpriv], 'runs as nobody else where it has become the agent’s', async () => {
-    expect(await afterRollback(0, 0, 0o6755)).toEqual([agent, agent, '755']);
-    expect(await afterRollback(0, group, 0o6755)).toEqual([agent, group, '2755']);
-  });
+  toolTest(
+    [root, setpriv],
+    'lets nobody write to it, or run as another, where it could not become its owner’s again',
+    async () => {
+      expect(await afterRollback(0, 0, 0o6777)).toEqual([agent, agent, '755']);
+      expect(await afterRollback(0, group, 0o6775)).toEqual([agent, group, '755']);
+      expect(await afterRollback(agent, application, 0o664)).toEqual([agent, agent, '644']);
+    },
+  );
 });
 
 /** Looks at a path all the time, and tells each time that something is there. */
