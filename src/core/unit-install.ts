@@ -1,5 +1,5 @@
 /** What is to be typed before a unit can run, as comments of the unit. */
-import { shellWord } from './shell.ts';
+import { oneLine, shellWord } from './shell.ts';
 import { capabilitiesOf, managedState, type UnitRequest, unique } from './unit-request.ts';
 import { directoryOf, isBelow, isClosed, isOfOthers } from './whose.ts';
 
@@ -30,7 +30,8 @@ export function preface(request: UnitRequest): string {
     '  systemctl daemon-reload && systemctl enable --now shadow-agent',
     ...(proxyVariable === undefined ? [] : ['', remarkOn(proxyVariable, configPath)]),
   ];
-  return lines.map((line) => `# ${line}`.trimEnd()).join('\n');
+  // Where a link leads, another one may have named: no name may become a line of the unit.
+  return lines.map((line) => `# ${oneLine(line)}`.trimEnd()).join('\n');
 }
 
 function remarkOn(proxyVariable: string, configPath: string): string {

@@ -3,6 +3,7 @@
  * and no right that no file of it needs. Source of the directives: systemd.exec(5), systemd.service(5).
  */
 import type { Problem } from './errors.ts';
+import { oneLine } from './shell.ts';
 import { preface } from './unit-install.ts';
 import { capabilitiesOf, managedState, programsOf, type UnitRequest, unique } from './unit-request.ts';
 import { directoryOf, isBelow, isWhole } from './whose.ts';
@@ -37,17 +38,13 @@ export function unitProblems(request: UnitRequest): Problem[] {
     .filter(({ path }) => /\p{Cc}/u.test(path))
     .map(({ at, path }) => ({
       path: at,
-      message: `"${path.replaceAll(/\p{Cc}/gu, escaped)}" holds a control character, which cannot be written into a unit`,
+      message: `"${oneLine(path)}" holds a control character, which cannot be written into a unit`,
       hint: 'give the file or directory another name',
     }));
   if (!isWhole(stateDir)) return forging;
   const message = `${stateDir} is the system's or an account's; the agent keeps others out of its state`;
   const hint = 'name a directory of its own, such as /var/lib/shadow-agent';
   return [...forging, { path: 'stateDir', message, hint }];
-}
-
-function escaped(control: string): string {
-  return `\\x${(control.codePointAt(0) ?? 0).toString(16).padStart(2, '0')}`;
 }
 
 /** The text of the unit; its first lines say how to install it. @param request without `unitProblems` */

@@ -194,6 +194,14 @@ describe('the unit of a configuration', () => {
     );
   });
 
+  test('writes no line of its own for a closed directory behind a link whose name holds a line feed', () => {
+    const text = unitOf({
+      passed: [{ path: '/srv/x\n[Service]\nExecStartPre=+/bin/true\n#', isClosed: true }],
+    });
+    expect(text).toContain('#   # /srv/x\\x0a[Service]\\x0aExecStartPre=+/bin/true\\x0a# is closed to ');
+    expect(values(text, 'ExecStartPre')).toEqual([]);
+  });
+
   test('says of no directory that it is closed which its lines open', () => {
     const passed = [{ path: '/etc/shadow-agent', isClosed: true }];
     expect(unitOf({ passed })).not.toContain('is closed');
