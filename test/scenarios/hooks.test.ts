@@ -14,7 +14,8 @@ import {
 import { join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
 import { hooked, hookRuns, stateOf, writeHook } from '../support/hook.ts';
-import { bucketName, sha256, until, type World } from '../support/world.ts';
+import { program, toolTest } from '../support/tools.ts';
+import { bucketName, executable, Run, sha256, until, type World } from '../support/world.ts';
 
 const good = 'good\n';
 const bad = 'bad\n';
@@ -548,3 +549,43 @@ test('what was out of sight at the start keeps its way back: what the hook refus
     expect(world.file()).toBe('one');
     expect(hookRuns(world).at(-1)).toMatchObject({ rollback: '1', content: 'one' });
   }));
+
+const strace = program('strace');
+
+toolTest(
+  [strace],
+  'a hook that is owed after a repair is owed still where the agent was killed right before it put another file in place',
+  () =>
+    hooked('[ ! -e failing ]', async (world) => {
+      await world.put('a', good);
+      const first = await world.start();
+      await world.inSync(sha256(good));
+      await first.stop();
+      const value = world.state('desired')['s3'] as JsonObject;
+      writeFileSync(world.path('failing'), '');
+      writeFileSync(world.path(), 'changed by hand\n');
+      const repairing = await world.run();
+      await world.hasStatus({ status: 'waiting', code: 'HOOK_FAILED', hash: sha256(good) });
+      await repairing.stop();
+      // Between what is said to be pending and the rename lies a sync of the part.
+      const slow = ['-f', '-qq', '-o', '/dev/null', '-e', 'inject=fsync,fdatasync:delay_enter=250000'];
+      const args = [...slow, await executable(), '--config', world.device.configPath];
+      const traced = new Run(strace.path, args, world.device.dir);
+      try {
+        await world.put('b', better);
+        const announced = `"step": "apply",\n    "sha256": "${sha256(better)}"`;
+        await until('what is pending', () => stateOf(world).includes(announced));
+      } finally {
+        const { pid = 0 } = traced.child;
+        process.kill(Number(readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8').trim()), 'SIGKILL');
+        await traced.exit;
+      }
+      expect(world.file()).toBe(good);
+      unlinkSync(world.path('failing'));
+      const runs = hookRuns(world).length;
+      world.desire({ s3: value });
+      await world.start();
+      await world.inSync(sha256(good));
+      expect(contents(world).slice(runs)).toEqual(['good']);
+    }),
+);
