@@ -16,7 +16,7 @@ import { type ConfigValues, configSchema } from './config/schema.ts';
 import type { Problem } from './core/errors.ts';
 import { defaultSearchPath } from './core/hook.ts';
 import { canonicalJson } from './core/json.ts';
-import { readAccounts, runAsLikely } from './io/accounts.ts';
+import { readAccounts, readOutsider, runAsLikely } from './io/accounts.ts';
 import { readConfigFile } from './io/config-file.ts';
 import { createDigest } from './io/digest.ts';
 import { type Identity, readIdentity } from './io/identity.ts';
@@ -154,13 +154,16 @@ export async function loadConfig(options: LoadOptions): Promise<LoadedConfig> {
   const baseDir = path === undefined ? cwd : dirname(path);
   const across = await resolveAcross(raw, { baseDir, configPath: path, env, accounts });
   const identity = await readIdentity(across.paths);
-  const likelyUid = await likelyUser(across, accounts);
+  const outsider = await readOutsider();
+  const found = await likelyUser(across, accounts);
+  const likelyUid = found === outsider ? undefined : found;
   // Anybody but root can ask only about an agent of their own.
   const agentUid = (asks && uid === 0 ? likelyUid : undefined) ?? uid;
   const user: AgentUser = {
     uid: agentUid,
     accounts,
     ...(likelyUid === undefined || likelyUid === agentUid ? {} : { likelyUid }),
+    ...(outsider === undefined ? {} : { outsider }),
   };
   const { strict = agentUid === 0 } = raw;
   const wrongIdentity = identity.ok ? [] : identity.problems.map((problem) => forOwner(problem, user));

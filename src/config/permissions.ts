@@ -36,6 +36,8 @@ export interface AgentUser {
   accounts: Accounts;
   /** Whom the state or the key is for, where that is somebody else: most likely the user that the agent runs as. */
   likelyUid?: number;
+  /** Stands for every user that the user namespace of this process does not know, where there is one. */
+  outsider?: number;
 }
 
 /**
@@ -70,17 +72,22 @@ export async function permissionProblems(
   user: AgentUser,
   searched: string,
 ): Promise<Problem[]> {
-  const things = thingsOf(located, config);
-  const targets = targetsOf(located, user);
   const programs = await programsOf(located, searched, user);
+  const passed = programs.filter(({ hint }) => hint !== undefined);
+  const things = [...thingsOf(located, config), ...programs.filter((one) => !passed.includes(one))];
+  const targets = targetsOf(located, user);
   const judge = new Judge();
   const trust = trustOf(user);
-  for (const { at, path, rule } of [...things, ...programs]) await judge.see(at, path, rule, trust);
+  for (const one of things) await judge.see(one, one.path, one.rule, trust);
   // A target that is a link is replaced itself.
-  for (const { at, path, rule, trust } of targets) await judge.see(at, path, rule, trust, false);
-  for (const { at, path } of [...things, ...programs])
-    await judge.seeWay(at, await wayTo(path), directoryProblem, trust);
-  for (const { at, path } of targets) await judge.seeWayOfTarget(at, path, trust);
+  for (const one of targets) await judge.see(one, one.path, one.rule, one.trust, false);
+  for (const one of things) await judge.seeWay(one, await wayTo(one.path), directoryProblem, trust);
+  for (const one of targets) await judge.seeWayOfTarget(one, one.path, trust);
+  // Last, as what leads to something else too is not mended by their hint.
+  for (const one of passed) {
+    await judge.see(one, one.path, one.rule, trust);
+    await judge.seeWay(one, await wayTo(one.path), directoryProblem, trust);
+  }
   return judge.problems;
 }
 
@@ -99,10 +106,16 @@ export function openNow(paths: Located['paths'], user: AgentUser): OpenToOthers 
     ofIdentity: async () => permissionProblems({ paths, files: [] }, noConfig, await now(), ''),
     onTheWayTo: async (target) => {
       const judge = new Judge();
-      await judge.seeWayOfTarget('files', target, trustOf(await now()));
+      await judge.seeWayOfTarget({ at: 'files' }, target, trustOf(await now()));
       return judge.problems;
     },
   };
+}
+
+/** The key of the configuration that names something, and what helps whatever is wrong with it. */
+interface Named {
+  at: string;
+  hint?: string;
 }
 
 /** Tells of each thing once. */
@@ -110,26 +123,26 @@ class Judge {
   readonly problems: Problem[] = [];
   readonly #told = new Set<string>();
 
-  async see(at: string, path: string, rule: Rule, trust: Trust, isFollowed = true): Promise<void> {
+  async see(by: Named, path: string, rule: Rule, trust: Trust, isFollowed = true): Promise<void> {
     const entry = this.#told.has(path) ? undefined : await lookAt(path, isFollowed);
-    const found = entry === undefined ? [] : rule(at, entry, trust);
+    const found = entry === undefined ? [] : rule(by.at, entry, trust);
     if (found.length > 0) this.#told.add(path);
-    this.problems.push(...found);
+    this.problems.push(...found.map((one) => ({ ...one, hint: by.hint ?? one.hint })));
   }
 
-  async seeWay(at: string, { directories, links }: Way, rule: Rule, trust: Trust): Promise<void> {
-    for (const path of directories) await this.see(at, path, rule, trust);
-    for (const path of links) await this.see(at, path, linkProblem, trust, false);
+  async seeWay(by: Named, { directories, links }: Way, rule: Rule, trust: Trust): Promise<void> {
+    for (const path of directories) await this.see(by, path, rule, trust);
+    for (const path of links) await this.see(by, path, linkProblem, trust, false);
   }
 
   /** The "owner" of a target has no say here: root could be led to any other place. */
-  async seeWayOfTarget(at: string, path: string, trust: Trust): Promise<void> {
-    await this.seeWay(at, await wayInto(dirname(path)), targetDirectoryProblem, trust);
+  async seeWayOfTarget(by: Named, path: string, trust: Trust): Promise<void> {
+    await this.seeWay(by, await wayInto(dirname(path)), targetDirectoryProblem, trust);
   }
 }
 
 function trustOf(user: AgentUser, owner = user.uid): Trust {
-  const { uid, accounts, likelyUid = 0 } = user;
+  const { uid, accounts, likelyUid = 0, outsider } = user;
   const advice = runAsLikely(user);
   const uids = [0, uid, owner];
   const nameOf = (one: number) => nameOfUser(one, accounts) ?? String(one);
@@ -138,6 +151,7 @@ function trustOf(user: AgentUser, owner = user.uid): Trust {
     agent: uid,
     nameOf,
     ...(likelyUid === 0 || advice === undefined ? {} : { likely: { uid: likelyUid, advice } }),
+    ...(outsider === undefined ? {} : { outsider }),
     isOwnGroup: (gid) => isGroupOf(uids, gid, accounts),
     groupNameOf: (gid) => nameOfGroup(gid, accounts) ?? String(gid),
   };
@@ -171,26 +185,33 @@ function targetsOf({ files }: Located, user: AgentUser) {
 /** The programs of hooks, which run with the agent's rights; one that is looked for, wherever it could be found first. */
 async function programsOf({ files }: Located, searched: string, user: AgentUser) {
   const named = files.map(async ({ program }, index) => {
-    const paths = program === undefined ? [] : await candidates(program, searched, user);
-    return paths.map((path) => ({
+    const found = program === undefined ? [] : await candidates(program, searched, user);
+    return found.map((one) => ({
+      ...one,
       at: `files[${index}].onInstall.command`,
-      path,
       rule: trustedFileProblem,
     }));
   });
   return (await Promise.all(named)).flat();
 }
 
-async function candidates(program: string, searched: string, user: AgentUser): Promise<string[]> {
-  if (isAbsolute(program)) return [program];
-  const paths: string[] = [];
+/** Where a program is, and before it where it is looked for in vain: these are left out by who names it by its path. */
+async function candidates(
+  program: string,
+  searched: string,
+  user: AgentUser,
+): Promise<{ path: string; hint?: string }[]> {
+  if (isAbsolute(program)) return [{ path: program }];
+  const hint = 'name the program in "command" by its path';
+  const passed: string[] = [];
   for (const directory of searched.split(':')) {
     // Hooks run in the root directory.
     const path = join(resolve('/', directory), program);
-    paths.push(path);
-    if (await isRun(path, user)) break;
+    if (await isRun(path, user))
+      return [{ path }, ...passed.map((one) => ({ path: one, hint: `${hint}: ${path}` }))];
+    passed.push(path);
   }
-  return paths;
+  return passed.map((path) => ({ path, hint }));
 }
 
 /** What is not run for the agent is passed over, as execvp(3) does. */

@@ -2,6 +2,7 @@
 import { right } from './access.ts';
 import type { Problem } from './errors.ts';
 import { shellWord } from './shell.ts';
+import { isHome } from './whose.ts';
 
 /** A file or directory, and who may do what with it. */
 export interface Entry {
@@ -20,6 +21,8 @@ export interface Trust {
   /** The user of the agent. */
   agent: number;
   nameOf(uid: number): string;
+  /** Stands for every user that the user namespace of the agent does not know, where there is one. */
+  outsider?: number;
   /** Who is more likely the user of the agent than this one, and what to do then; never root, whom no mode keeps out. */
   likely?: { uid: number; advice: string };
   /** Whether a group lets in nobody else than these users. */
@@ -75,17 +78,13 @@ export function trustedFileProblem(at: string, entry: Entry, trust: Trust): Prob
 export function targetProblem(at: string, entry: Entry, trust: Trust, mode = 0): Problem[] {
   const { path, uid } = entry;
   const name = trust.nameOf(uid);
-  const foreign = problem(
-    at,
-    `${path} belongs to user ${name}, who can write to it`,
-    `where ${name} may decide what the file holds, set its "owner" to "${name}"; else ${chownToAgent(path, trust)}`,
-  );
+  const hint = `where ${name} may decide what the file holds, set its "owner" to "${name}"; else ${chownToAgent(path, trust)}`;
   const unwanted = { ...entry, mode: entry.mode & ~(mode & 0o022) };
   const open = openFileProblem(at, unwanted, trust, octal(entry.mode)).map(({ hint, ...one }) => ({
     ...one,
     hint: `${hint}, or set its "mode" to "${bits(entry.mode & 0o777)}" where they may`,
   }));
-  return [...(trust.uids.includes(uid) ? [] : [foreign]), ...open];
+  return [...foreign(at, entry, trust, 'who can write to it', hint), ...open];
 }
 
 /** The agent's own directory; its sticky bit would keep nobody from putting files there. */
@@ -102,28 +101,25 @@ export function ownDirectoryProblem(at: string, entry: Entry, trust: Trust): Pro
  * unlink(2), EPERM.
  */
 export function directoryProblem(at: string, entry: Entry, trust: Trust): Problem[] {
-  const { path } = entry;
-  return replaceable(at, entry, trust, "root's", `chown root ${shellWord(path)}`);
+  return replaceable(at, entry, trust, 'root');
 }
 
 /** The same above a target, where the agent has to write, and what is written may be another user's. */
 export function targetDirectoryProblem(at: string, entry: Entry, trust: Trust): Problem[] {
   const { agent, nameOf } = trust;
-  const chown = `${chownToAgent(entry.path, trust)}; the file itself may be ${nameOf(entry.uid)}'s, by its "owner"`;
-  return replaceable(at, entry, trust, `${nameOf(agent)}'s`, chown);
+  const file = `; the file itself may be ${nameOf(entry.uid)}'s, by its "owner"`;
+  return replaceable(at, entry, trust, nameOf(agent), file);
 }
 
-function replaceable(at: string, entry: Entry, trust: Trust, whose: string, chown: string): Problem[] {
+function replaceable(at: string, entry: Entry, trust: Trust, keeper: string, remark = ''): Problem[] {
   const { path, mode, uid } = entry;
   const open = openTo(entry, trust.isOwnGroup);
-  const name = trust.nameOf(uid);
-  const foreign = problem(
-    at,
-    `${path} belongs to user ${name}, who can replace what is in it`,
-    `keep it in a directory of ${whose}, run the agent as ${name}, or ${chown}`,
-  );
+  const other = `run the agent as ${trust.nameOf(uid)}`;
+  // A home that is another's shuts its user out.
+  const ways = isHome(path) ? `or ${other}` : `${other}, or chown ${shellWord(keeper)} ${shellWord(path)}`;
+  const hint = `keep it in a directory of ${keeper}'s, ${ways}${remark}`;
   return [
-    ...(trust.uids.includes(uid) ? [] : [foreign]),
+    ...foreign(at, entry, trust, 'who can replace what is in it', hint),
     ...(open === undefined || (mode & sticky) !== 0
       ? []
       : [
@@ -137,10 +133,23 @@ function replaceable(at: string, entry: Entry, trust: Trust, whose: string, chow
 }
 
 /** In a sticky directory the owner of a link may still lead it elsewhere; the mode of a link says nothing. */
-export function linkProblem(at: string, { path, uid }: Entry, trust: Trust): Problem[] {
+export function linkProblem(at: string, entry: Entry, trust: Trust): Problem[] {
+  const hint = `chown -h root ${shellWord(entry.path)}`;
+  return foreign(at, entry, trust, 'who can lead this link elsewhere', hint);
+}
+
+/** What belongs to somebody whom the agent does not trust. @param who what such a user may do, as a clause */
+function foreign(at: string, { path, uid }: Entry, trust: Trust, who: string, hint: string): Problem[] {
   if (trust.uids.includes(uid)) return [];
-  const message = `the link ${path} belongs to user ${trust.nameOf(uid)}, who can lead it elsewhere`;
-  return [problem(at, message, `chown -h root ${shellWord(path)}`)];
+  if (uid !== trust.outsider)
+    return [problem(at, `${path} belongs to user ${trust.nameOf(uid)}, ${who}`, hint)];
+  return [
+    problem(
+      at,
+      `${path} belongs to a user whom this user namespace does not know`,
+      `ask outside of it (of the unit with PrivateUsers, of the container): "ls -ld ${shellWord(path)}" shows whose it is, "shadow-agent doctor" what to do`,
+    ),
+  ];
 }
 
 function openFileProblem(at: string, entry: Entry, trust: Trust, shown = octal(entry.mode)): Problem[] {
@@ -164,12 +173,11 @@ function closing({ everyone, group }: Open, path: string): string {
 
 function ownerProblem(at: string, entry: Entry, trust: Trust): Problem[] {
   const { path, uid } = entry;
-  const { uids, agent, nameOf, likely } = trust;
-  if (uids.includes(uid)) return [];
-  const message = `${path} belongs to user ${nameOf(uid)}, who is neither root nor the user of the agent (${nameOf(agent)})`;
+  const { agent, nameOf, likely } = trust;
+  const who = `who is neither root nor the user of the agent (${nameOf(agent)})`;
   const chown = chownToAgent(path, trust);
   // To give it away would lock the agent out that it belongs to.
-  return [problem(at, message, likely?.uid === uid ? unlessLikely(trust, chown) : chown)];
+  return foreign(at, entry, trust, who, likely?.uid === uid ? unlessLikely(trust, chown) : chown);
 }
 
 /** A command that closes to others what is the agent's, and keeps it open to the agent, whom one of these may be. */

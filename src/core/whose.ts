@@ -18,6 +18,11 @@ const whole = [
 // What is closed to other users as a rule.
 const closed = /^\/(root(\/.*)?|home\/[^/]+(\/\..*)?|etc\/(.*\/)?private)$/;
 
+/** Whether a directory is all that an account has. */
+export function isHome(directory: string): boolean {
+  return /^\/home\/[^/]+$/.test(directory);
+}
+
 /** Whether a directory is surely the system's, or a whole account's: to close it would stop others. */
 export function isWhole(directory: string): boolean {
   return whole.some((pattern) => pattern.test(directory));

@@ -17,6 +17,21 @@ export async function readAccounts(): Promise<Accounts> {
   return { passwd: passwd.ok ? passwd.text : '', group: group.ok ? group.text : '' };
 }
 
+/**
+ * The number that stands for every user that this process's user namespace does not know; undefined where it knows all.
+ * Source: user_namespaces(7), "Unmapped user and group IDs".
+ */
+export async function readOutsider(): Promise<number | undefined> {
+  const [map, overflow] = await Promise.all([
+    readTextFile('/proc/self/uid_map'),
+    readTextFile('/proc/sys/kernel/overflowuid'),
+  ]);
+  if (!map.ok || !overflow.ok) return undefined;
+  const known = map.text.split('\n').map((line) => Number(line.trim().split(/ +/)[2] ?? 0));
+  const all = 2 ** 32 - 1;
+  return known.reduce((sum, count) => sum + count, 0) >= all ? undefined : idOf(overflow.text.trim());
+}
+
 /** Resolves `user` or `user:group`, names or numbers; a user alone brings the group of its account. */
 export function resolveOwner(
   owner: string,

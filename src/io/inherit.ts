@@ -72,5 +72,7 @@ export function notGiven(target: string, own: Owner, to: Owner, isKept: boolean)
   const mine = `${own.uid}:${own.gid}`;
   const message = `Cannot give the file to ${to.uid}:${to.gid}, ${isKept ? 'which the present one belongs to' : 'as "owner" says'}: the agent runs as ${mine}`;
   const change = isKept ? `chown ${mine} ${shellWord(target)}` : `set "owner": "${mine}"`;
-  return new AgentError('INSTALL', message, { hint: `${change}, or run the agent as root` });
+  // Root has not all rights in a unit that gives it none, or in a user namespace.
+  const other = own.uid === 0 ? 'with CAP_CHOWN, and outside of a user namespace' : 'as root';
+  return new AgentError('INSTALL', message, { hint: `${change}, or run the agent ${other}` });
 }

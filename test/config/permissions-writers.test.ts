@@ -180,9 +180,32 @@ describe('what runs or is written with the agentâ€™s rights must not be othersâ€
     await writeFile(path('sound/apply'), '#!/bin/sh\n', { mode: 0o755 });
     for (const name of ['open', 'after']) await chmod(path(name), 0o777);
     expect(await onPath(0, 'open', 'sound', 'after')).toMatchObject([
-      { message: expect.stringContaining(`${path('open')} (mode 0777`) },
+      {
+        message: expect.stringContaining(`${path('open')} (mode 0777`),
+        hint: expect.stringContaining(`name the program in "command" by its path: ${path('sound/apply')};`),
+      },
     ]);
   });
+
+  toolTest(
+    [root],
+    'and the one where it is found, with a hint to what it is, not to where it was looked for',
+    async () => {
+      for (const name of ['joes', 'sound']) await mkdir(path(name));
+      await chown(path('joes'), joe, joe);
+      const hintsOf = async (...names: string[]) => (await onPath(0, ...names)).map(({ hint }) => hint);
+      const strict = '; or set "strict": false, to be warned only';
+      expect(await hintsOf('joes')).toEqual([`name the program in "command" by its path${strict}`]);
+      await writeFile(path('sound/apply'), '#!/bin/sh\n', { mode: 0o755 });
+      expect(await hintsOf('joes', 'sound')).toEqual([
+        `name the program in "command" by its path: ${path('sound/apply')}${strict}`,
+      ]);
+      await writeFile(path('joes/apply'), '#!/bin/sh\n', { mode: 0o755 });
+      expect(await hintsOf('joes', 'sound')).toEqual([
+        `keep it in a directory of root's, run the agent as 12345, or chown root ${path('joes')}${strict}`,
+      ]);
+    },
+  );
 
   toolTest([root], 'and those behind what has its name there, but would not be run', async () => {
     for (const name of ['file', 'directory/apply', 'roots', 'open']) {

@@ -1,6 +1,14 @@
 /** What is the agent's alone: its key and the directory of its state. */
 import { describe, expect, test } from 'bun:test';
-import { keyProblem, ownDirectoryProblem, type Trust } from '../../src/core/permissions.ts';
+import {
+  directoryProblem,
+  keyProblem,
+  linkProblem,
+  ownDirectoryProblem,
+  type Trust,
+  targetDirectoryProblem,
+  targetProblem,
+} from '../../src/core/permissions.ts';
 import { isGroupOf, nameOfGroup, nameOfUser } from '../../src/io/accounts.ts';
 
 const accounts = {
@@ -104,4 +112,36 @@ describe('the hint locks out nobody who may be the agent:', () => {
       `${advice}; only where agent is to run it, chown agent /k && chmod 600 /k`,
     ]);
   });
+});
+
+describe('whose a thing is that is shown as that of a user who stands for all others', () => {
+  const overflow = 65534;
+  const entry = (path: string) => ({ path, mode: 0o40755, uid: overflow, gid: overflow });
+  const rules = [keyProblem, ownDirectoryProblem, directoryProblem, targetDirectoryProblem, targetProblem];
+
+  test.each([...rules, linkProblem])('is to be looked at outside of the user namespace (%p)', (rule) => {
+    const [first] = rule('at', entry('/x y'), { ...trustOf(0), outsider: overflow });
+    expect(first).toEqual({
+      path: 'at',
+      message: '/x y belongs to a user whom this user namespace does not know',
+      hint: `ask outside of it (of the unit with PrivateUsers, of the container): "ls -ld '/x y'" shows whose it is, "shadow-agent doctor" what to do`,
+    });
+  });
+
+  test.each(rules)('and is that user’s own where all users are known (%p)', (rule) => {
+    expect(rule('at', entry('/x'), trustOf(0))[0]?.message).toStartWith('/x belongs to user 65534, who ');
+  });
+});
+
+test('a home is not to be given away, what lies in it may be', () => {
+  const of = (path: string) => ({ path, mode: 0o40755, uid: joe, gid: joe });
+  expect(hints(directoryProblem('cert', of('/home/joe'), trustOf(agent)))).toEqual([
+    "keep it in a directory of root's, or run the agent as joe",
+  ]);
+  expect(hints(targetDirectoryProblem('path', of('/home/joe'), trustOf(agent)))).toEqual([
+    `keep it in a directory of agent's, or run the agent as joe; the file itself may be joe's, by its "owner"`,
+  ]);
+  expect(hints(directoryProblem('cert', of('/home/joe/agent'), trustOf(agent)))).toEqual([
+    "keep it in a directory of root's, run the agent as joe, or chown root /home/joe/agent",
+  ]);
 });

@@ -92,12 +92,15 @@ toolTest(
     const source = join(import.meta.dir, '../../src/io/inherit.ts');
     const script = `
       const { open } = await import('node:fs/promises');
-      const { give } = await import(${JSON.stringify(source)});
-      const left = await give(await open(${JSON.stringify(target())}, 'w'), { uid: 12345, gid: 12345 });
-      console.log(left?.uid);
+      const { give, notGiven } = await import(${JSON.stringify(source)});
+      const to = { uid: 12345, gid: 12345 };
+      const left = await give(await open(${JSON.stringify(target())}, 'w'), to);
+      console.log(notGiven('/x', left, to, true).hint);
     `;
     const child = Bun.spawn([unshare.path, '-Ur', process.execPath, '-e', script]);
-    expect(await new Response(child.stdout).text()).toBe('0\n');
+    expect(await new Response(child.stdout).text()).toBe(
+      'chown 0:0 /x, or run the agent with CAP_CHOWN, and outside of a user namespace\n',
+    );
     expect(await child.exited).toBe(0);
   },
 );

@@ -3,8 +3,10 @@ import { expect, test } from 'bun:test';
 import { chmod, chown, mkdir, readdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { partPath } from '../../src/io/part.ts';
-import { root, toolTest } from '../support/tools.ts';
-import { scenario, sha256 } from '../support/world.ts';
+import { program, root, toolTest } from '../support/tools.ts';
+import { executable, scenario, sha256 } from '../support/world.ts';
+
+const unshare = program('unshare');
 
 test('with strict, a readable key and an open target directory are listed with the command to type, and exit 78', () =>
   scenario(
@@ -48,6 +50,30 @@ test('the sandbox’s own device is strict, so that root may run it as it is', (
     },
     { config: { strict: true } },
   ));
+
+toolTest(
+  [root, unshare],
+  'in a user namespace, what belongs to somebody outside of it is not taken for that of user nobody',
+  async () =>
+    scenario(
+      async (world) => {
+        const config = JSON.parse(await readFile(world.device.configPath, 'utf8'));
+        const roots = join(world.device.dir, config.ca);
+        await chown(roots, 12345, 12345);
+        const run = await world.run();
+        expect(await run.exit).toBe(78);
+        expect(run.log).toContain(`ca: ${roots} belongs to a user whom this user namespace does not know`);
+        expect(run.log).not.toMatch(/user nobody|chown/);
+        const key = join(world.device.dir, 'private.key');
+        await chown(key, 12345, 12345);
+        const again = await world.run();
+        expect(await again.exit).toBe(78);
+        expect(again.log).toContain(`key: ${key} may not be read`);
+        expect(again.log).not.toContain('sudo');
+      },
+      { config: { strict: true }, command: [unshare.path, '-Ur', await executable()] },
+    ),
+);
 
 toolTest(
   [root],
