@@ -8,6 +8,7 @@ import { scenario, sha256, type World } from '../support/world.ts';
 import { Bench, type Row } from './compare.ts';
 import { idleCosts, monthBytes } from './idle.ts';
 import { idleBytes } from './measure.ts';
+import { curlPipeline } from './rivals.ts';
 
 const bytes = 2 ** 28;
 const MB = 1e6;
@@ -49,7 +50,8 @@ async function download(world: World): Promise<Figure[]> {
   const idle = await idleBytes(world);
   const bench = await Bench.start(world, bytes);
   try {
-    const { wireBytes, writtenBytes, peakBytes } = await least(bench);
+    const { wireBytes, writtenBytes, peakBytes, cpuSeconds } = await least(() => bench.ours());
+    const curl = await least(() => bench.rival(curlPipeline));
     const log = join(world.sandbox.dir, 'calls');
     const calls = 'trace=pwrite64,fdatasync,fsync';
     await bench.ours(undefined, [program('strace').path, '-f', '-qq', '-o', log, '-e', calls]);
@@ -62,6 +64,7 @@ async function download(world: World): Promise<Figure[]> {
       { play: 'writes a MB', ratio: count('pwrite64') / (bytes / MB), aim: 3 },
       { play: 'syncs', ratio: count('fdatasync', 'fsync'), aim: 90 },
       { play: 'peak RSS above idle, MB', ratio: (peakBytes - idle) / MB, aim: 40 },
+      { play: 'CPU time / that of curl | tee | openssl', ratio: cpuSeconds / curl.cpuSeconds, aim: 1.5 },
     ];
   } finally {
     await bench.stop();
@@ -96,13 +99,16 @@ async function smallUpdate(world: World): Promise<Figure[]> {
   ];
 }
 
-async function least(bench: Bench): Promise<Pick<Row, 'wireBytes' | 'writtenBytes' | 'peakBytes'>> {
+type Least = Pick<Row, 'wireBytes' | 'writtenBytes' | 'peakBytes'> & { cpuSeconds: number };
+
+async function least(run: () => Promise<Row>): Promise<Least> {
   const rows: Row[] = [];
-  while (rows.length < downloads) rows.push(await bench.ours());
+  while (rows.length < downloads) rows.push(await run());
   const of = (figure: (row: Row) => number) => Math.min(...rows.map(figure));
   return {
     wireBytes: of((row) => row.wireBytes),
     writtenBytes: of((row) => row.writtenBytes),
     peakBytes: of((row) => row.peakBytes),
+    cpuSeconds: of(({ userSeconds, systemSeconds }) => userSeconds + systemSeconds),
   };
 }

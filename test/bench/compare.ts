@@ -9,7 +9,7 @@ import { bucketName, executable, scenario, type World } from '../support/world.t
 import { extent } from './extent.ts';
 import { type Cost, costOf, inTurn, median, spread } from './measure.ts';
 import { Nginx } from './nginx.ts';
-import { type Job, rivals } from './rivals.ts';
+import { type Job, type Rival, rivals } from './rivals.ts';
 
 const sizes: ReadonlyMap<string, number> = new Map(
   extent(
@@ -95,10 +95,13 @@ export class Bench {
   async contenders(connections?: number): Promise<Map<string, () => Promise<Row>>> {
     const all = new Map([[ours, () => this.ours(connections)]]);
     const job = connections === undefined ? this.#job : { ...this.#job, connections };
-    for (const [name, { command, env }] of await rivals()) {
-      all.set(name, () => this.#run(command(job), env(job)));
-    }
+    for (const [name, rival] of await rivals()) all.set(name, () => this.rival(rival, job));
     return all;
+  }
+
+  /** One of the others, verified and synced. */
+  async rival({ command, env }: Rival, job: Job = this.#job): Promise<Row> {
+    return await this.#run(command(job), env(job), job.path);
   }
 
   /**
@@ -108,7 +111,6 @@ export class Bench {
   async ours(connections?: number, wrapper: string[] = []): Promise<Row> {
     const { device, sandbox } = this.#world;
     await rm(join(device.dir, 'state'), { recursive: true, force: true });
-    await rm(this.#world.path(), { force: true });
     // The shadow must not say that this is done already.
     sandbox.shadows.update('test-thing', undefined, new TextEncoder().encode('{"state":{"reported":null}}'));
     const flags = ['--s3-endpoint', this.#job.origin, '--log-level', 'warning'];
@@ -116,14 +118,20 @@ export class Bench {
     return await this.#run(
       [...wrapper, await executable(), '--once', '--config', device.configPath, ...flags],
       {},
+      this.#world.path(),
     );
   }
 
-  async #run(command: string[], env: Record<string, string>): Promise<Row> {
-    await rm(this.#job.path, { force: true });
+  /** @throws Error when the file that it leaves is not the object */
+  async #run(command: string[], env: Record<string, string>, path: string): Promise<Row> {
+    await rm(path, { force: true });
     const before = this.#nginx.bytesSent;
     const cost = await costOf(command, this.#world.sandbox.dir, env);
-    return { ...cost, wireBytes: this.#nginx.bytesSent - before };
+    const wireBytes = this.#nginx.bytesSent - before;
+    if ((await hashOf(path)) !== this.#job.sha256) {
+      throw new Error(`${command.join(' ')} left another file than the object at ${path}`);
+    }
+    return { ...cost, wireBytes };
   }
 
   async stop(): Promise<void> {

@@ -36,7 +36,7 @@ function clientEnv({ caPath }: Job): Record<string, string> {
 export async function rivals(): Promise<Map<string, Rival>> {
   const found = new Map<string, Rival>();
   const [curl, openssl, [python]] = [program('curl'), program('openssl'), await pythonClients()];
-  if (curl.found && openssl.found) found.set(curlName, pipeline);
+  if (curl.found && openssl.found) found.set(curlName, curlPipeline);
   else process.stderr.write('left out: curl | tee | openssl (apt-get install curl openssl)\n');
   if (python?.found === true) {
     found.set('boto3 + hashlib', boto3(python.path));
@@ -47,7 +47,7 @@ export async function rivals(): Promise<Map<string, Rival>> {
   return found;
 }
 
-const pipeline: Rival = {
+export const curlPipeline: Rival = {
   command: ({ origin, caPath, bucket, key, sha256, path }) => [
     'bash',
     '-euo',
