@@ -14,7 +14,7 @@ import type { GetObject, ObjectAnswer, ObjectRequest } from './s3.ts';
 type Answer = Extract<ObjectAnswer, { kind: 'full' | 'rest' }>;
 
 const mebibyte = 1024 * 1024;
-/** What an attempt that goes on with a part must bring before it asks for more than one range: its link was cut. */
+/** What an attempt whose link was cut, or silent, must bring before it asks for more than one range. */
 const provenBytes = 16 * mebibyte;
 /** A new one has no more than so many ranges under way before it has brought so much: what runs ahead is lost at a kill. */
 const [firstLanes, firstLanesBytes] = [4, 8 * mebibyte];
@@ -43,6 +43,8 @@ export function createRanges(options: RangesOptions): GetObject {
 
 interface Shared extends RangesOptions {
   ahead: Ahead;
+  /** The object of which several ranges brought nothing: a link that is too slow for them may do for one. */
+  silent?: string;
 }
 
 interface Facts {
@@ -58,6 +60,8 @@ class RangedObject {
   readonly #signal: AbortSignal;
   readonly #pool = new Pool();
   readonly #source: string;
+  /** The attempt before was cut, or silent. */
+  readonly #isWary: boolean;
   /** In order and without a gap, from the first byte that was not read. */
   #segments: Segment[] = [];
   /** Where the next range starts. */
@@ -77,6 +81,7 @@ class RangedObject {
     this.#asked = request.offset;
     this.#startedMs = shared.clock.nowMs();
     this.#source = sourceOf(request.artifact);
+    this.#isWary = request.offset > 0 || shared.silent === this.#source;
     this.#facts.promise.catch(() => undefined);
   }
 
@@ -88,7 +93,7 @@ class RangedObject {
     this.#kept = all.adopt(this.#source, ifMatch, offset);
     const alone = { start: offset, end: Math.min(offset + provenBytes, size, this.#kept[0]?.start ?? size) };
     const free = Math.max(1, Math.min(firstLanes, connections - all.active));
-    const spans = offset === 0 ? firstSpans(size, free) : [alone];
+    const spans = this.#isWary ? [alone] : firstSpans(size, free);
     const [first, ...ahead] = spans.map((span) => this.#add(span));
     if (first === undefined) return await getObject(this.#request, this.#outer);
     for (const segment of ahead) void this.#receive(segment);
@@ -103,7 +108,7 @@ class RangedObject {
       void this.#fill(first, answer.body);
       return { ...answer, kind: offset === 0 ? 'full' : 'rest', body: this.#body() };
     } catch (error) {
-      this.#end();
+      this.#end(error);
       throw error;
     }
   }
@@ -129,7 +134,7 @@ class RangedObject {
   /** How many ranges there is use for. */
   #lanes(): number {
     const { connections } = this.#shared;
-    if (this.#isPlenty() || (this.#request.offset > 0 && this.#came < provenBytes)) return 1;
+    if (this.#isPlenty() || (this.#isWary && this.#came < provenBytes)) return 1;
     return this.#came < firstLanesBytes ? Math.min(firstLanes, connections) : connections;
   }
 
@@ -195,7 +200,7 @@ class RangedObject {
           if (chunk === undefined) controller.close();
           else controller.enqueue(chunk);
         },
-        cancel: () => this.#end(),
+        cancel: () => this.#end(this.#outer.reason),
       },
       { highWaterMark: 0 },
     );
@@ -218,7 +223,7 @@ class RangedObject {
       }
       if (front.error !== undefined) {
         this.#keep();
-        this.#end();
+        this.#end(front.error);
         throw front.error;
       }
       await ahead.changes();
@@ -257,8 +262,10 @@ class RangedObject {
     this.#kept = [];
   }
 
-  #end(): void {
+  #end(error?: unknown): void {
     if (this.#stop.signal.aborted) return;
+    const isSilence = error instanceof AgentError && error.code === 'TIMEOUT';
+    if (isSilence && this.#came === 0) this.#shared.silent = this.#source;
     this.#stop.abort();
     this.#pool.close();
     this.#facts.reject(this.#stop.signal.reason);

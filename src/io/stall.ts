@@ -1,6 +1,10 @@
 import { AgentError } from '../core/errors.ts';
 import { networkError } from './http.ts';
 
+// Source: RFC 8446, section 5.2: nothing of a record is to be had before the whole of it is there.
+const hint =
+  'the attempt goes on by itself; a link that brings less than 16 KiB in that time, a TLS record, needs a larger "stallSeconds"';
+
 /** Ends an attempt whose connection has gone quiet: progress is required, not speed. */
 export class Stall {
   readonly #silent = new AbortController();
@@ -39,7 +43,8 @@ export class Stall {
   #start(): void {
     clearTimeout(this.#timer);
     const seconds = this.#timeoutMs / 1000;
-    const end = () => this.#silent.abort(new AgentError('TIMEOUT', `No byte from S3 for ${seconds} s`));
+    const message = `No byte from S3 for ${seconds} s`;
+    const end = () => this.#silent.abort(new AgentError('TIMEOUT', message, { hint }));
     this.#timer = setTimeout(end, this.#timeoutMs);
   }
 }

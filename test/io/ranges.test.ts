@@ -69,6 +69,29 @@ test('a part is gone on with by one range alone, until 16 MiB have come', async 
   expect(bytes.length).toBe(object.length - 1000);
 });
 
+test('after a silence in which several ranges brought nothing, the next attempt asks for one until 16 MiB have come', async () => {
+  const s3 = new FakeS3();
+  const get = rangesOf(s3);
+  const silence = new AbortController();
+  s3.play = (request, signal) => {
+    const body = new ReadableStream<Uint8Array<ArrayBuffer>>({
+      start: (controller) => signal.addEventListener('abort', () => controller.error(signal.reason)),
+    });
+    return { ...s3.answer(request, signal, 0), body };
+  };
+  const first = read(await get({ artifact, offset: 0 }, silence.signal));
+  expect(s3.requests).toHaveLength(4);
+  silence.abort(new AgentError('TIMEOUT', 'No byte'));
+  expect((await first).error?.code).toBe('TIMEOUT');
+  s3.open = 0;
+  s3.play = ({ offset }) => {
+    if (offset < 16 * mebibyte) expect(s3.open).toBe(0);
+    return undefined;
+  };
+  const second = await read(await get({ artifact, offset: 0 }, never));
+  expect(sha256Of(second.bytes)).toBe(artifact.sha256);
+});
+
 test('what came before a cut is read, and what had run ahead of it is not fetched again', async () => {
   const s3 = new FakeS3();
   const get = rangesOf(s3);
@@ -99,7 +122,7 @@ test('what had run ahead of a silence is not fetched again, and that it comes is
     const body = new ReadableStream({
       start: (controller) => signal.addEventListener('abort', () => controller.error(signal.reason)),
     });
-    return { ...s3.answer(request, signal), body } as ObjectAnswer;
+    return { ...s3.answer(request, signal), body };
   };
   // Once nothing runs ahead any more, all is silent.
   const onAhead = () => {
