@@ -265,7 +265,7 @@ class Agent {
         hint: 'restart it, so that it reads its configuration anew',
       });
     }
-    const { installed, held } = await keeper.rollback();
+    const { installed, held } = await keeper.rollback(this.#options.signal);
     return { installed: installed?.sha256 ?? null, held: held?.sha256 ?? null };
   }
 

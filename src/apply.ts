@@ -11,7 +11,7 @@ import { type Action, type Outcome, reasonError, type Snapshot } from './core/re
 import type { DigestEngine } from './io/digest.ts';
 import { runHook } from './io/hook.ts';
 import { hookNotePath } from './io/hook-note.ts';
-import { inspect } from './io/install.ts';
+import { type Inspected, inspect } from './io/install.ts';
 import { type KeptFiles, putBack } from './io/kept.ts';
 import type { Logger } from './io/log.ts';
 import { cleanParts, fileId } from './io/part.ts';
@@ -32,18 +32,25 @@ type Step = Extract<Action, { do: 'hook' | 'put-back' | 'conclude' }>;
 
 export class Applier {
   readonly #options: ApplyOptions;
+  /** The kept file that was looked at last; it spares hashing as long as its stamp stays. */
+  #looked: Inspected | undefined;
 
   constructor(options: ApplyOptions) {
     this.#options = options;
   }
 
-  /** Performs one step. A failure of the disk, not of the hook, is a failed attempt. */
-  async perform(step: Step, signal: AbortSignal): Promise<Outcome> {
+  /**
+   * Performs one step. A failure of the disk, not of the hook, is a failed attempt.
+   *
+   * @param ending aborted where it is the agent that ends: its hook was cut short then
+   */
+  async perform(step: Step, signal: AbortSignal, ending = signal): Promise<Outcome> {
     if (step.do === 'conclude') return step.outcome;
     if (signal.aborted) return { kind: 'superseded' };
     const { file, log } = this.#options;
     try {
-      return await (step.do === 'hook' ? this.#hook(step.pending, signal) : this.#back(step.pending, signal));
+      const { pending } = step;
+      return await (step.do === 'hook' ? this.#hook(pending, signal, ending) : this.#back(pending, signal));
     } catch (error) {
       if (signal.aborted) return { kind: 'superseded' };
       log.error('What is pending cannot be ended', { file: file.property, step: step.pending.step });
@@ -52,7 +59,7 @@ export class Applier {
     }
   }
 
-  async #hook(pending: Pending, signal: AbortSignal): Promise<Outcome> {
+  async #hook(pending: Pending, signal: AbortSignal, ending: AbortSignal): Promise<Outcome> {
     const { file, target, stateDir, log } = this.#options;
     const { property, path, onInstall } = file;
     if (onInstall === undefined) return { kind: 'hooked' };
@@ -74,6 +81,7 @@ export class Applier {
       throw error;
     });
     if (run === undefined) {
+      if (!ending.aborted) await target.store({ pending: before });
       log.info('The hook was stopped, and is to run again', { file: property });
       return { kind: 'superseded' };
     }
@@ -126,12 +134,9 @@ export class Applier {
    * signal's reason when it is aborted. Then nothing is begun.
    */
   async begin(snapshot: Snapshot, signal: AbortSignal): Promise<Snapshot> {
-    const { file, target, log, openOnTheWay } = this.#options;
-    const next = rollback(snapshot, hashOf(target.stored.desired));
-    if ('code' in next) throw reasonError(file.property, next);
-    await assertWay(file.path, openOnTheWay);
+    const { target, log, file } = this.#options;
+    const next = await this.wayBack(snapshot, signal);
     const { pending, held, previous } = next;
-    if (pending?.step === 'back') await this.#assertKept(pending.before, signal);
     try {
       await target.announce({ pending, held, previous, failure: undefined });
     } catch (error) {
@@ -143,13 +148,28 @@ export class Applier {
     return next;
   }
 
-  /** What goes back must be what was installed once, to the last byte. What is not is forgotten. */
+  /**
+   * The snapshot with the way back pending that a rollback would go; nothing is begun or changed.
+   *
+   * @throws AgentError HELD or INSTALL where there is none; the signal's reason when it is aborted
+   */
+  async wayBack(snapshot: Snapshot, signal: AbortSignal): Promise<Snapshot> {
+    const { file, target, openOnTheWay } = this.#options;
+    const next = rollback(snapshot, hashOf(target.stored.desired));
+    if ('code' in next) throw reasonError(file.property, next);
+    await assertWay(file.path, openOnTheWay);
+    const { pending } = next;
+    if (pending?.step === 'back') await this.#assertKept(pending.before, signal);
+    return next;
+  }
+
+  /** What goes back must be what was installed once, to the last byte. */
   async #assertKept(before: Before | undefined, signal: AbortSignal): Promise<void> {
-    const { file, target, kept, digest } = this.#options;
+    const { file, kept, digest } = this.#options;
     const path = kept.pathOf(before ?? {});
-    const found = await inspect(path, undefined, digest, signal);
+    const found = await inspect(path, this.#looked, digest, signal);
+    this.#looked = found;
     if (found?.sha256 === before?.sha256) return;
-    if (target.stored.previous?.sha256 === before?.sha256) await target.store({ previous: undefined });
     throw new AgentError('INSTALL', `${file.property}: the previous file in ${path} is not what was kept`, {
       hint: 'desire the hash of the file that you want',
     });

@@ -29,6 +29,7 @@ import type { Reporter } from './io/reporter.ts';
 import type { State } from './io/state.ts';
 import { Target } from './io/target.ts';
 import { Memory } from './memory.ts';
+import { Once } from './once.ts';
 
 export interface KeeperOptions
   extends Omit<AttemptOptions, 'file' | 'target' | 'kept' | 'counters' | 'onProgress'> {
@@ -42,13 +43,11 @@ export interface KeeperOptions
   counters: Counters;
 }
 
-const noAnswer = { code: 'TIMEOUT', message: 'The shadow service did not answer' } as const;
 const isStopped = {
   code: 'INSTALL',
   message: 'Stopped before the file was as desired',
   hint: 'start it again: what has come so far is kept',
 } as const;
-const onceRetryMs = 60_000;
 // A network that comes up a moment after the device is to find nobody at work on what may be superseded.
 const lateMs = 5_000;
 // A hook that ends sooner is not worth a message.
@@ -57,7 +56,9 @@ const applyingMs = 2_000;
 const storeAgainMs = 60_000;
 
 interface Signals {
-  /** The agent ends, or somebody asks for a rollback. */
+  /** The agent ends. */
+  end: AbortSignal;
+  /** … or somebody asks for a rollback. */
   stop: AbortSignal;
   /** … or something else is desired. */
   superseded: AbortSignal;
@@ -80,11 +81,11 @@ export class FileKeeper {
   readonly #nudge = new Latest(undefined);
   /** That somebody asks ends an attempt, and a hook that runs. */
   readonly #asked: AskedRollback;
+  readonly #once = new Once();
   #snapshot: Snapshot = { desired: { kind: 'unknown' } };
   #linkIsNew = false;
   #startedMs = Number.POSITIVE_INFINITY;
   #logged: Desired | undefined;
-  #onceUntilMs = Number.POSITIVE_INFINITY;
 
   constructor(file: FileConfig, options: KeeperOptions) {
     this.#file = file;
@@ -154,7 +155,7 @@ export class FileKeeper {
         const end = once ? this.#onceEnd() : undefined;
         if (end !== undefined) return end === 'done' ? undefined : end;
         const action = decide(this.#snapshot, nowMs);
-        await this.#record(await this.#perform(action, { stop, superseded, wake }));
+        await this.#record(await this.#perform(action, { end: signal, stop, superseded, wake }));
       }
       this.#report('stopping');
       await isDone(this.#target.heed(this.#desired.value), signal);
@@ -183,10 +184,13 @@ export class FileKeeper {
   /**
    * Puts the previous file back, and holds it until another hash is desired.
    *
+   * @param signal aborted when the agent ends
    * @returns what is known of the file then
    * @throws AgentError HELD or INSTALL where there is no way back, or it cannot be gone; HOOK_FAILED where its hook failed
    */
-  rollback(): Promise<Snapshot> {
+  async rollback(signal: AbortSignal): Promise<Snapshot> {
+    // One that is refused is to end neither a download nor a hook. What is there may change until it has its turn.
+    await this.#applier.wayBack(this.#known(this.#desired.value), signal);
     return this.#asked.ask();
   }
 
@@ -203,17 +207,11 @@ export class FileKeeper {
 
   /** Takes in what is desired and what is on the disk. A target that cannot be read is a failed attempt, if one is due. */
   async #observe(nowMs: number, signal: AbortSignal): Promise<Outcome> {
-    const { failure, lastInstall } = this.#snapshot;
     const desired = this.#desired.value;
     const heeded = this.#target.heed(desired);
     // A download need not wait for that: what it stores itself comes behind.
     if (this.#options.state.isStale || desired.kind !== 'artifact') await heeded;
-    const snapshot = released({
-      desired,
-      ...this.#memory.recall(),
-      ...(failure === undefined ? {} : { failure }),
-      ...(lastInstall === undefined ? {} : { lastInstall }),
-    });
+    const snapshot = this.#known(desired);
     this.#snapshot = this.#linkIsNew ? reconnected(snapshot, nowMs) : snapshot;
     this.#linkIsNew = false;
     this.#logRefusal(desired);
@@ -232,6 +230,17 @@ export class FileKeeper {
     }
   }
 
+  /** All but what the disk holds. */
+  #known(desired: Desired): Snapshot {
+    const { failure, lastInstall } = this.#snapshot;
+    return released({
+      desired,
+      ...this.#memory.recall(),
+      ...(failure === undefined ? {} : { failure }),
+      ...(lastInstall === undefined ? {} : { lastInstall }),
+    });
+  }
+
   /** Says and counts once what cannot be done; a failed attempt is logged where it ends. */
   #logRefusal(desired: Desired): void {
     if (desired.kind !== 'refused' || desired === this.#logged) return;
@@ -241,7 +250,7 @@ export class FileKeeper {
     this.#options.log.warning(message, { file: this.property, code, hint });
   }
 
-  async #perform(action: Action, { stop, superseded, wake }: Signals): Promise<Outcome> {
+  async #perform(action: Action, { end, stop, superseded, wake }: Signals): Promise<Outcome> {
     const { clock } = this.#options;
     switch (action.do) {
       case 'install':
@@ -249,7 +258,7 @@ export class FileKeeper {
       case 'wait': {
         const { untilMs = Number.POSITIVE_INFINITY } = action;
         const againMs = this.#options.state.isStale ? storeAgainMs : Number.POSITIVE_INFINITY;
-        await clock.sleep(Math.min(Math.min(untilMs, this.#onceUntilMs) - clock.nowMs(), againMs), wake);
+        await clock.sleep(Math.min(Math.min(untilMs, this.#once.untilMs) - clock.nowMs(), againMs), wake);
         return { kind: 'waited' };
       }
       default: {
@@ -257,21 +266,15 @@ export class FileKeeper {
         void clock.sleep(applyingMs, ended.signal).then(() => {
           if (!ended.signal.aborted) this.#report('applying');
         });
-        return this.#applier.perform(action, stop).finally(() => ended.abort());
+        return this.#applier.perform(action, stop, end).finally(() => ended.abort());
       }
     }
   }
 
   #onceEnd(): 'done' | AgentError | undefined {
     const { clock, link } = this.#options;
-    const end = settled(this.#snapshot);
-    if (end === 'done') return 'done';
-    if (end !== 'pending') return this.#error(end);
-    const trouble = this.#snapshot.desired.kind === 'unknown' ? link.state.lastError : this.#snapshot.failure;
-    const isLate = clock.nowMs() >= this.#onceUntilMs;
-    if (trouble === undefined) return isLate ? this.#error(noAnswer) : undefined;
-    this.#onceUntilMs = Math.min(this.#onceUntilMs, clock.nowMs() + onceRetryMs);
-    return isLate || trouble.retry !== 'soon' ? this.#error(trouble) : undefined;
+    const end = this.#once.endOf(this.#snapshot, clock.nowMs(), link.state.lastError);
+    return end === undefined || end === 'done' ? end : this.#error(end);
   }
 
   #error(reason: Reason): AgentError {

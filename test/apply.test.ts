@@ -2,6 +2,7 @@
 import { expect, test } from 'bun:test';
 import { mkdir, readFile, rmdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { setImmediate } from 'node:timers/promises';
 import { Applier } from '../src/apply.ts';
 import type { Pending } from '../src/core/pending.ts';
 import type { Snapshot } from '../src/core/reconcile.ts';
@@ -17,14 +18,14 @@ const hash = { one: sha256Of('one'), two: sha256Of('two'), three: sha256Of('thre
 const signal = new AbortController().signal;
 
 /** A device on which `two` replaced `one`, and `three` is about to replace `two`. */
-async function device() {
+async function device({ command = ['true'] } = {}) {
   const [stateDir, path, property] = [join(dir(), 'state'), join(dir(), 'file'), 's3'];
   const log = new RecordingLog();
   const kept = new KeptFiles(stateDir, property, path);
   await mkdir(kept.directory, { recursive: true });
   const state = await State.open(stateDir, log);
   const target = new Target({ property, path, digest: 'native', state, log });
-  const onInstall = { command: ['true'], timeoutSeconds: 10 };
+  const onInstall = { command, timeoutSeconds: 10 };
   const file = { property, path, keepPrevious: true, onInstall };
   const applier = new Applier({ file, target, kept, stateDir, digest: 'native', log });
   const previous = { sha256: hash.one };
@@ -79,12 +80,14 @@ test('a kept file that is spoilt does not take the way back of an older one with
   expect(await stored()).toMatchObject({ previous: { sha256: hash.one }, pending: { step: 'apply' } });
 });
 
-test('a kept file that is spoilt is no way back any more', async () => {
+test('a kept file that is spoilt is no way back, and a refusal leaves all as it is stored', async () => {
   const { applier, kept, snapshot, stored } = await device();
+  const before = await stored();
   const { pending: _, ...settled } = snapshot;
   await writeFile(kept.pathOf({ sha256: hash.one }), 'spoilt');
-  expect((await caught(applier.begin(settled, signal))).message).toContain('is not what was kept');
-  expect((await stored()).previous).toBeUndefined();
+  for (const ask of [applier.wayBack(settled, signal), applier.begin(settled, signal)])
+    expect((await caught(ask)).message).toContain('is not what was kept');
+  expect(await stored()).toEqual(before);
 });
 
 test('a rollback that is stopped while the kept file is read has changed nothing', async () => {
@@ -104,4 +107,17 @@ test('a hook that could not be noted has not run, and does not count as one that
   await rmdir(notePath);
   expect(await applier.perform(step, signal)).toEqual({ kind: 'hooked' });
   expect(await stored()).toMatchObject({ pending: { runs: 2 } });
+});
+
+test('a run counts as cut short where the agent ends, not where a rollback has stopped it', async () => {
+  const { applier, pending, stored } = await device({ command: ['sleep', '300'] });
+  const step = { do: 'hook', pending: { ...pending, runs: 2 } } as const;
+  for (const isEnd of [false, true]) {
+    const stop = new AbortController();
+    const run = applier.perform(step, stop.signal, isEnd ? stop.signal : signal);
+    while ((await stored()).pending.runs !== 2) await setImmediate();
+    stop.abort();
+    expect(await run).toEqual({ kind: 'superseded' });
+    expect(await stored()).toMatchObject({ pending: { runs: isEnd ? 2 : 1 } });
+  }
 });

@@ -1,7 +1,9 @@
 /** `--once` where something does not work at first. With the compiled executable. */
 import { expect, test } from 'bun:test';
+import { writeFileSync } from 'node:fs';
 import { answers } from '../support/faults.ts';
-import { bucketName, noise, scenario, until, type World } from '../support/world.ts';
+import { hooked, hookRuns, stateOf } from '../support/hook.ts';
+import { bucketName, noise, scenario, sha256, until, type World } from '../support/world.ts';
 
 function once(world: World) {
   return world.run(['--config', world.device.configPath, '--once']);
@@ -59,6 +61,21 @@ test.each(['SIGTERM', 'SIGINT'] as const)(
       );
     }),
 );
+
+test('what a hook refuses does not end --once where another hash is desired by then', () =>
+  hooked(
+    '! grep -q hoge "$SHADOW_AGENT_PATH" || { until [ -e go ]; do sleep 0.1; done; exit 3; }',
+    async (world) => {
+      await world.put('test.txt', 'hoge\n');
+      const run = await once(world);
+      await until('the hook', () => hookRuns(world).length === 1);
+      await world.put('test.txt', 'fuga\n');
+      await until('the document', () => stateOf(world).includes(sha256('fuga\n')));
+      writeFileSync(world.path('go'), '');
+      expect(await run.exit, run.log).toBe(0);
+      expect(hookRuns(world).map(({ content }) => content)).toEqual(['hoge', '', 'fuga']);
+    },
+  ));
 
 test('a rollback of a file that --once is done with is refused while another one downloads, and done once it has ended', () =>
   scenario(

@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
+import type { JsonObject } from '../../src/core/json.ts';
 import { blockOf } from '../support/documents.ts';
 import { hooked, hookRuns } from '../support/hook.ts';
 import { noise, type Run, scenario, sha256, until, type World } from '../support/world.ts';
@@ -144,6 +145,38 @@ test('a previous file that is not what was kept is not put back', () =>
     expect(agent.child.exitCode).toBeNull();
     expect(world.status()['status']).toBe('current');
   }));
+
+test.each<[string, JsonObject, string, RegExp]>([
+  ['there is none', {}, '', /INSTALL: s3: No previous file is kept/],
+  ['none is to be kept', { keepPrevious: false }, one, /INSTALL: s3: No previous file is kept/],
+  ['it is spoilt', {}, one, /INSTALL: s3: the previous file in \S+ is not what was kept/],
+])(
+  'one that is refused, since %s, touches nothing: the hook that runs goes on, however often it is asked for',
+  (why, file, before, refusal) =>
+    hooked(
+      'until [ -e go ] || ! grep -q two "$SHADOW_AGENT_PATH"; do sleep 0.1; done',
+      async (world) => {
+        await world.start();
+        if (before !== '') {
+          await world.put('1', before);
+          await world.inSync(sha256(before));
+        }
+        await world.put('2', two);
+        await until('the hook', () => hookRuns(world).at(-1)?.content === 'two');
+        const runs = hookRuns(world).length;
+        if (why === 'it is spoilt') writeFileSync(hookRuns(world).at(-1)?.previous ?? '', 'rubbish');
+        for (let time = 1; time <= 3; time += 1) {
+          const run = await rollback(world);
+          expect(run.child.exitCode).toBe(1);
+          expect(run.log).toMatch(refusal);
+        }
+        writeFileSync(world.path('go'), '');
+        await world.inSync(sha256(two));
+        expect([world.file(), hookRuns(world).length]).toEqual([two, runs]);
+      },
+      { file },
+    ),
+);
 
 test('an unknown property is wrong usage, and the nearest one is named', () =>
   scenario(async (world) => {
