@@ -1,7 +1,7 @@
 import { stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { AgentConfig } from '../config.ts';
-import { type Member, mayUse, right } from '../core/access.ts';
+import { isLet, type Member, right } from '../core/access.ts';
 import type { Problem } from '../core/errors.ts';
 import { systemdUnit, unitProblems } from '../core/unit.ts';
 import { type Passed, programsOf, type UnitRequest, unique } from '../core/unit-request.ts';
@@ -53,7 +53,8 @@ async function passedBy(member: Member, paths: readonly string[]): Promise<Passe
   const directories = unique(ways.flatMap((way) => way.directories)).sort();
   const looks = directories.map(async (path) => {
     const found = await stat(path).catch(() => undefined);
-    return found === undefined ? [] : [{ path, isClosed: !mayUse(found, member, right.enter) }];
+    // The unit takes root its capabilities.
+    return found === undefined ? [] : [{ path, isClosed: !isLet(found, member, right.enter) }];
   });
   return (await Promise.all(looks)).flat();
 }

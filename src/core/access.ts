@@ -15,14 +15,18 @@ export interface Owned {
 
 export const right = { read: 4, write: 2, enter: 1 } as const;
 
+/** Whether a user has these rights; root has all. @param rights sum of members of `right` */
+export function mayUse(entry: Owned, user: Member, rights: number): boolean {
+  return user.uid === 0 || isLet(entry, user, rights);
+}
+
 /**
- * Whether a user has these rights. The first class that fits decides, also where a later one would give more.
- * Source: path_resolution(7), "Permissions".
+ * Whether owner and mode give a user these rights, root too, as where it has no capabilities. The first class that fits
+ * decides, also where a later one would give more. Source: path_resolution(7), "Permissions".
  *
  * @param rights sum of members of `right`
  */
-export function mayUse({ mode, uid, gid }: Owned, user: Member, rights: number): boolean {
-  if (user.uid === 0) return true;
+export function isLet({ mode, uid, gid }: Owned, user: Member, rights: number): boolean {
   const shift = uid === user.uid ? 6 : user.gids.includes(gid) ? 3 : 0;
   return ((mode >> shift) & rights) === rights;
 }

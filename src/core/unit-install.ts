@@ -12,7 +12,9 @@ export function preface(request: UnitRequest): string {
   const lines = [
     'Made by `shadow-agent unit` for this configuration; make it anew when the configuration changes. To install:',
     '',
-    `  useradd --system --no-create-home --shell /usr/sbin/nologin ${name}`,
+    ...(user.uid === undefined
+      ? [`  useradd --system --no-create-home --shell /usr/sbin/nologin ${name}`]
+      : []),
     `  ${unlessSwapped(key, request, (path) => `chown -h ${name} ${path} && chmod 400 ${path}`)}`,
     // What was made on the operator's machine may let nobody else in.
     ...searchLines(request).map((line) => `  ${line}`),
@@ -96,7 +98,7 @@ function grant(directory: string, request: UnitRequest): string[] {
   const remark = `# ${directory} is the system's or an account's, not to be given away: keep the file in a directory of its own`;
   if (directory === '/') return [`${remark}; this unit does not let the agent write there`];
   return [
-    `${remark}, or run as root`,
+    `${remark}, or make the unit for its owner, by --user`,
     ...(capabilitiesOf(request).length > 0
       ? [
           `# With "owner" this unit may change the owner of all that is in ${directory} (CAP_CHOWN): an agent that is`,

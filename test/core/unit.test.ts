@@ -58,6 +58,13 @@ describe('the unit of a configuration', () => {
     );
   });
 
+  test('has the user made who is not there yet', () => {
+    expect(unitOf()).toContain(
+      '#   useradd --system --no-create-home --shell /usr/sbin/nologin shadow-agent\n',
+    );
+    expect(unitOf({ user: { name: 'app', uid: 1000, gid: 1000 } })).not.toContain('useradd');
+  });
+
   test('says what "owner" means in a directory of the system’s', () => {
     const owner = { uid: 1000, gid: 1000 };
     const remark = 'may change the owner of all that is in /etc (CAP_CHOWN)';
@@ -104,7 +111,9 @@ describe('the unit of a configuration', () => {
     const text = unitOf({ files: [{ path: `${directory}/f` }] });
     expect(text).not.toContain('install -d');
     expect(text).not.toContain('[ ! -e');
-    expect(text).toContain(`#   # ${directory} is the system's or an account's`);
+    expect(text).toContain(
+      `#   # ${directory} is the system's or an account's, not to be given away: keep the file in a directory of its own, or make the unit for its owner, by --user\n`,
+    );
   });
 
   test('hands a file over that is there already, unless it is to be of another owner', () => {

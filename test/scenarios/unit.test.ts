@@ -1,11 +1,11 @@
 /** The systemd unit that the executable prints, as systemd judges it. */
 import { expect, test } from 'bun:test';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { systemdUnit } from '../../src/core/unit.ts';
 import { command } from '../support/signing.ts';
-import { program, toolTest } from '../support/tools.ts';
+import { program, root, toolTest } from '../support/tools.ts';
 import { executable, scenario, sha256, type World } from '../support/world.ts';
 
 const analyze = program('systemd-analyze', 'systemd');
@@ -124,6 +124,22 @@ test('a directory on the way that keeps the user of the service out is told, wit
     },
     { files: [{ property: 's3', path: 'linked/new/model.bin' }] },
   ));
+
+toolTest([root], 'a home that is closed to root without its rights, as the unit starts it, is told too', () =>
+  scenario(
+    async (world) => {
+      const home = join(world.device.dir, 'home');
+      mkdirSync(join(home, 'app'), { recursive: true });
+      chmodSync(home, 0o700);
+      const unitFor = () => command(world.device.dir, 'unit', '--config', 'agent.json', '--user', 'root');
+      const line = `#   # ${home} is closed to root, and is to stay so: `;
+      expect(await unitFor()).not.toContain(line);
+      chownSync(home, 12345, 12345);
+      expect(await unitFor()).toContain(line);
+    },
+    { files: [{ property: 's3', path: 'home/app/model.bin' }] },
+  ),
+);
 
 toolTest([analyze], 'systemd finds nothing wrong with the unit, though its configuration is in /tmp', () =>
   scenario(
