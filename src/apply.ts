@@ -123,6 +123,11 @@ export class Applier {
     if (installed === undefined)
       log.warning('Removed, as nothing was there before', { file: property, path });
     else log.warning('Put the file before back', { file: property, path, hash: installed.sha256 });
+    if (installed?.sha256 !== before?.sha256)
+      log.warning('What is back is not what was installed before: the kept file was changed', {
+        file: property,
+        expected: before?.sha256,
+      });
     return { kind: 'put-back', ...(installed === undefined ? {} : { installed }) };
   }
 

@@ -150,10 +150,12 @@ async function orClose(part: Part, step: () => Promise<void>): Promise<void> {
 async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   const { file, artifact, value, installed, target, kept, signal } = job;
   const hasHook = file.onInstall !== undefined;
-  const isWayBack = file.keepPrevious && wasDesired(job);
+  const isDesired = wasDesired(job);
+  const isWayBack = file.keepPrevious && isDesired;
   const { installed: known, pending: owed } = target.stored;
   const isOwed = installed !== undefined && installed.sha256 === owed?.sha256;
-  const before = { ...installed, ...(isOwed ? ({ owed: true } as const) : {}) };
+  const unproven = installed === undefined || isDesired ? {} : ({ unproven: true } as const);
+  const before = { ...installed, ...(isOwed ? ({ owed: true } as const) : {}), ...unproven };
   // A file that is gone before its hook has taken it is none that was installed before.
   const isProven = owed?.sha256 !== artifact.sha256 || owed.repair === true;
   const isRepair = known?.sha256 === artifact.sha256 && known.unproven !== true && isProven;

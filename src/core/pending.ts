@@ -34,6 +34,8 @@ export interface Before {
   value?: JsonObject;
   /** Its hook has not succeeded since it was repaired. */
   owed?: true;
+  /** It was changed on the device, or its hook has never taken it: once it is back, it is no way back itself. */
+  unproven?: true;
 }
 
 export interface HookFailure {
@@ -161,7 +163,8 @@ export function previousAfter(
 
 /**
  * What went back is no longer there for a second way back. Behind a rollback that somebody asked for there is none at all,
- * also where that has ended an install whose own way back was not yet the one that is kept.
+ * also where that has ended an install whose own way back was not yet the one that is kept. What somebody has changed where
+ * it was kept goes back all the same, since there is nothing better, but is told as what it is.
  */
 function afterPutBack(rest: Snapshot, pending: Pending, installed: Installed | undefined): Snapshot {
   const { installed: _, previous, ...others } = rest;
@@ -170,7 +173,18 @@ function afterPutBack(rest: Snapshot, pending: Pending, installed: Installed | u
     ...others,
     ...(installed === undefined ? {} : { installed }),
     ...(previous === undefined || isGone ? {} : { previous }),
-    pending: { ...pending, step: 'reapply', runs: 0 },
+    pending: { ...asPutBack(pending, installed), step: 'reapply', runs: 0 },
+  };
+}
+
+function asPutBack(pending: Pending, installed: Installed | undefined): Pending {
+  const { before, failed } = pending;
+  if (installed?.sha256 === before?.sha256) return pending;
+  const message = `What is back is not what was installed before. ${failed?.message}`;
+  return {
+    ...pending,
+    before: installed === undefined ? {} : { sha256: installed.sha256 },
+    ...(failed === undefined ? {} : { failed: { ...failed, message } }),
   };
 }
 

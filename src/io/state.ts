@@ -55,6 +55,7 @@ const beforeSchema = v.object({
   sha256: v.exactOptional(sha256),
   value: v.exactOptional(jsonObject),
   owed: v.exactOptional(v.literal(true)),
+  unproven: v.exactOptional(v.literal(true)),
 });
 
 const pendingSchema = v.object({
@@ -75,7 +76,7 @@ const fileSchema = v.object({
     v.object({
       ...installedSchema.entries,
       stamp: stampSchema,
-      /** Its hook has not taken it. */
+      /** It is no way back: its hook has not taken it, or somebody has changed it. */
       unproven: v.exactOptional(v.literal(true)),
     }),
   ),

@@ -90,9 +90,11 @@ export class Target {
     const { path, digest } = this.#options;
     const found = await inspect(path, undefined, digest, signal);
     this.#found = found;
-    const value = found?.sha256 === before?.sha256 ? before?.value : undefined;
+    const isAsKept = found?.sha256 === before?.sha256;
+    const value = isAsKept ? before?.value : undefined;
     const installed = found && { ...found, ...(value === undefined ? {} : { value }) };
-    await this.store({ installed });
+    const unproven = isAsKept && before?.unproven === undefined ? {} : ({ unproven: true } as const);
+    await this.store({ installed: installed && { ...installed, ...unproven } });
     return installed;
   }
 
@@ -122,7 +124,9 @@ export class Target {
     const isKnown = asStored && sameStamp(stored.stamp, stamp) && jsonEqual(stored.value, value);
     // Somebody else may have put it there, and the run that renamed it may have ended before the name was safe.
     if (!isKnown && asDesired) await syncNamed(path);
-    if (!isKnown && (asDesired || asStored)) await this.store({ installed: { ...installed, stamp } });
+    const unproven = stored?.unproven === true && !asDesired ? ({ unproven: true } as const) : {};
+    if (!isKnown && (asDesired || asStored))
+      await this.store({ installed: { ...installed, stamp, ...unproven } });
     return installed;
   }
 

@@ -406,6 +406,42 @@ test('a first file that was edited before its hook had ended is no way back', ()
     expect(world.file()).toBe(good);
   }));
 
+test('a kept file that was changed meanwhile goes back as what it is: hook, log, shadow and status are told', () =>
+  hooked(
+    'grep -q bad "$SHADOW_AGENT_PATH" || exit 0; printf changed >"$SHADOW_AGENT_PREVIOUS"; exit 3',
+    async (world) => {
+      await world.put('a', good);
+      const run = await world.start();
+      await world.inSync(sha256(good));
+      await world.put('b', bad);
+      await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(bad) });
+      expect(world.file()).toBe('changed');
+      expect(hookRuns(world).at(-1)).toMatchObject({ rollback: '1', hash: sha256('changed'), url: '' });
+      expect(world.reported('s3')).toEqual({ hash: sha256('changed') });
+      const told = 'What is back is not what was installed before. The hook exited with 3';
+      expect(world.status()['message']).toBe(told);
+      expect(run.log).toContain('What is back is not what was installed before: the kept file was changed');
+    },
+  ));
+
+test('a file that was changed on the device is no way back, also where a failed hook has put it back', () =>
+  hooked(picky, async (world) => {
+    await world.put('a', good);
+    await world.start();
+    await world.inSync(sha256(good));
+    await world.put('c', better);
+    await world.inSync(sha256(better));
+    writeFileSync(world.path(), 'changed');
+    await world.put('b', bad);
+    await world.hasStatus({ code: 'HOOK_FAILED', hash: sha256(bad) });
+    expect(world.file()).toBe('changed');
+    await world.put('d', 'best');
+    await world.inSync(sha256('best'));
+    const run = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+    expect(await run.exit, run.log).toBe(0);
+    expect(world.file()).toBe(good);
+  }));
+
 test('a hook that changes the file that it is given each time is told of, in shadow and status', () =>
   hooked('echo edited >>"$SHADOW_AGENT_PATH"', async (world) => {
     await world.put('a', good);
