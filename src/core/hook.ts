@@ -1,4 +1,4 @@
-import type { HookFailure } from './pending.ts';
+import type { HookFailure, Pending } from './pending.ts';
 
 /** Where a hook without a slash is looked for, if no PATH is set. */
 export const defaultSearchPath = '/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin';
@@ -29,6 +29,12 @@ export function hookFailure(end: HookEnd, output: readonly string[]): HookFailur
         ? 'give "onInstall.command" the path of an executable; a script needs its #! line and the right to be executed'
         : 'its output is in the log; mend it, then desire another hash, or the same with another key beside it',
   };
+}
+
+/** What a hook has refused, from when the way back is begun: a failure that ends with another desired value alone. */
+export function refusalOf({ step, value, failed }: Pending) {
+  if (step === 'apply' || failed === undefined || value === undefined) return undefined;
+  return { value, code: 'HOOK_FAILED', ...failed, attempt: 1 } as const;
 }
 
 function wordsOf(end: HookEnd): string {

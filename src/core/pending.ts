@@ -7,6 +7,7 @@
  * times. After a repair there is no way back: `apply` is tried until the hook succeeds, or another file is installed.
  */
 import { wantedBy } from './artifact.ts';
+import { refusalOf } from './hook.ts';
 import { type JsonObject, type JsonValue, jsonEqual } from './json.ts';
 import type { Action, Installed, Outcome, Reason, Snapshot } from './reconcile.ts';
 
@@ -189,9 +190,9 @@ function asPutBack(pending: Pending, installed: Installed | undefined): Pending 
 }
 
 /** The way back is over, however the hook has taken it: there is nothing behind it. */
-function ended(rest: Snapshot, { failed, value }: Pending): Snapshot {
-  if (failed === undefined || value === undefined) return rest;
-  return { ...rest, failure: { value, code: 'HOOK_FAILED', ...failed, retry: 'never', attempt: 1 } };
+function ended(rest: Snapshot, pending: Pending): Snapshot {
+  const refused = refusalOf(pending);
+  return refused === undefined ? rest : { ...rest, failure: { ...refused, retry: 'never' } };
 }
 
 /** What whoever asked for a rollback is told where the hook failed for the file that went back; it stays all the same. */

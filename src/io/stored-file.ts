@@ -1,5 +1,6 @@
 /** What the state file says of one file, and what of it still counts. */
 import type { Retry } from '../core/errors.ts';
+import { refusalOf } from '../core/hook.ts';
 import { jsonEqual } from '../core/json.ts';
 import type { FileState, StoredFailure, StoredFile } from './state.ts';
 
@@ -8,13 +9,15 @@ export function storedAt(stored: StoredFile | undefined, path: string): FileStat
   if (stored === undefined) return { path };
   const { property: _, ...file } = stored;
   if (stored.path === path) return file;
-  const { signature, held, desired, failure } = stored;
+  const { signature, held, desired, failure, pending } = stored;
+  const ofHook = failure?.code === 'HOOK_FAILED' ? failure : undefined;
+  const refused = pending === undefined ? ofHook : (refusalOf(pending) ?? ofHook);
   return {
     path,
     ...(signature === undefined ? {} : { signature }),
     ...(held === undefined ? {} : { held }),
     ...(desired === undefined ? {} : { desired }),
-    ...(failure?.code === 'HOOK_FAILED' ? { failure } : {}),
+    ...(refused === undefined ? {} : { failure: refused }),
   };
 }
 

@@ -121,6 +121,23 @@ describe('the state of a directory', () => {
     expect(state.file('s3', '/srv/other')).toEqual({ path: '/srv/other' });
   });
 
+  test.each(['back', 'reapply'] as const)(
+    'keeps what a hook has refused also where the file moves before the way back is gone, at step %s',
+    async (step) => {
+      const state = await open();
+      const value = { hash: sha };
+      const failed = { message: 'm', hint: 'h' };
+      const pending = { step, sha256: sha, value, keep: true, runs: 0, failed };
+      const failure = { value, code: 'INSTALL', message: 'no directory', attempt: 1, step: true } as const;
+      await state.update('s3', target, { pending, failure });
+      const refused = { value, code: 'HOOK_FAILED', ...failed, attempt: 1 } as const;
+      expect(state.file('s3', '/srv/other')).toEqual({ path: '/srv/other', failure: refused });
+      const { failed: _, ...asked } = pending;
+      await state.update('s3', target, { pending: asked });
+      expect(state.file('s3', '/srv/other')).toEqual({ path: '/srv/other' });
+    },
+  );
+
   test('forgets what another shadow desired, and what is desired of a property that nobody keeps any more, at once', async () => {
     const [classic, named] = ['$aws/things/a/shadow', '$aws/things/a/shadow/name/b'];
     const desired = { hash: sha };

@@ -424,6 +424,27 @@ test('a kept file that was changed meanwhile goes back as what it is: hook, log,
     },
   ));
 
+test('what a hook has refused is not tried at another path either, where the file before could not be put back', () =>
+  hooked(
+    '! grep -q bad "$SHADOW_AGENT_PATH" || { [ ! -e data ] || mv data away; exit 3; }',
+    async (world) => {
+      await world.put('a', good);
+      const first = await world.start();
+      await world.inSync(sha256(good));
+      await world.put('b', bad);
+      await world.hasStatus({ code: 'INSTALL', hash: sha256(bad) });
+      await first.stop();
+      const { configPath } = world.device;
+      const config = JSON.parse(readFileSync(configPath, 'utf8'));
+      config.files[0].path = 'elsewhere/file';
+      writeFileSync(configPath, JSON.stringify(config));
+      await world.run();
+      await world.hasStatus({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(bad) });
+      expect([existsSync(world.path('elsewhere')), hookRuns(world).length]).toEqual([false, 2]);
+    },
+    { file: { path: 'data/file' } },
+  ));
+
 test('a file that was changed on the device is no way back, also where a failed hook has put it back', () =>
   hooked(picky, async (world) => {
     await world.put('a', good);
