@@ -23,6 +23,8 @@ export class FakeS3 {
   readonly requests: ObjectRequest[] = [];
   open = 0;
   mostOpen = 0;
+  /** Bytes of all answers. */
+  sent = 0;
   play: Play = () => undefined;
 
   readonly get: GetObject = async (request, signal) => {
@@ -41,6 +43,15 @@ export class FakeS3 {
     return { kind, ...facts, body: this.#body(offset, end, signal) };
   }
 
+  /** Resolves when nothing more is fetched. */
+  async quiet(): Promise<void> {
+    for (let turns = 0, { sent } = this; turns < 10; turns += 1) {
+      await new Promise((resolve) => setTimeout(resolve, 0));
+      if (sent !== this.sent) turns = 0;
+      sent = this.sent;
+    }
+  }
+
   #body(offset: number, end: number, signal: AbortSignal): ReadableStream<Uint8Array<ArrayBuffer>> {
     let at = offset;
     this.open += 1;
@@ -54,6 +65,7 @@ export class FakeS3 {
           else {
             const next = Math.min(end, at + mebibyte / 4);
             controller.enqueue(object.slice(at, next));
+            this.sent += next - at;
             at = next;
             if (at >= end) this.open -= 1;
           }
