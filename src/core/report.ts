@@ -30,7 +30,8 @@ export interface Report {
  * The report of one file.
  *
  * `failed` is an error that somebody has to mend (class slow or never), `waiting` one that is likely to pass.
- * Where nothing is desired any more all stays as it was, but for a status that promised more to come.
+ * Where nothing is desired any more all stays as it was, but for a status that promised more to come, and for what a
+ * rollback, or a hook that was still to end, has made untrue.
  *
  * @param last the status that the shadow shows, or is about to, maybe of an earlier run
  */
@@ -42,9 +43,9 @@ export function reportOf(snapshot: Snapshot, activity: Activity, last?: JsonObje
     case 'absent':
       if (desired.noShadow && pending === undefined && installed !== undefined)
         return reportInstalled(installed);
-      return isPromise(last ?? {}) ? { status: null } : {};
+      return reportUndesired(snapshot, last ?? {});
     case 'refused':
-      return { status: failed(desired, desired.sha256) };
+      return { ...mirrorOfProven(snapshot), status: failed(desired, desired.sha256) };
     case 'artifact': {
       const hash = desired.artifact.sha256;
       if (dueOf(snapshot) !== undefined) return whilePending(snapshot, hash, activity);
@@ -63,6 +64,21 @@ export function reportOf(snapshot: Snapshot, activity: Activity, last?: JsonObje
         : {};
     }
   }
+}
+
+function reportUndesired(snapshot: Snapshot, last: JsonObject): Report {
+  const proven = mirrorOfProven(snapshot);
+  if (isPromise(last)) return { ...proven, status: null };
+  const { installed } = snapshot;
+  const isUntrue = last['status'] === 'current' && last['hash'] !== installed?.sha256;
+  return isUntrue && installed !== undefined && proven.mirror !== undefined
+    ? reportInstalled(installed)
+    : proven;
+}
+
+/** What is installed, where it was desired once and nothing of it is to be ended. */
+function mirrorOfProven({ pending, installed }: Snapshot): Report {
+  return pending === undefined && installed?.value !== undefined ? mirrorOf(installed) : {};
 }
 
 function isPromise(status: JsonObject): boolean {

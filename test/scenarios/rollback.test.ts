@@ -48,6 +48,22 @@ test('the command of the README does it, in the directory of agent.json', () =>
     expect(world.file()).toBe(one);
   }));
 
+test.each<[string, JsonObject | null]>([
+  ['nothing is desired', null],
+  ['what is desired cannot be taken', { url: 'http://elsewhere', hash: sha256(three) }],
+])('where %s the shadow mirrors what a rollback has put back', (_, value) =>
+  scenario(async (world) => {
+    await updated(world);
+    world.desire({ s3: value });
+    const run = await rollback(world);
+    expect(run.child.exitCode, run.log).toBe(0);
+    expect(world.file()).toBe(one);
+    await until('the mirror', () => JSON.stringify(world.reported('s3')).includes(sha256(one)));
+    if (value === null) await world.hasStatus({ status: 'current', hash: sha256(one) });
+    else await world.hasStatus({ status: 'failed', code: 'DESIRED_INVALID' });
+  }),
+);
+
 test('with the agent running: the previous file is back and held, over restarts, until another hash is desired', () =>
   scenario(async (world) => {
     const agent = await updated(world);
