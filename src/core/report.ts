@@ -51,7 +51,7 @@ export function reportOf(snapshot: Snapshot, activity: Activity, last?: JsonObje
       if (dueOf(snapshot) !== undefined) return whilePending(snapshot, hash, activity);
       if (installed?.sha256 === hash) return { mirror: desired.value, status: { status: 'current', hash } };
       if (isHeld(snapshot)) {
-        return { ...mirrorOf(installed), status: { status: 'waiting', hash, ...told(heldBack) } };
+        return { ...mirrorOf(installed), status: statusOfHeld(hash) };
       }
       if (typeof activity === 'object') return { status: { status: 'downloading', hash, ...activity } };
       const failure = failureOf(snapshot);
@@ -68,6 +68,8 @@ export function reportOf(snapshot: Snapshot, activity: Activity, last?: JsonObje
 
 function reportUndesired(snapshot: Snapshot, last: JsonObject): Report {
   const proven = mirrorOfProven(snapshot);
+  const { held, pending } = snapshot;
+  if (held !== undefined && pending === undefined) return { ...proven, status: statusOfHeld(held.sha256) };
   if (isPromise(last)) return { ...proven, status: null };
   const { installed } = snapshot;
   const isUntrue = last['status'] === 'current' && last['hash'] !== installed?.sha256;
@@ -102,6 +104,10 @@ function reportInstalled(installed: Installed): Report {
 function mirrorOf(installed: Installed | undefined): Report {
   if (installed === undefined) return { mirror: null };
   return { mirror: installed.value ?? { hash: installed.sha256 } };
+}
+
+function statusOfHeld(hash: string): FileStatus {
+  return { status: 'waiting', hash, ...told(heldBack) };
 }
 
 function told({ code, message }: { code: ErrorCode; message: string }) {

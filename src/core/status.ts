@@ -144,7 +144,8 @@ export function statusOfFile(
   // Before the shadow has answered, what was true when it last did is all that there is to tell.
   const isInTheDark = desired.kind === 'unknown' && desired.last === undefined;
   const failure = isInTheDark ? snapshot.failure : failureOf(snapshot);
-  const isKeptBack = isInTheDark ? snapshot.held !== undefined : isHeld(snapshot);
+  const isHeldAnyway = isInTheDark || desired.kind === 'absent';
+  const isKeptBack = isHeldAnyway ? snapshot.held !== undefined : isHeld(snapshot);
   const reason = desired.kind === 'refused' ? desired : isKeptBack ? heldBack : failure;
   return {
     path,

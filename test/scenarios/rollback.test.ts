@@ -51,7 +51,7 @@ test('the command of the README does it, in the directory of agent.json', () =>
 test.each<[string, JsonObject | null]>([
   ['nothing is desired', null],
   ['what is desired cannot be taken', { url: 'http://elsewhere', hash: sha256(three) }],
-])('where %s the shadow mirrors what a rollback has put back', (_, value) =>
+])('where %s the shadow mirrors what a rollback has put back, and the hold is told', (_, value) =>
   scenario(async (world) => {
     await updated(world);
     world.desire({ s3: value });
@@ -59,8 +59,12 @@ test.each<[string, JsonObject | null]>([
     expect(run.child.exitCode, run.log).toBe(0);
     expect(world.file()).toBe(one);
     await until('the mirror', () => JSON.stringify(world.reported('s3')).includes(sha256(one)));
-    if (value === null) await world.hasStatus({ status: 'current', hash: sha256(one) });
-    else await world.hasStatus({ status: 'failed', code: 'DESIRED_INVALID' });
+    if (value === null) {
+      await isHeld(world);
+      const told = await world.run(['status', '--config', world.device.configPath, '--json']);
+      expect(await told.exit).toBe(1);
+      expect(JSON.parse(told.output).files.s3).toMatchObject({ status: 'none', error: { code: 'HELD' } });
+    } else await world.hasStatus({ status: 'failed', code: 'DESIRED_INVALID' });
   }),
 );
 
