@@ -213,12 +213,14 @@ export function failedReapply({ pending }: Snapshot, outcome: Outcome): Reason |
  * @returns the snapshot with the way back pending, to be gone at once, or why there is none
  */
 export function rollback(snapshot: Snapshot, lastDesired?: string): Snapshot | Reason {
-  const { previous, failure: _, ...rest } = snapshot;
-  const { desired, held } = rest;
+  const { previous, held, failure: _, ...rest } = snapshot;
+  const { desired } = rest;
   const pending = wayBack(snapshot);
   if (pending === undefined) return nothingOlder(snapshot);
   const last = lastDesired ?? held?.sha256 ?? pending.sha256;
-  const refused = desired.kind === 'artifact' ? desired.artifact.sha256 : last;
+  const wanted = desired.kind === 'artifact' ? desired.artifact.sha256 : last;
+  // What goes back may be what is desired by now: then it is the file that was there which is refused.
+  const refused = wanted === pending.before?.sha256 ? pending.sha256 : wanted;
   // Nothing is behind what is back already.
   const isKept = previous !== undefined && pending.step === 'back';
   return {

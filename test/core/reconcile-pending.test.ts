@@ -417,25 +417,38 @@ describe('rollback()', () => {
     );
   });
 
+  type Asked = (typeof asked)[number];
+  const lastHash = (snapshot: Snapshot) => desiredHash(snapshot) ?? shaB;
+  const isBackToDesired = ({ snapshot, end }: Asked) =>
+    !('code' in end) && end.pending?.before?.sha256 === lastHash(snapshot);
+  const isHolding = (one: Asked) => !('code' in one.end) && !isBackToDesired(one);
+
   test('holds the desired hash, or the last one that was known to be', () => {
     each(
       asked,
-      ({ end }) => !('code' in end),
-      ({ snapshot, end }) => !('code' in end) && end.held?.sha256 === (desiredHash(snapshot) ?? shaB),
+      isHolding,
+      ({ snapshot, end }) => !('code' in end) && end.held?.sha256 === lastHash(snapshot),
+    );
+  });
+
+  test('holds nothing that goes back, but what was there', () => {
+    each(
+      asked,
+      isBackToDesired,
+      ({ snapshot, end }) =>
+        !('code' in end) &&
+        end.held?.sha256 !== lastHash(snapshot) &&
+        (end.held?.sha256 ?? '') === end.pending?.sha256,
     );
   });
 
   test('leaves the hash that was refused waiting, with nothing failed', () => {
-    each(
-      asked,
-      ({ end }) => !('code' in end),
-      ({ end }) => {
-        if ('code' in end || end.failure !== undefined) return false;
-        const back = record(end, { kind: 'put-back', installed: older }, nowMs, 0);
-        const done = record(back, { kind: 'hooked' }, nowMs, 0);
-        return done.pending === undefined && done.failure === undefined && decide(done, nowMs).do === 'wait';
-      },
-    );
+    each(asked, isHolding, ({ end }) => {
+      if ('code' in end || end.failure !== undefined) return false;
+      const back = record(end, { kind: 'put-back', installed: older }, nowMs, 0);
+      const done = record(back, { kind: 'hooked' }, nowMs, 0);
+      return done.pending === undefined && done.failure === undefined && decide(done, nowMs).do === 'wait';
+    });
   });
 
   test('says that nothing older is kept after one, and that no previous file is kept without one', () => {
@@ -448,17 +461,13 @@ describe('rollback()', () => {
   });
 
   test('is the only one: nothing older is kept behind it, whatever it has ended', () => {
-    each(
-      asked,
-      ({ end }) => !('code' in end),
-      ({ end }) => {
-        if ('code' in end) return false;
-        const back = record(end, { kind: 'put-back', installed: older }, nowMs, 0);
-        const done = record(back, { kind: 'hooked' }, nowMs, 0);
-        const second = rollback(done, shaB);
-        return Bun.deepEquals(rollback(back, shaB), back) && 'code' in second && second.code === 'HELD';
-      },
-    );
+    each(asked, isHolding, ({ end }) => {
+      if ('code' in end) return false;
+      const back = record(end, { kind: 'put-back', installed: older }, nowMs, 0);
+      const done = record(back, { kind: 'hooked' }, nowMs, 0);
+      const second = rollback(done, shaB);
+      return Bun.deepEquals(rollback(back, shaB), back) && 'code' in second && second.code === 'HELD';
+    });
   });
 });
 

@@ -13,7 +13,7 @@ import { basename, dirname, join } from 'node:path';
 import type { JsonObject } from '../../src/core/json.ts';
 import { blockOf } from '../support/documents.ts';
 import { hooked, hookRuns } from '../support/hook.ts';
-import { noise, type Run, scenario, sha256, until, type World } from '../support/world.ts';
+import { bucketName, noise, type Run, scenario, sha256, until, type World } from '../support/world.ts';
 
 const one = 'one\n';
 const two = 'two\n';
@@ -67,6 +67,24 @@ test.each<[string, JsonObject | null]>([
     } else await world.hasStatus({ status: 'failed', code: 'DESIRED_INVALID' });
   }),
 );
+
+test('back to what is desired by now, that is not held: it is current, and repaired when it was changed', () =>
+  scenario(
+    async (world) => {
+      await updated(world);
+      world.desire({ s3: { url: `s3://${bucketName}/not-there`, hash: sha256(one) } });
+      await world.hasStatus({ code: 'S3_NOT_FOUND' });
+      const run = await rollback(world);
+      expect(run.child.exitCode, run.log).toBe(0);
+      expect(run.output).not.toContain('held');
+      await world.inSync(sha256(one));
+      world.desire({ s3: { url: `s3://${bucketName}/1` } });
+      await world.inSync(sha256(one));
+      writeFileSync(world.path(), 'changed\n');
+      await until('the repair', () => world.file() === one);
+    },
+    { config: { resyncSeconds: 1 } },
+  ));
 
 test('with the agent running: the previous file is back and held, over restarts, until another hash is desired', () =>
   scenario(async (world) => {
