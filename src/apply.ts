@@ -3,11 +3,12 @@
  * is decided in core/pending.ts; here it is performed.
  */
 import type { FileConfig } from './config.ts';
+import { parseDesired, wantedBy } from './core/artifact.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
 import { hookFailure } from './core/hook.ts';
-import type { JsonObject } from './core/json.ts';
-import { type Before, failedRepair, type Pending, pendingValue, rollback } from './core/pending.ts';
+import { type Before, failedRepair, type Pending, pendingValue } from './core/pending.ts';
 import { type Action, type Outcome, reasonError, type Snapshot } from './core/reconcile.ts';
+import { rollback } from './core/rollback.ts';
 import type { DigestEngine } from './io/digest.ts';
 import { runHook } from './io/hook.ts';
 import { hookNotePath } from './io/hook-note.ts';
@@ -55,7 +56,7 @@ export class Applier {
       if (signal.aborted) return { kind: 'superseded' };
       log.error('What is pending cannot be ended', { file: file.property, step: step.pending.step });
       const failed = toAgentError(error, 'INSTALL', `Cannot go on with ${file.path}`);
-      return { kind: 'failed', value: pendingValue(step.pending), error: failed, gained: false };
+      return { kind: 'failed', value: pendingValue(step.pending), error: failed, gained: false, step: true };
     }
   }
 
@@ -143,7 +144,7 @@ export class Applier {
     const next = await this.wayBack(snapshot, signal);
     const { pending, held, previous } = next;
     try {
-      await target.announce({ pending, held, previous, failure: undefined });
+      await target.announce({ pending, held, previous, failure: undefined, blocked: undefined });
     } catch (error) {
       // The file may have been renamed all the same.
       await target.store({});
@@ -160,7 +161,8 @@ export class Applier {
    */
   async wayBack(snapshot: Snapshot, signal: AbortSignal): Promise<Snapshot> {
     const { file, target, openOnTheWay } = this.#options;
-    const next = rollback(snapshot, hashOf(target.stored.desired));
+    const last = parseDesired(target.stored.desired, file);
+    const next = rollback(snapshot, wantedBy(last)?.artifact.sha256);
     if ('code' in next) throw reasonError(file.property, next);
     await assertWay(file.path, openOnTheWay);
     const { pending } = next;
@@ -179,9 +181,4 @@ export class Applier {
       hint: 'desire the hash of the file that you want',
     });
   }
-}
-
-function hashOf(desired: JsonObject | undefined): string | undefined {
-  const hash = desired?.['hash'];
-  return typeof hash === 'string' && /^[0-9a-f]{64}$/i.test(hash) ? hash.toLowerCase() : undefined;
 }

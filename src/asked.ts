@@ -1,7 +1,7 @@
 /** The rollback of one file that somebody asks the agent for: one at a time, and each is answered. */
 import { AgentError } from './core/errors.ts';
-import { agentEnds, agentIsDone } from './core/pending.ts';
 import { reasonError, type Snapshot } from './core/reconcile.ts';
+import { agentEnds, agentIsDone } from './core/rollback.ts';
 import { Latest } from './io/latest.ts';
 
 /** How it has ended: with what is known of the file then, or an error. */

@@ -7,7 +7,7 @@ import { type Desired, type DesiredRules, sameDesired, wantedBy } from './core/a
 import type { Counters } from './core/counters.ts';
 import { type AgentError, toAgentError } from './core/errors.ts';
 import type { JsonValue } from './core/json.ts';
-import { failedReapply, released } from './core/pending.ts';
+import { dueOf, failedReapply } from './core/pending.ts';
 import {
   type Action,
   decide,
@@ -21,6 +21,7 @@ import {
   settled,
 } from './core/reconcile.ts';
 import { type Activity, reportOf } from './core/report.ts';
+import { released } from './core/rollback.ts';
 import { type StatusOfFile, statusOfFile } from './core/status.ts';
 import { KeptFiles } from './io/kept.ts';
 import { Latest } from './io/latest.ts';
@@ -100,7 +101,7 @@ export class FileKeeper {
     this.#attempts = new Attempts({ ...options, ...parts, onProgress });
     this.#applier = new Applier({ ...parts, stateDir, digest, log, openOnTheWay });
     this.#memory = new Memory({ ...parts, clock, log });
-    this.rules = file.allow === undefined ? {} : { allow: file.allow };
+    this.rules = file;
   }
 
   /** The desired value that is held now; undefined where there is none. */
@@ -133,7 +134,7 @@ export class FileKeeper {
     const isEarly = this.#options.clock.nowMs() - this.#startedMs < lateMs;
     if (this.#options.once || isEarly || value.kind !== 'unknown' || value.last !== undefined)
       this.#nudge.set(undefined);
-    else this.#desired.set(this.#memory.desired(this.rules));
+    else this.#desired.set(this.#memory.desired());
   }
 
   /** Runs until the signal is aborted or, with `once`, the file is settled. @returns with `once`, why it is not as desired */
@@ -175,8 +176,8 @@ export class FileKeeper {
     this.#snapshot = record(this.#snapshot, outcome, clock.nowMs(), random());
     await this.#memory.remember(outcome, this.#snapshot);
     if (!this.#asked.isBegun) return;
-    const { pending, failure } = this.#snapshot;
-    if (outcome.kind === 'failed' && failure !== undefined) this.#asked.answer(this.#error(failure));
+    const { pending } = this.#snapshot;
+    if (outcome.kind === 'failed') this.#asked.answer(this.#error(outcome.error));
     if (pending === undefined)
       this.#asked.answer(refused === undefined ? this.#snapshot : this.#error(refused));
   }
@@ -221,24 +222,23 @@ export class FileKeeper {
       await this.#target.tidy(desired, installed);
       return { kind: 'waited' };
     } catch (error) {
+      const step = dueOf(this.#snapshot);
       const last = failureOf(this.#snapshot);
       const isDue = last === undefined || (last.retryAtMs ?? Number.POSITIVE_INFINITY) <= nowMs;
       const wanted = wantedBy(desired);
-      if (signal.aborted || wanted === undefined || !isDue) return { kind: 'waited' };
+      // What goes back goes there whatever is in its place.
+      const isMissed = wanted !== undefined && isDue && step?.step !== 'back';
+      if (signal.aborted || !isMissed) return { kind: 'waited' };
       const failed = toAgentError(error, 'INSTALL', `Cannot read ${this.#file.path}`);
-      return { kind: 'failed', value: wanted.value, error: failed, gained: false };
+      const ofStep = step === undefined ? {} : ({ step: true } as const);
+      return { kind: 'failed', value: wanted.value, error: failed, gained: false, ...ofStep };
     }
   }
 
   /** All but what the disk holds. */
   #known(desired: Desired): Snapshot {
-    const { failure, lastInstall } = this.#snapshot;
-    return released({
-      desired,
-      ...this.#memory.recall(),
-      ...(failure === undefined ? {} : { failure }),
-      ...(lastInstall === undefined ? {} : { lastInstall }),
-    });
+    const { installed: _, pending: _p, held: _h, previous: _v, ...rest } = this.#snapshot;
+    return released({ ...rest, ...this.#memory.recall(), desired });
   }
 
   /** Says and counts once what cannot be done; a failed attempt is logged where it ends. */

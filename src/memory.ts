@@ -1,12 +1,12 @@
 /** What one run of the agent tells the next of a file, through the state file. */
 import type { FileConfig } from './config.ts';
-import { type Desired, type DesiredRules, parseDesired } from './core/artifact.ts';
+import { type Desired, parseDesired } from './core/artifact.ts';
 import { failedRepair, previousAfter } from './core/pending.ts';
 import type { Failure, Installed, Outcome, Snapshot } from './core/reconcile.ts';
 import type { Clock } from './io/clock.ts';
 import type { KeptFiles } from './io/kept.ts';
 import type { Logger } from './io/log.ts';
-import { type StateChange, storable } from './io/state.ts';
+import { type StateChange, type StoredFailure, storable } from './io/state.ts';
 import { presentFailure, retryOf } from './io/stored-file.ts';
 import type { Target } from './io/target.ts';
 
@@ -19,7 +19,7 @@ export interface MemoryOptions {
 }
 
 const hourMs = 3_600_000;
-const members = ['pending', 'held', 'previous', 'failure'] as const;
+const members = ['pending', 'held', 'previous', 'failure', 'blocked'] as const;
 type Remembered = Pick<Snapshot, (typeof members)[number]>;
 
 export class Memory {
@@ -46,7 +46,7 @@ export class Memory {
   }
 
   /** What is stored now. An install that was begun has said what is pending, however far it has come. */
-  recall(): Omit<Remembered, 'failure'> {
+  recall(): Omit<Remembered, 'failure' | 'blocked'> {
     const { pending, held, previous } = this.#options.target.stored;
     return {
       ...(pending === undefined ? {} : { pending }),
@@ -56,8 +56,9 @@ export class Memory {
   }
 
   /** What is to be assumed of the shadow that does not answer: that it desires what it did. */
-  desired(rules: DesiredRules): Desired {
-    const last = parseDesired(this.#options.target.stored.desired, rules);
+  desired(): Desired {
+    const { target, file } = this.#options;
+    const last = parseDesired(target.stored.desired, file);
     return { kind: 'unknown', ...(last.kind === 'artifact' ? { last } : {}) };
   }
 
@@ -83,8 +84,8 @@ export class Memory {
 
   /** Logs a failure, and stores what an outcome has changed. */
   async remember(outcome: Outcome, snapshot: Snapshot): Promise<void> {
-    if (outcome.kind === 'failed' || failedRepair(this.#last, outcome) !== undefined)
-      this.#logFailure(snapshot);
+    const failed = outcome.kind === 'failed' ? outcome : failedRepair(this.#last, outcome);
+    if (failed !== undefined) this.#logFailure(failed.step === true ? snapshot.blocked : snapshot.failure);
     // A hook has had its run stored before it began.
     const last = outcome.kind === 'hooked' ? { ...this.#last, ...this.recall() } : this.#last;
     this.#last = snapshot;
@@ -92,13 +93,13 @@ export class Memory {
     // What an install changes is stored as part of it.
     if (outcome.kind === 'installed' || changed.length === 0) return;
     const { target } = this.#options;
-    const { failure } = snapshot;
-    const stored = failure && storable(failure, this.#wallMs(failure));
-    const isForgotten = stored === undefined && target.stored.failure === undefined;
-    if (isForgotten && changed.every((member) => member === 'failure')) return;
+    const failures = { failure: this.#storable(snapshot.failure), blocked: this.#storable(snapshot.blocked) };
+    const { failure, blocked } = target.stored;
+    const isStored = [failure, blocked, ...Object.values(failures)].some((one) => one !== undefined);
+    if (!isStored && changed.every((member) => member in failures)) return;
     // What else is stored may be newer than the snapshot: an attempt says itself what it has begun, and what it gave up.
     const news = Object.fromEntries(changed.map((member) => [member, snapshot[member]]));
-    await target.store({ ...news, failure: stored, ...this.#unproven(outcome, snapshot.installed) });
+    await target.store({ ...news, ...failures, ...this.#unproven(outcome, snapshot.installed) });
     await this.clean(this.recall());
   }
 
@@ -126,7 +127,7 @@ export class Memory {
     await this.#options.kept.clean([previous, pending?.before]);
   }
 
-  #logFailure({ failure }: Snapshot): void {
+  #logFailure(failure: Failure | undefined): void {
     if (failure === undefined) return;
     const { file, clock, log } = this.#options;
     const { code, message, hint, attempt, retryAtMs, retry } = failure;
@@ -135,9 +136,14 @@ export class Memory {
     log.warning(message, { file: file.property, code, hint, attempt, retryInSeconds });
   }
 
-  #wallMs({ retryAtMs }: Failure): number | undefined {
+  #storable(failure: Failure | undefined): StoredFailure | undefined {
+    if (failure === undefined) return undefined;
     const { clock } = this.#options;
-    return retryAtMs === undefined ? undefined : clock.wallMs() + retryAtMs - clock.nowMs();
+    const { retryAtMs } = failure;
+    return storable(
+      failure,
+      retryAtMs === undefined ? undefined : clock.wallMs() + retryAtMs - clock.nowMs(),
+    );
   }
 }
 

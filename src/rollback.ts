@@ -2,8 +2,9 @@
 import { Applier } from './apply.ts';
 import type { AgentConfig, FileConfig } from './config.ts';
 import { AgentError, toAgentError } from './core/errors.ts';
-import { failedReapply, noneKept } from './core/pending.ts';
+import { failedReapply } from './core/pending.ts';
 import { decide, reasonError, record, type Snapshot } from './core/reconcile.ts';
+import { noneKept } from './core/rollback.ts';
 import { systemClock } from './io/clock.ts';
 import { takeControl } from './io/control.ts';
 import { isOwnDirectory } from './io/disk.ts';

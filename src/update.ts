@@ -151,7 +151,8 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   const { file, artifact, value, installed, target, kept, signal } = job;
   const hasHook = file.onInstall !== undefined;
   const isDesired = wasDesired(job);
-  const isWayBack = file.keepPrevious && isDesired;
+  const inherited = inheritedWay(job);
+  const isWayBack = inherited === undefined && file.keepPrevious && isDesired;
   const { installed: known, pending: owed } = target.stored;
   const isOwed = installed !== undefined && installed.sha256 === owed?.sha256;
   const unproven = installed === undefined || isDesired ? {} : ({ unproven: true } as const);
@@ -164,7 +165,7 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   let taken: StateChange = {};
   const announce = async (isKept: boolean) => {
     const { sha256 } = artifact;
-    const way = isKept ? { before, keep: isWayBack, runs: 0 } : wayOfLost(job);
+    const way = inherited ?? (isKept ? { before, keep: isWayBack, runs: 0 } : { keep: false, runs: 0 });
     const pending = { step: 'apply', sha256, value, ...way, ...repair } as const;
     const gone = {
       ...(hasHook ? { failure: undefined } : {}),
@@ -178,7 +179,8 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
     const { path, mode, owner } = file;
     const claim = (directory: string) =>
       job.room.claim(directory, (bytes) => dropPrevious(job, directory, bytes));
-    const previousPath = hasHook || isWayBack ? kept.pathOf(before) : undefined;
+    const isKeeping = inherited === undefined && (hasHook || isWayBack);
+    const previousPath = isKeeping ? kept.pathOf(before) : undefined;
     return await install({
       part,
       target: path,
@@ -200,12 +202,26 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   }
 }
 
-/** A file that went out of sight before its hook had taken it keeps the way back, and its hook the runs that it had. */
-function wayOfLost({ installed, artifact, target }: UpdateJob): Pick<Pending, 'before' | 'keep' | 'runs'> {
+/**
+ * The way back from a file that no hook has taken, or that is to give way already, is that of the one that replaces it. The
+ * same file, after it went out of sight, has the runs of its hook as well.
+ */
+function inheritedWay(job: UpdateJob): Pick<Pending, 'before' | 'keep' | 'runs'> | undefined {
+  const { installed, artifact, target, file } = job;
   const { pending: owed } = target.stored;
-  if (installed !== undefined || owed?.sha256 !== artifact.sha256) return { keep: false, runs: 0 };
-  const { before, keep, runs } = owed;
-  return { ...(before === undefined ? {} : { before }), keep, runs };
+  if (owed === undefined) return undefined;
+  const { before } = owed;
+  const way = before === undefined ? {} : { before };
+  if (installed === undefined && owed.sha256 === artifact.sha256)
+    return { ...way, keep: owed.keep, runs: owed.runs };
+  if (!isUntaken(owed, installed) || before?.sha256 === artifact.sha256) return undefined;
+  const isProven = before?.sha256 !== undefined && before.unproven !== true;
+  return { ...way, keep: file.keepPrevious && isProven, runs: 0 };
+}
+
+function isUntaken({ step, sha256, repair }: Pending, installed: Installed | undefined): boolean {
+  const isIt = installed === undefined || installed.sha256 === sha256;
+  return step === 'back' || (step === 'apply' && repair !== true && isIt);
 }
 
 /** Without a hook nothing is pending any more once the file is there. */
@@ -215,9 +231,13 @@ function withoutHook({ file, target }: UpdateJob): Pick<StateChange, 'pending' |
   return { pending: undefined, previous: previousAfter(pending, previous) };
 }
 
-/** A file that was changed on the device is no way back: that must lead to something that was desired once. */
+/**
+ * A file that was changed on the device, or that no hook has taken, is no way back: that must lead to something that was
+ * desired once.
+ */
 function wasDesired({ installed, target }: UpdateJob): boolean {
-  const known = target.stored.installed;
+  const { installed: known, pending: owed } = target.stored;
+  if (owed !== undefined && isUntaken(owed, installed)) return false;
   if (installed === undefined || known === undefined) return installed !== undefined;
   return known.sha256 === installed.sha256 && known.unproven !== true;
 }

@@ -4,7 +4,7 @@ import type { AgentConfig, FileConfig } from '../config.ts';
 import { parseDesired, wantedBy } from '../core/artifact.ts';
 import { AgentError, type Problem, toAgentError } from '../core/errors.ts';
 import { otherConfiguration } from '../core/other-configuration.ts';
-import { heldBack } from '../core/pending.ts';
+import { heldBack } from '../core/rollback.ts';
 import {
   type AgentStatus,
   daysLeft,
@@ -157,11 +157,12 @@ async function storedFiles(stateDir: string): Promise<Map<string, StoredFile> | 
 /** What the last run knew is what is desired, as far as anybody can tell now. */
 async function fileFromDisk(
   { digest }: AgentConfig,
-  { property, path, allow }: FileConfig,
+  file: FileConfig,
   stored: FileState,
 ): Promise<StatusOfFile> {
+  const { property, path } = file;
   const { part, installed, desired, held, pending } = stored;
-  const asked = parseDesired(desired, allow === undefined ? {} : { allow });
+  const asked = parseDesired(desired, file);
   const refused = asked.kind === 'refused' ? asked : undefined;
   const failure = refused === undefined ? presentFailure(stored) : undefined;
   // What is held is not to be told as wanted.

@@ -83,7 +83,7 @@ const artifactSchema = v.looseObject({
 /** Rules of the device for one file, which the cloud cannot change. */
 export interface DesiredRules {
   /** `s3://bucket/prefix` each; without a list everything that the role may read is allowed. */
-  allow?: readonly string[];
+  allow?: readonly string[] | undefined;
 }
 
 /**

@@ -22,16 +22,19 @@ export class Counters {
   }
 
   /** Takes note of how an action on a file has ended that was begun in this snapshot. */
-  count(property: string, { failure, pending }: Snapshot, outcome: Outcome): void {
+  count(property: string, { failure, blocked, pending }: Snapshot, outcome: Outcome): void {
     switch (outcome.kind) {
       case 'installed':
-      case 'failed':
-        if (failure !== undefined && jsonEqual(failure.value, outcome.value))
+      case 'failed': {
+        const isStep = outcome.kind === 'failed' && outcome.step === true;
+        const last = isStep ? blocked : failure;
+        if (last !== undefined && (isStep || jsonEqual(last.value, outcome.value)))
           increase(this.retries, property);
         if (outcome.kind === 'failed') this.#fail(property, outcome.error.code);
         // With a hook it is for that to say whether it stays.
         else if (outcome.pending === undefined) increase(this.installs, property);
         return;
+      }
       case 'hooked':
         if (outcome.failed !== undefined) this.#fail(property, 'HOOK_FAILED');
         else if (pending?.step === 'apply') increase(this.installs, property);

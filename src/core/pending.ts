@@ -39,6 +39,7 @@ export interface Before {
   unproven?: true;
 }
 
+/** Why the hook failed. */
 export interface HookFailure {
   message: string;
   hint?: string;
@@ -49,25 +50,37 @@ export const maxRuns = 3;
 
 /**
  * The step that is to be ended before anything else. A hook stays owed, but holds nothing up, while its file is out of
- * sight, as on a disk that is not mounted yet, and where it has failed after a repair also while another file is desired.
+ * sight, as on a disk that is not mounted yet; so does a step that has failed while another file is desired.
  */
 export function dueOf(snapshot: Snapshot): Pending | undefined {
-  const { pending, installed } = snapshot;
-  if (pending?.step !== 'apply') return pending;
-  if (installed === undefined) return undefined;
-  const isThere = installed.sha256 === pending.sha256;
-  const mayRest = pending.repair === true && pending.failed !== undefined;
-  return isThere && mayRest && isOvertaken(pending, snapshot) ? undefined : pending;
+  return isOutOfSight(snapshot) || isAtRest(snapshot) ? undefined : snapshot.pending;
 }
 
-/** What is to be done for the step that is due: it is ended before a newer desired value has its turn. */
+/** When a step that has failed is tried again while another file is desired; monotonic ms. */
+export function restsUntilMs(snapshot: Snapshot): number {
+  const { blocked } = snapshot;
+  const isSeen = isAtRest(snapshot) && !isOutOfSight(snapshot);
+  return isSeen && blocked?.retryAtMs !== undefined ? blocked.retryAtMs : Number.POSITIVE_INFINITY;
+}
+
+function isOutOfSight({ pending, installed }: Snapshot): boolean {
+  return pending?.step === 'apply' && installed === undefined;
+}
+
+function isAtRest(snapshot: Snapshot): boolean {
+  const { pending, blocked, installed } = snapshot;
+  if (pending === undefined || !isOvertaken(pending, snapshot)) return false;
+  if (pending.step === 'apply' && installed?.sha256 !== pending.sha256) return false;
+  return blocked !== undefined || (pending.repair === true && pending.failed !== undefined);
+}
+
+/** What is to be done for a step: once it is due, it is ended before a newer desired value has its turn. */
 export function decidePending(pending: Pending, snapshot: Snapshot, nowMs: number): Action {
-  const { failure, installed, desired } = snapshot;
-  if (failure?.step === true && failure.retryAtMs !== undefined && failure.retryAtMs > nowMs) {
-    if (isOvertaken(pending, snapshot)) return { do: 'conclude', outcome: { kind: 'unapplied' } };
+  const { blocked, installed, desired } = snapshot;
+  if (blocked?.retryAtMs !== undefined && blocked.retryAtMs > nowMs) {
     const wanted = wantedBy(desired);
-    const isNew = wanted !== undefined && !jsonEqual(wanted.value, failure.value);
-    if (!isNew) return { do: 'wait', untilMs: failure.retryAtMs };
+    const isNew = wanted !== undefined && !jsonEqual(wanted.value, blocked.value);
+    if (!isNew) return { do: 'wait', untilMs: blocked.retryAtMs };
   }
   const { step, runs } = pending;
   if (step === 'back') return { do: 'put-back', pending };
@@ -111,7 +124,7 @@ export function failedRepair(
   const hint =
     'the file was repaired and stays; the hook, whose output is in the log, is run again while the agent runs, and at its next start';
   const error = { code: 'HOOK_FAILED', message, hint, retry: 'soon' } as const;
-  return { kind: 'failed', value: pendingValue(pending), error, gained: false };
+  return { kind: 'failed', value: pendingValue(pending), error, gained: false, step: true };
 }
 
 /** The snapshot after a step of what is pending. */
@@ -119,16 +132,12 @@ export function recordPending(
   snapshot: Snapshot,
   outcome: Extract<Outcome, { kind: 'hooked' | 'put-back' | 'unapplied' }>,
 ): Snapshot {
-  const { pending, failure, ...rest } = snapshot;
+  const { pending, failure, blocked: _, ...rest } = snapshot;
   if (pending === undefined) return snapshot;
   switch (outcome.kind) {
     case 'unapplied':
       // An install that has failed counts, so that the waits for the next ones grow.
-      return {
-        ...rest,
-        ...stillOwed(snapshot),
-        ...(failure === undefined || failure.step === true ? {} : { failure }),
-      };
+      return { ...rest, ...stillOwed(snapshot), ...(failure === undefined ? {} : { failure }) };
     case 'put-back':
       return afterPutBack(rest, pending, outcome.installed);
     case 'hooked':
@@ -163,17 +172,16 @@ export function previousAfter(
 }
 
 /**
- * What went back is no longer there for a second way back. Behind a rollback that somebody asked for there is none at all,
- * also where that has ended an install whose own way back was not yet the one that is kept. What somebody has changed where
- * it was kept goes back all the same, since there is nothing better, but is told as what it is.
+ * What went back is no longer there for a second way back. What somebody has changed where it was kept goes back all the
+ * same, since there is nothing better, but is told as what it is.
  */
 function afterPutBack(rest: Snapshot, pending: Pending, installed: Installed | undefined): Snapshot {
   const { installed: _, previous, ...others } = rest;
-  const isGone = pending.failed === undefined || previous?.sha256 === pending.before?.sha256;
+  const isBack = previous?.sha256 === pending.before?.sha256;
   return {
     ...others,
     ...(installed === undefined ? {} : { installed }),
-    ...(previous === undefined || isGone ? {} : { previous }),
+    ...(previous === undefined || isBack ? {} : { previous }),
     pending: { ...asPutBack(pending, installed), step: 'reapply', runs: 0 },
   };
 }
@@ -204,97 +212,4 @@ export function failedReapply({ pending }: Snapshot, outcome: Outcome): Reason |
     message: `The previous file is back and held, but its hook failed: ${outcome.failed.message}`,
     hint: 'the output of the hook is in the log: do by hand what it should have done',
   };
-}
-
-/**
- * A rollback that somebody asks for: the file before goes back, and what is desired now is held until another hash is.
- *
- * @param lastDesired the hash that was last seen to be desired, for as long as the shadow has not answered
- * @returns the snapshot with the way back pending, to be gone at once, or why there is none
- */
-export function rollback(snapshot: Snapshot, lastDesired?: string): Snapshot | Reason {
-  const { previous, held, failure: _, ...rest } = snapshot;
-  const { desired } = rest;
-  const pending = wayBack(snapshot);
-  if (pending === undefined) return nothingOlder(snapshot);
-  const last = lastDesired ?? held?.sha256 ?? pending.sha256;
-  const wanted = desired.kind === 'artifact' ? desired.artifact.sha256 : last;
-  // What goes back may be what is desired by now: then it is the file that was there which is refused.
-  const refused = wanted === pending.before?.sha256 ? pending.sha256 : wanted;
-  // Nothing is behind what is back already.
-  const isKept = previous !== undefined && pending.step === 'back';
-  return {
-    ...rest,
-    ...(isKept ? { previous } : {}),
-    ...(refused === '' ? {} : { held: { sha256: refused } }),
-    pending,
-  };
-}
-
-/** One that is being gone already, for a failed hook or an earlier rollback, is gone to its end. */
-function wayBack({ pending, previous, installed }: Snapshot): Pending | undefined {
-  if (pending !== undefined && pending.step !== 'apply') {
-    const { failed: _, ...begun } = pending;
-    return { ...begun, runs: 0 };
-  }
-  // What an install was about to replace is there yet where that was cut short before the rename.
-  const ways = [pending?.keep === true ? pending.before : undefined, previous];
-  const before = ways.find((way) => way?.sha256 !== undefined && way.sha256 !== installed?.sha256);
-  if (before === undefined) return undefined;
-  const sha256 = pending?.sha256 ?? installed?.sha256 ?? '';
-  const value = pending?.value ?? installed?.value;
-  return {
-    step: 'back',
-    sha256,
-    ...(value === undefined ? {} : { value }),
-    before,
-    keep: false,
-    runs: 0,
-  };
-}
-
-function nothingOlder({ held }: Snapshot): Reason {
-  if (held !== undefined) {
-    return {
-      code: 'HELD',
-      message: 'It was rolled back already, and nothing older is kept',
-      hint: 'desire the hash of the file that you want',
-    };
-  }
-  return noneKept;
-}
-
-/** Why there is no way back where none was gone either. */
-export const noneKept: Reason = {
-  code: 'INSTALL',
-  message: 'No previous file is kept',
-  hint: 'one is kept from the second install on, unless "keepPrevious" is false or room was short; desire the hash of the file that you want',
-};
-
-/** Why nothing is done about a hash that a rollback has refused. */
-export const heldBack: Reason = {
-  code: 'HELD',
-  message: 'Rolled back by hand: what is installed stays until another hash is desired',
-  hint: 'desire another hash',
-};
-
-/** Why a rollback that somebody waits for is not over. */
-export const agentEnds: Reason = {
-  code: 'INSTALL',
-  message: 'The agent ends; what was begun is ended at its next start',
-};
-
-/** Why a rollback is not begun any more. */
-export const agentIsDone: Reason = {
-  code: 'INSTALL',
-  message: 'The agent is done with this file, and nothing was put back',
-  hint: 'ask again once it has ended; with --once that is when its other files are done',
-};
-
-/** Drops the hold that a rollback left, as soon as another hash is desired. */
-export function released(snapshot: Snapshot): Snapshot {
-  const { held, ...rest } = snapshot;
-  const { desired } = snapshot;
-  if (held === undefined || desired.kind !== 'artifact') return snapshot;
-  return desired.artifact.sha256 === held.sha256 ? snapshot : rest;
 }

@@ -15,10 +15,11 @@ import {
   dueOf,
   failedRepair,
   type HookFailure,
-  heldBack,
   type Pending,
   recordPending,
+  restsUntilMs,
 } from './pending.ts';
+import { heldBack } from './rollback.ts';
 
 /** What the target hashes to, and the desired value that it was installed for where that is known. */
 export interface Installed {
@@ -37,19 +38,20 @@ export interface Failure {
   attempt: number;
   /** Monotonic ms of the next try; never where it is missing. */
   retryAtMs?: number;
-  /** It is the pending step that has failed, no install. */
-  step?: true;
 }
 
 /** All that is known of one file at the start of a turn. */
 export interface Snapshot {
   desired: Desired;
   installed?: Installed;
+  /** Of an install. */
   failure?: Failure;
   /** The file that the installed one has replaced, where it is kept. */
   previous?: Installed;
   /** What is to be ended first. */
   pending?: Pending;
+  /** Why that could not be ended yet, and the value that something was last tried for. */
+  blocked?: Failure;
   /** The desired hash that a rollback has refused. */
   held?: { sha256: string };
   /** The last install of this run; another program that keeps changing the file must not make a loop of downloads. */
@@ -90,13 +92,24 @@ export type Outcome =
       error: { code: ErrorCode; message: string; hint?: string | undefined; retry: Retry };
       /** Whether the attempt brought bytes that the next one can build on. */
       gained: boolean;
+      /** It is the pending step that has failed, no install. */
+      step?: true;
     };
+
+type Failed = Extract<Outcome, { kind: 'failed' }>;
 
 /** What is to be done now; a wait without `untilMs` lasts until something changes. */
 export function decide(snapshot: Snapshot, nowMs: number): Action {
-  const { desired, installed } = snapshot;
-  const due = dueOf(snapshot);
+  const againMs = restsUntilMs(snapshot);
+  const due = againMs <= nowMs ? snapshot.pending : dueOf(snapshot);
   if (due !== undefined) return decidePending(due, snapshot, nowMs);
+  const action = decideInstall(snapshot, nowMs);
+  if (action.do !== 'wait' || againMs === Number.POSITIVE_INFINITY) return action;
+  return { do: 'wait', untilMs: Math.min(action.untilMs ?? againMs, againMs) };
+}
+
+function decideInstall(snapshot: Snapshot, nowMs: number): Action {
+  const { desired, installed } = snapshot;
   const wanted = wantedBy(desired);
   if (wanted === undefined || installed?.sha256 === wanted.artifact.sha256) return { do: 'wait' };
   if (isHeld(snapshot)) return { do: 'wait' };
@@ -124,12 +137,11 @@ export function isHeld({ desired, installed, held }: Snapshot): boolean {
 
 /** The failure of the step that is due, else of what is desired now; one of an earlier value is history. */
 export function failureOf(snapshot: Snapshot): Failure | undefined {
-  const { desired, failure } = snapshot;
-  const isOfStep = failure?.step === true;
-  if (dueOf(snapshot) !== undefined) return isOfStep ? failure : undefined;
+  const { desired, failure, blocked } = snapshot;
+  if (dueOf(snapshot) !== undefined) return blocked;
   const wanted = wantedBy(desired);
   if (wanted === undefined) return undefined;
-  const isPresent = failure !== undefined && !isOfStep && jsonEqual(failure.value, wanted.value);
+  const isPresent = failure !== undefined && jsonEqual(failure.value, wanted.value);
   return isPresent ? failure : changedAgain(snapshot, wanted);
 }
 
@@ -166,20 +178,27 @@ export function record(snapshot: Snapshot, outcome: Outcome, nowMs: number, rand
       if (again === undefined || snapshot.pending === undefined || failed === undefined)
         return recordPending(snapshot, outcome);
       const pending = { ...snapshot.pending, runs: 0, failed };
-      return { ...snapshot, pending, failure: nextFailure(snapshot, again, nowMs, random) };
+      return { ...snapshot, pending, blocked: nextBlocked(snapshot, again, nowMs, random) };
     }
     case 'put-back':
     case 'unapplied':
       return recordPending(snapshot, outcome);
     case 'failed':
+      if (outcome.step === true)
+        return { ...snapshot, blocked: nextBlocked(snapshot, outcome, nowMs, random) };
       if (isRefused(snapshot, outcome.value)) return snapshot;
-      return { ...snapshot, failure: nextFailure(snapshot, outcome, nowMs, random) };
+      return {
+        ...snapshot,
+        failure: nextFailure(snapshot.failure, outcome, nowMs, random),
+        // The value that was desired as that failed ends its wait again.
+        ...(snapshot.blocked === undefined ? {} : { blocked: { ...snapshot.blocked, value: outcome.value } }),
+      };
   }
 }
 
 /** A target that cannot be read for now must not have a refused value tried again later. */
-function isRefused({ failure, pending }: Snapshot, value: JsonValue): boolean {
-  return pending === undefined && failure?.retry === 'never' && jsonEqual(failure.value, value);
+function isRefused({ failure }: Snapshot, value: JsonValue): boolean {
+  return failure?.retry === 'never' && jsonEqual(failure.value, value);
 }
 
 function afterInstall(
@@ -217,31 +236,39 @@ function nextInstall(
   };
 }
 
-function nextFailure(
-  snapshot: Snapshot,
-  outcome: Extract<Outcome, { kind: 'failed' }>,
+/** Whatever a step is for, another desired value is to end its wait. */
+function nextBlocked(
+  { blocked, desired }: Snapshot,
+  outcome: Failed,
   nowMs: number,
   random: number,
 ): Failure {
-  const { failure, desired } = snapshot;
-  const { error, gained } = outcome;
-  // Nothing else is tried while a step is due. Whatever it is for, another desired value is to end its wait.
-  const isStep = dueOf(snapshot) !== undefined;
-  const value = (isStep ? wantedBy(desired)?.value : undefined) ?? outcome.value;
-  const isSame = (failure?.step === true) === isStep && jsonEqual(failure?.value, value);
-  const attempt = failure !== undefined && isSame && !gained ? failure.attempt + 1 : 1;
+  const value = wantedBy(desired)?.value ?? outcome.value;
+  return nextFailure(blocked, { ...outcome, value }, nowMs, random);
+}
+
+function nextFailure(
+  last: Failure | undefined,
+  { value, error, gained }: Failed,
+  nowMs: number,
+  random: number,
+): Failure {
+  const isSame = last !== undefined && jsonEqual(last.value, value);
+  const attempt = isSame && !gained ? last.attempt + 1 : 1;
   const { code, message, hint, retry } = error;
-  const ofStep = isStep ? ({ step: true } as const) : {};
-  const base = { value, code, message, hint, retry, attempt, ...ofStep };
+  const base = { value, code, message, hint, retry, attempt };
   if (retry !== 'soon' && retry !== 'slow') return base;
   return { ...base, retryAtMs: nowMs + backoffMs(retry === 'soon' ? soon : slow, attempt, random) };
 }
 
 /** A new link is a reason to try at once what was likely to pass by itself. */
 export function reconnected(snapshot: Snapshot, nowMs: number): Snapshot {
-  const { failure } = snapshot;
-  if (failure?.retry !== 'soon') return snapshot;
-  return { ...snapshot, failure: { ...failure, retryAtMs: nowMs } };
+  const { failure, blocked } = snapshot;
+  return {
+    ...snapshot,
+    ...(failure?.retry === 'soon' ? { failure: { ...failure, retryAtMs: nowMs } } : {}),
+    ...(blocked?.retry === 'soon' ? { blocked: { ...blocked, retryAtMs: nowMs } } : {}),
+  };
 }
 
 /** An error in the words for the person on call. */

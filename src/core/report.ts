@@ -1,8 +1,9 @@
 /** What the shadow is told of one file: `reportOf` makes it of a snapshot, from values alone. */
 import type { ErrorCode } from './errors.ts';
 import { type JsonObject, member } from './json.ts';
-import { dueOf, heldBack } from './pending.ts';
+import { dueOf } from './pending.ts';
 import { type Failure, failureOf, type Installed, isHeld, type Snapshot } from './reconcile.ts';
+import { heldBack } from './rollback.ts';
 
 /** What goes on while the report is made; `applying` once a hook takes long enough to be told of. */
 export type Activity = 'idle' | 'applying' | 'stopping' | { bytes: number; size?: number };

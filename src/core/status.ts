@@ -3,9 +3,10 @@
 import * as v from 'valibot';
 import { wantedBy } from './artifact.ts';
 import { errorCodes } from './errors.ts';
-import { dueOf, heldBack } from './pending.ts';
+import { dueOf } from './pending.ts';
 import type { Progress, Transfer } from './progress.ts';
 import { type Failure, failureOf, isHeld, type Snapshot } from './reconcile.ts';
+import { heldBack } from './rollback.ts';
 import { timeText } from './words.ts';
 
 const time = v.pipe(
@@ -143,7 +144,7 @@ export function statusOfFile(
   const wanted = wantedBy(desired);
   // Before the shadow has answered, what was true when it last did is all that there is to tell.
   const isInTheDark = desired.kind === 'unknown' && desired.last === undefined;
-  const failure = isInTheDark ? snapshot.failure : failureOf(snapshot);
+  const failure = isInTheDark ? (snapshot.blocked ?? snapshot.failure) : failureOf(snapshot);
   const isHeldAnyway = isInTheDark || desired.kind === 'absent';
   const isKeptBack = isHeldAnyway ? snapshot.held !== undefined : isHeld(snapshot);
   const reason = desired.kind === 'refused' ? desired : isKeptBack ? heldBack : failure;

@@ -1,5 +1,5 @@
 /** Probes of what AWS IoT lets this device do. None of them writes: they connect, subscribe, and read. */
-import { type Desired, parseDesired } from '../core/artifact.ts';
+import { type Desired, type DesiredRules, parseDesired } from '../core/artifact.ts';
 import type { Finding } from '../core/doctor.ts';
 import { AgentError } from '../core/errors.ts';
 import { type JsonObject, member } from '../core/json.ts';
@@ -175,9 +175,9 @@ export async function probeShadow(found: Findings, signal: AbortSignal): Promise
       return Promise.race([answer, unanswered(signal)]);
     });
     const took = milliseconds(clock.nowMs() - startedMs);
-    for (const { property, allow } of config.files) {
-      const value = document === undefined ? undefined : member(document.desired, property);
-      found.desired.set(property, parseDesired(value, allow === undefined ? {} : { allow }));
+    for (const file of config.files) {
+      const value = document === undefined ? undefined : member(document.desired, file.property);
+      found.desired.set(file.property, parseDesired(value, file));
     }
     if (document === undefined) return ok(`answered in ${took}: the thing has no shadow yet`);
     return ok(`answered in ${took}; ${desiredText(found)}`);
@@ -216,9 +216,9 @@ function desiredText({ desired }: Findings): string {
 }
 
 function shadowOf(found: Findings, { link, files }: AgentStatus): Finding {
-  for (const { property, allow } of found.config.files) {
-    const file = files[property];
-    if (file !== undefined) found.desired.set(property, desiredOf(file, allow));
+  for (const rules of found.config.files) {
+    const file = files[rules.property];
+    if (file !== undefined) found.desired.set(rules.property, desiredOf(file, rules));
   }
   const last = link?.lastAnswerAt ?? null;
   if (last === null) {
@@ -231,7 +231,7 @@ function shadowOf(found: Findings, { link, files }: AgentStatus): Finding {
   return ok(`the running agent had the last answer ${ago} ago; ${desiredText(found)}`);
 }
 
-function desiredOf({ desired, status, error }: StatusOfFile, allow: string[] | undefined): Desired {
+function desiredOf({ desired, status, error }: StatusOfFile, rules: DesiredRules): Desired {
   if (desired !== null) {
     const { url, hash, versionId, size } = desired;
     const value: JsonObject = {
@@ -240,7 +240,7 @@ function desiredOf({ desired, status, error }: StatusOfFile, allow: string[] | u
       ...(versionId === null ? {} : { versionId }),
       ...(size === null ? {} : { size }),
     };
-    return parseDesired(value, allow === undefined ? {} : { allow });
+    return parseDesired(value, rules);
   }
   if (error === null || status !== 'failed') return { kind: 'absent', noShadow: false };
   const { code, message, hint } = error;

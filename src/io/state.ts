@@ -44,7 +44,6 @@ const failureSchema = v.object({
   attempt: v.number(),
   /** Wall-clock ms; missing where it is not tried again. */
   retryAtMs: v.exactOptional(v.number()),
-  step: v.exactOptional(v.literal(true)),
 });
 
 const sealSchema = v.object({ sequence: v.pipe(v.number(), v.check(isSequence)), sha256 });
@@ -85,6 +84,8 @@ const fileSchema = v.object({
   previous: v.optional(installedSchema),
   /** What is to be ended first at the next start. */
   pending: v.optional(pendingSchema),
+  /** Why that could not be ended. It is for who looks while no agent runs: the next start tries it at once. */
+  blocked: v.optional(failureSchema),
   /** The desired hash that a rollback has refused. */
   held: v.optional(v.object({ sha256 })),
   /** What the shadow desired when it was last heard of; a start that gets no answer goes by it. */
@@ -115,11 +116,10 @@ export type StampedInstalled = Installed & { stamp: FileStamp };
  * refused. One over a limit of the configuration is not: it may be another now, and to ask again costs a 304.
  */
 export function storable(failure: Failure, retryAtWallMs: number | undefined): StoredFailure | undefined {
-  const { value, code, message, hint, attempt, retry, step } = failure;
+  const { value, code, message, hint, attempt, retry } = failure;
   if ((retry !== 'slow' && code !== 'HOOK_FAILED') || code === 'TOO_LARGE') return undefined;
   const retryAt = retryAtWallMs === undefined ? {} : { retryAtMs: retryAtWallMs };
-  const ofStep = step === undefined ? {} : { step };
-  const stored = v.safeParse(failureSchema, { value, code, message, hint, attempt, ...retryAt, ...ofStep });
+  const stored = v.safeParse(failureSchema, { value, code, message, hint, attempt, ...retryAt });
   return stored.success ? stored.output : undefined;
 }
 

@@ -28,7 +28,7 @@ export function retryOf({ code, retryAtMs }: StoredFailure): Retry {
 }
 
 /** The stored failure of what is desired, or of the step that is pending; one of what was replaced or withdrawn is history. */
-export function presentFailure({ failure, desired, pending }: FileState): StoredFailure | undefined {
-  const isPresent = failure?.step === true ? pending !== undefined : jsonEqual(failure?.value, desired);
-  return isPresent ? failure : undefined;
+export function presentFailure({ failure, blocked, desired, pending }: FileState): StoredFailure | undefined {
+  if (pending !== undefined && blocked !== undefined) return blocked;
+  return jsonEqual(failure?.value, desired) ? failure : undefined;
 }

@@ -2,7 +2,7 @@
 import { describe, expect, test } from 'bun:test';
 import { parseDesired } from '../../src/core/artifact.ts';
 import { type JsonObject, type JsonValue, jsonEqual } from '../../src/core/json.ts';
-import { type Before, maxRuns, type Pending, released, rollback } from '../../src/core/pending.ts';
+import { type Before, maxRuns, type Pending } from '../../src/core/pending.ts';
 import {
   decide,
   type Failure,
@@ -13,6 +13,7 @@ import {
   settled,
 } from '../../src/core/reconcile.ts';
 import { type Activity, reportOf } from '../../src/core/report.ts';
+import { released, rollback } from '../../src/core/rollback.ts';
 import { statusOfFile } from '../../src/core/status.ts';
 import { desireds, each, hourMs, nowMs, valueA, valueOther } from './reconcile-cases.ts';
 
@@ -27,13 +28,16 @@ const installeds: Array<Installed | undefined> = [
   { sha256: shaOther },
   older,
 ];
-const failures: Array<Failure | undefined> = [
-  undefined,
-  failure(valueA, 'S3_NOT_FOUND', nowMs + hourMs),
-  { ...failure(valueA, 'INSTALL', nowMs + hourMs), step: true },
-  { ...failure(valueA, 'DISK_FULL', nowMs), step: true },
-  { ...failure(valueOther, 'INSTALL', nowMs + hourMs), step: true },
-  failure(valueA, 'HOOK_FAILED', undefined),
+const failures: Array<Pick<Snapshot, 'failure' | 'blocked'>> = [
+  {},
+  { failure: failure(valueA, 'S3_NOT_FOUND', nowMs + hourMs) },
+  { blocked: failure(valueA, 'INSTALL', nowMs + hourMs) },
+  { blocked: failure(valueA, 'DISK_FULL', nowMs) },
+  {
+    failure: failure(valueOther, 'S3_NOT_FOUND', nowMs + 2 * hourMs),
+    blocked: failure(valueOther, 'INSTALL', nowMs + hourMs),
+  },
+  { failure: failure(valueA, 'HOOK_FAILED', undefined) },
 ];
 const befores: Array<Before | undefined> = [undefined, {}, older];
 const pendings: Pending[] = (['apply', 'back', 'reapply'] as const).flatMap((step) =>
@@ -68,7 +72,7 @@ const idle: Snapshot[] = desireds.flatMap((desired) =>
         helds.map((held) => ({
           desired,
           ...(installed === undefined ? {} : { installed }),
-          ...(failed === undefined ? {} : { failure: failed }),
+          ...failed,
           ...(previous === undefined ? {} : { previous }),
           ...(held === undefined ? {} : { held }),
         })),
@@ -86,8 +90,8 @@ const desiredHash = ({ desired }: Snapshot) =>
   desired.kind === 'artifact' ? desired.artifact.sha256 : undefined;
 const isThere = ({ pending, installed }: Snapshot) => installed?.sha256 === pending?.sha256;
 /** The disk has not let the step be ended, and its time has not come. */
-const isInWait = ({ pending, failure: failed }: Snapshot) =>
-  pending !== undefined && failed?.step === true && (failed.retryAtMs ?? 0) > nowMs;
+const isInWait = ({ pending, blocked }: Snapshot) =>
+  pending !== undefined && (blocked?.retryAtMs ?? 0) > nowMs;
 const isAnother = ({ desired }: Snapshot, value: JsonValue | undefined) =>
   desired.kind === 'artifact' && !jsonEqual(desired.value, value);
 /** What is desired by now needs the step no more. */
@@ -97,11 +101,17 @@ const isOvertaken = (snapshot: Snapshot) => {
 };
 /** It is not to be tried now. */
 const isStuck = (snapshot: Snapshot) =>
-  isInWait(snapshot) && (isOvertaken(snapshot) || !isAnother(snapshot, snapshot.failure?.value));
+  isInWait(snapshot) && (isAtRest(snapshot) || !isAnother(snapshot, snapshot.blocked?.value));
 /** As on a disk that is not mounted yet. */
 const isOutOfSight = ({ pending, installed }: Snapshot) =>
   pending?.step === 'apply' && installed === undefined;
-const isDue = (snapshot: Snapshot) => snapshot.pending !== undefined && !isOutOfSight(snapshot);
+/** It has failed, and what is desired by now has its turns meanwhile. */
+const isAtRest = (snapshot: Snapshot) =>
+  snapshot.blocked !== undefined &&
+  isOvertaken(snapshot) &&
+  (stepOf(snapshot) !== 'apply' || isThere(snapshot));
+const isDue = (snapshot: Snapshot) =>
+  snapshot.pending !== undefined && !isOutOfSight(snapshot) && !isAtRest(snapshot);
 const isHeld = (snapshot: Snapshot) =>
   snapshot.held !== undefined && desiredHash(snapshot) === snapshot.held.sha256;
 
@@ -185,13 +195,24 @@ describe('decide() with something pending', () => {
     );
   });
 
-  test('waits for a disk that does not let it go on, but not where something else is desired by then', () => {
+  test('waits for a disk that does not let it go on', () => {
     const isStuckNow = (snapshot: Snapshot) => isDue(snapshot) && isStuck(snapshot);
     each(waiting, isStuckNow, (snapshot) => {
       const action = actionOf(snapshot);
-      return isOvertaken(snapshot)
-        ? action.do === 'conclude' && action.outcome.kind === 'unapplied'
-        : action.do === 'wait' && action.untilMs === snapshot.failure?.retryAtMs;
+      return action.do === 'wait' && action.untilMs === snapshot.blocked?.retryAtMs;
+    });
+  });
+
+  test("is in nobody's way meanwhile where something else is desired by then, and comes again in its time", () => {
+    const isAtRestNow = (snapshot: Snapshot) => isAtRest(snapshot) && isInWait(snapshot);
+    each(waiting, isAtRestNow, (snapshot) => {
+      const { pending: _, blocked, ...rest } = snapshot;
+      const [action, other] = [actionOf(snapshot), actionOf(rest)];
+      if (other.do !== 'wait') return Bun.deepEquals(action, other, true);
+      const againMs = blocked?.retryAtMs ?? 0;
+      const isInTime = action.do === 'wait' && action.untilMs === Math.min(other.untilMs ?? againMs, againMs);
+      const { do: next } = decide(snapshot, againMs);
+      return isInTime && next !== 'install' && next !== 'wait';
     });
   });
 
@@ -199,7 +220,7 @@ describe('decide() with something pending', () => {
     each(
       waiting,
       (snapshot) =>
-        isDue(snapshot) && snapshot.failure?.step === undefined && snapshot.failure?.retryAtMs !== undefined,
+        isDue(snapshot) && snapshot.blocked === undefined && snapshot.failure?.retryAtMs !== undefined,
       (snapshot) => doOf(snapshot) !== 'wait',
     );
   });
@@ -207,7 +228,7 @@ describe('decide() with something pending', () => {
   test('tries it at once where another value is desired by now, also one of the same hash', () => {
     each(
       waiting,
-      (snapshot) => isDue(snapshot) && isInWait(snapshot) && isAnother(snapshot, snapshot.failure?.value),
+      (snapshot) => isDue(snapshot) && isInWait(snapshot) && isAnother(snapshot, snapshot.blocked?.value),
       (snapshot) => doOf(snapshot) !== 'wait',
     );
   });
@@ -258,7 +279,7 @@ describe('record() of what was pending', () => {
       ({ before, outcome, after }) => {
         if (outcome.kind !== 'put-back') return false;
         const { previous, pending } = before;
-        const isGone = pending?.failed === undefined || previous?.sha256 === pending.before?.sha256;
+        const isGone = previous?.sha256 === pending?.before?.sha256;
         return (
           after.pending?.step === 'reapply' &&
           after.pending.runs === 0 &&
@@ -301,10 +322,7 @@ describe('record() of what was pending', () => {
     each(
       turns,
       ({ outcome }) => outcome.kind === 'unapplied',
-      ({ before: { pending: _, failure: failed, ...rest }, after }) => {
-        const kept = failed === undefined || failed.step === true ? {} : { failure: failed };
-        return Bun.deepEquals(after, { ...rest, ...kept }, true);
-      },
+      ({ before: { pending: _, blocked, ...rest }, after }) => Bun.deepEquals(after, rest, true),
     );
   });
 
@@ -451,6 +469,14 @@ describe('rollback()', () => {
     });
   });
 
+  test('says that the previous file is in place where its bytes are', () => {
+    each(
+      asked,
+      ({ snapshot, end }) => 'code' in end && snapshot.held === undefined && snapshot.previous !== undefined,
+      ({ end }) => 'message' in end && end.message === 'The previous file is in place already',
+    );
+  });
+
   test('says that nothing older is kept after one, and that no previous file is kept without one', () => {
     each(
       asked,
@@ -491,7 +517,7 @@ describe('the report', () => {
       ({ snapshot, activity }) =>
         isDue(snapshot) &&
         snapshot.desired.kind === 'artifact' &&
-        snapshot.failure?.step === undefined &&
+        snapshot.blocked === undefined &&
         (activity === 'applying' || activity === 'stopping'),
       ({ snapshot, report }) =>
         report.status?.status === 'waiting' && report.status.hash === desiredHash(snapshot),
@@ -541,7 +567,7 @@ describe('a hook that fails for a file that was repaired', () => {
   test('has the file stay, and is run again ever more seldom', () => {
     let snapshot = record(repaired, failed, nowMs, 0.999);
     for (let attempt = 1; attempt < 20; attempt += 1) {
-      expect(snapshot).toMatchObject({ pending: { step: 'apply', runs: 0 }, failure: { attempt } });
+      expect(snapshot).toMatchObject({ pending: { step: 'apply', runs: 0 }, blocked: { attempt } });
       const wait = decide(snapshot, nowMs);
       if (wait.do !== 'wait' || wait.untilMs === undefined) throw new Error(`it does ${wait.do}`);
       expect(decide(snapshot, wait.untilMs).do).toBe('hook');
@@ -563,7 +589,9 @@ describe('a hook that fails for a file that was repaired', () => {
     expect(reportOf(other, 'idle')).toEqual({});
     const error = { code: 'S3', message: 'no object', retry: 'slow' } as const;
     const missing = record(other, { kind: 'failed', value: valueOther, error, gained: false }, nowMs, 0.5);
-    expect(decide(missing, nowMs)).toMatchObject({ do: 'wait', untilMs: missing.failure?.retryAtMs });
+    const againMs = missing.blocked?.retryAtMs ?? 0;
+    expect(decide(missing, nowMs)).toEqual({ do: 'wait', untilMs: againMs });
+    expect(decide(missing, againMs).do).toBe('hook');
     expect(reportOf(missing, 'idle').status).toMatchObject({ code: 'S3', hash: shaOther });
     expect(settled(missing)).toMatchObject({ code: 'S3' });
     expect(decide({ ...missing, desired: repaired.desired }, nowMs).do).toBe('hook');
@@ -604,7 +632,7 @@ describe('a hook that fails for a file that was repaired', () => {
   test('ends with a run that succeeds', () => {
     const snapshot = record(repaired, failed, nowMs, 0.999);
     const done = record(snapshot, { kind: 'hooked' }, nowMs, 0);
-    expect([done.pending, done.failure]).toEqual([undefined, undefined]);
+    expect([done.pending, done.blocked]).toEqual([undefined, undefined]);
     expect(settled(done)).toBe('done');
   });
 });
@@ -616,11 +644,11 @@ test('a step that failed is not dropped for the same file with another value, bu
     desired: parseDesired(again, {}),
     installed: { sha256: shaA, value: valueA },
     pending: { ...failedStep, step: 'back', before: older },
-    failure: { ...failure(valueA, 'INSTALL', nowMs + hourMs), step: true },
+    blocked: failure(valueA, 'INSTALL', nowMs + hourMs),
   };
   expect(decide(back, nowMs).do).toBe('put-back');
   const error = { code: 'INSTALL', message: 'EIO', retry: 'slow' } as const;
-  const failed: Outcome = { kind: 'failed', value: valueA, error, gained: false };
+  const failed: Outcome = { kind: 'failed', value: valueA, error, gained: false, step: true };
   expect(decide(record(back, failed, nowMs, 0.5), nowMs).do).toBe('wait');
   const reapply: Snapshot = {
     ...back,

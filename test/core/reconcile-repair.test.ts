@@ -1,8 +1,8 @@
 import { expect, test } from 'bun:test';
 import { parseDesired } from '../../src/core/artifact.ts';
-import { released } from '../../src/core/pending.ts';
 import { decide, failureOf, record, type Snapshot, settled } from '../../src/core/reconcile.ts';
 import { reportOf } from '../../src/core/report.ts';
+import { released } from '../../src/core/rollback.ts';
 
 const sha256 = 'ab'.repeat(32);
 const value = { url: 's3://bucket/key', hash: sha256 };

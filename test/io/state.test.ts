@@ -128,8 +128,8 @@ describe('the state of a directory', () => {
       const value = { hash: sha };
       const failed = { message: 'm', hint: 'h' };
       const pending = { step, sha256: sha, value, keep: true, runs: 0, failed };
-      const failure = { value, code: 'INSTALL', message: 'no directory', attempt: 1, step: true } as const;
-      await state.update('s3', target, { pending, failure });
+      const failure = { value, code: 'INSTALL', message: 'no directory', attempt: 1 } as const;
+      await state.update('s3', target, { pending, blocked: failure });
       const refused = { value, code: 'HOOK_FAILED', ...failed, attempt: 1 } as const;
       expect(state.file('s3', '/srv/other')).toEqual({ path: '/srv/other', failure: refused });
       const { failed: _, ...asked } = pending;
@@ -301,9 +301,9 @@ describe('a failure', () => {
   });
 
   test('of a step that is pending is stored as that', async () => {
-    const stored = storable({ ...failure, code: 'INSTALL', step: true }, 1000);
-    await (await open()).update('s3', target, { failure: stored });
-    expect((await open()).file('s3', target).failure?.step).toBe(true);
+    const stored = storable({ ...failure, code: 'INSTALL' }, 1000);
+    await (await open()).update('s3', target, { blocked: stored });
+    expect((await open()).file('s3', target).blocked?.code).toBe('INSTALL');
   });
 
   test('over a limit of the configuration is not: the limit may be another after a restart', () => {
