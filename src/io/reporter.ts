@@ -42,6 +42,8 @@ export class Reporter {
   #trim = 0;
   #failures = 0;
   #busy = false;
+  /** The document is asked for again, and what is to be told waits for it. */
+  #isRereading = false;
   #whenIdle: Array<() => void> = [];
   /** Ends a wait when the link is another one. */
   readonly #relinked = new Latest(undefined);
@@ -75,6 +77,7 @@ export class Reporter {
   /** Takes note of the reported section of a full document; undefined when the connection is lost. */
   see(reported: JsonObject | undefined): void {
     if (reported === undefined) this.#relinked.set(undefined);
+    this.#isRereading = false;
     this.#seen = reported;
     void this.#pump();
   }
@@ -94,7 +97,7 @@ export class Reporter {
       for (let patch = this.#patch(); patch !== undefined; patch = this.#patch()) await this.#send(patch);
     } finally {
       this.#busy = false;
-      for (const done of this.#whenIdle.splice(0)) done();
+      if (!this.#isRereading) for (const done of this.#whenIdle.splice(0)) done();
     }
   }
 
@@ -121,6 +124,7 @@ export class Reporter {
   /** A document came while the update was under way: nobody can tell which of them is the newer. */
   #lookAgain(): void {
     this.#seen = undefined;
+    this.#isRereading = true;
     this.#options.reread();
   }
 
