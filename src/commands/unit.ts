@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { realpath, stat } from 'node:fs/promises';
 import { dirname, resolve } from 'node:path';
 import type { AgentConfig } from '../config.ts';
 import { isLet, type Member, right } from '../core/access.ts';
@@ -20,7 +20,8 @@ export async function unit(
   const account = resolveOwner(user, accounts);
   const command = ownCommand();
   const certificates = [cert, ca, ...(s3.ca === undefined ? [] : [s3.ca])];
-  const read = [resolve(configPath), key, ...certificates, ...programsOf({ command, files })];
+  const own = [resolve(configPath), key, ...certificates];
+  const read = [...own, ...programsOf({ command, files })];
   const written = [...files.map(({ path }) => path), ...(metricsFile === undefined ? [] : [metricsFile])];
   // What it writes to is let it in, or made, by the lines of the unit.
   const used = [...read, ...written.map((path) => dirname(path)), stateDir];
@@ -35,6 +36,7 @@ export async function unit(
     metricsFile,
     key,
     certificates,
+    readFrom: unique(await Promise.all(own.map((path) => trueDirectory(dirname(path))))),
     files,
     passed: await passedBy(member, used),
     proxyVariable: proxy.variable,
@@ -42,6 +44,11 @@ export async function unit(
   };
   const problems = unitProblems(request);
   return problems.length > 0 ? { ok: false, problems } : { ok: true, text: systemdUnit(request) };
+}
+
+/** What a directory is called without links; as it is where it is not there yet. */
+function trueDirectory(path: string): Promise<string> {
+  return realpath(path).catch(() => path);
 }
 
 /** Of a user who is still to be made, only the rights of all others are known. */

@@ -41,9 +41,8 @@ function remarkOn(proxyVariable: string, configPath: string): string {
 }
 
 /** What lets the user of the service through to what it reads, and where on any way it is kept out. */
-function searchLines({ configPath, key, certificates, passed, user: { name } }: UnitRequest): string[] {
-  const directories = unique([configPath, key, ...certificates].map(directoryOf));
-  const opened = directories.filter((path) => !isClosed(path, configPath));
+function searchLines({ configPath, readFrom, passed, user: { name } }: UnitRequest): string[] {
+  const opened = readFrom.filter((path) => !isClosed(path, configPath));
   return [
     ...(opened.length === 0 ? [] : [`chmod a+x ${shellWords(opened)}`]),
     ...passed

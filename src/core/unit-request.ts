@@ -26,6 +26,8 @@ export interface UnitRequest {
   key: string;
   /** Certificate and roots. */
   certificates: readonly string[];
+  /** Where configuration, key and certificates lie, by true paths. */
+  readFrom: readonly string[];
   files: readonly UnitFile[];
   passed: readonly Passed[];
   /** The variable that names a proxy where the unit is made; the service does not have it. */

@@ -17,19 +17,27 @@ export async function readAccounts(): Promise<Accounts> {
   return { passwd: passwd.ok ? passwd.text : '', group: group.ok ? group.text : '' };
 }
 
-/**
- * The number that stands for every user that this process's user namespace does not know; undefined where it knows all.
- * Source: user_namespaces(7), "Unmapped user and group IDs".
- */
+/** The number that stands for every user that this process's user namespace does not know; undefined as in `outsiderOf`. */
 export async function readOutsider(): Promise<number | undefined> {
   const [map, overflow] = await Promise.all([
     readTextFile('/proc/self/uid_map'),
     readTextFile('/proc/sys/kernel/overflowuid'),
   ]);
-  if (!map.ok || !overflow.ok) return undefined;
-  const known = map.text.split('\n').map((line) => Number(line.trim().split(/ +/)[2] ?? 0));
-  const all = 2 ** 32 - 1;
-  return known.reduce((sum, count) => sum + count, 0) >= all ? undefined : idOf(overflow.text.trim());
+  return map.ok && overflow.ok ? outsiderOf(map.text, overflow.text) : undefined;
+}
+
+/**
+ * The overflow id, where it is no user's own: the namespace may know one of that number, and then it is that one.
+ * Source: user_namespaces(7), "Unmapped user and group IDs".
+ *
+ * @param map as in `/proc/PID/uid_map`: ranges of the first id inside, the first one outside, and how many
+ * @param overflow as in `/proc/sys/kernel/overflowuid`
+ */
+export function outsiderOf(map: string, overflow: string): number | undefined {
+  const id = idOf(overflow.trim());
+  if (id === undefined) return undefined;
+  const ranges = map.split('\n').map((line) => line.trim().split(/ +/).map(Number));
+  return ranges.some(([first = 0, , count = 0]) => id >= first && id < first + count) ? undefined : id;
 }
 
 /** Resolves `user` or `user:group`, names or numbers; a user alone brings the group of its account. */

@@ -1,9 +1,10 @@
 import { describe, expect, test } from 'bun:test';
 import { systemdUnit, unitProblems } from '../../src/core/unit.ts';
-import type { UnitRequest } from '../../src/core/unit-request.ts';
+import { type UnitRequest, unique } from '../../src/core/unit-request.ts';
+import { directoryOf } from '../../src/core/whose.ts';
 
 function requestOf(changes: Partial<UnitRequest> = {}): UnitRequest {
-  return {
+  const request = {
     command: ['/usr/local/bin/shadow-agent'],
     configPath: '/etc/shadow-agent/agent.json',
     thingName: 'test-thing',
@@ -15,6 +16,9 @@ function requestOf(changes: Partial<UnitRequest> = {}): UnitRequest {
     user: { name: 'shadow-agent' },
     ...changes,
   };
+  const { configPath, key, certificates } = request;
+  const readFrom = unique([configPath, key, ...certificates].map(directoryOf));
+  return { readFrom, ...request };
 }
 
 function unitOf(changes: Partial<UnitRequest> = {}): string {

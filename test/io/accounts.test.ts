@@ -1,5 +1,12 @@
 import { describe, expect, test } from 'bun:test';
-import { groupsOf, isGroupOf, nameOfGroup, onlyUserOf, resolveOwner } from '../../src/io/accounts.ts';
+import {
+  groupsOf,
+  isGroupOf,
+  nameOfGroup,
+  onlyUserOf,
+  outsiderOf,
+  resolveOwner,
+} from '../../src/io/accounts.ts';
 
 const accounts = {
   passwd: 'root:x:0:0:root:/root:/bin/sh\napp:x:1000:1001::/:/bin/false\nbroken\nodd:x:many:1:::\n',
@@ -83,5 +90,17 @@ describe('a group lets in some users alone', () => {
 
   test('and has a name, or none', () => {
     expect([nameOfGroup(50, own), nameOfGroup(51, own)]).toEqual(['staff', undefined]);
+  });
+});
+
+describe('outsiderOf()', () => {
+  test.each([
+    ['the whole system, where each number is a user', '         0          0 4294967295\n', undefined],
+    ['a namespace of few numbers', '         0       1000          1\n', 65534],
+    ['one that has a user of that number', '         0     100000      65536\n', undefined],
+    ['several ranges, none of them with it', '0 1000 1\n1 100000 1000\n', 65534],
+    ['several ranges, one of them with it', '0 1000 1\n65534 65534 1\n', undefined],
+  ])('in %s', (_, map, id) => {
+    expect(outsiderOf(map, '65534\n')).toBe(id);
   });
 });

@@ -1,7 +1,16 @@
 /** The systemd unit that the executable prints, as systemd judges it. */
 import { expect, test } from 'bun:test';
 import { spawnSync } from 'node:child_process';
-import { chmodSync, chownSync, mkdirSync, readFileSync, statSync, symlinkSync, writeFileSync } from 'node:fs';
+import {
+  chmodSync,
+  chownSync,
+  mkdirSync,
+  readFileSync,
+  realpathSync,
+  statSync,
+  symlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { dirname, join } from 'node:path';
 import { systemdUnit } from '../../src/core/unit.ts';
 import { command } from '../support/signing.ts';
@@ -125,6 +134,23 @@ test('a directory on the way that keeps the user of the service out is told, wit
     { files: [{ property: 's3', path: 'linked/new/model.bin' }] },
   ));
 
+test('what is opened to the service is named by its true path, so that nothing is opened that is to stay closed', () =>
+  scenario(async (world) => {
+    const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
+    mkdirSync(join(world.device.dir, 'safe'));
+    writeFileSync(
+      join(world.device.dir, 'safe/private.key'),
+      readFileSync(join(world.device.dir, config.key)),
+    );
+    chmodSync(join(world.device.dir, 'safe/private.key'), 0o600);
+    symlinkSync('safe', join(world.device.dir, 'linked'));
+    writeFileSync(world.device.configPath, JSON.stringify({ ...config, key: 'linked/private.key' }));
+    const unit = await command(world.device.dir, 'unit', '--config', 'agent.json');
+    const [, opened = ''] = /^# {3}chmod a\+x (.*)$/m.exec(unit) ?? [];
+    expect(opened.split(' ')).toContain(realpathSync(join(world.device.dir, 'safe')));
+    expect(opened).not.toContain('linked');
+  }));
+
 toolTest([root], 'a home that is closed to root without its rights, as the unit starts it, is told too', () =>
   scenario(
     async (world) => {
@@ -162,6 +188,7 @@ toolTest([analyze], 'where all is where the README puts it, the exposure of the 
       stateDir: '/var/lib/shadow-agent',
       key: '/etc/shadow-agent/private.key',
       certificates: ['/etc/shadow-agent/certificate.pem', '/etc/shadow-agent/AmazonRootCA1.pem'],
+      readFrom: ['/etc/shadow-agent'],
       files: [{ path: '/var/lib/app/model.bin' }],
       passed: [],
       user: { name: 'shadow-agent' },
