@@ -1,11 +1,10 @@
 /** Whether the program of each hook could be started, looked for as the agent does: on PATH, and without a shell. */
-import { join } from 'node:path';
 import type { FileConfig } from '../config.ts';
 import type { Finding } from '../core/doctor.ts';
 import { defaultSearchPath } from '../core/hook.ts';
 import { fileKind } from '../io/text-file.ts';
 import { type Findings, fail, ok, warn } from './probe.ts';
-import { headOf, lackOf } from './program.ts';
+import { firstOn, headOf, lackOf, onPath, searchPath } from './program.ts';
 import { runRefusal } from './rights.ts';
 
 /** One finding for each file that has a hook. */
@@ -19,11 +18,10 @@ async function probeHook(found: Findings, { property, onInstall }: FileConfig): 
   if (program === undefined) return undefined;
   // The value that is desired would be refused for good, so it is better known before.
   if (program.includes('/')) return judge(found, property, program);
-  const here = process.env['PATH'] ?? defaultSearchPath;
-  const path = (await firstOn(here, program)) ?? (await firstOn(defaultSearchPath, program));
+  const path = await onPath(program);
   if (path === undefined) {
     return fail({
-      message: `${property}: its hook ${program} is nowhere on PATH (${here})`,
+      message: `${property}: its hook ${program} is nowhere on PATH (${searchPath()})`,
       hint: 'install it, or give "onInstall.command" the path of the program',
     });
   }
@@ -33,16 +31,6 @@ async function probeHook(found: Findings, { property, onInstall }: FileConfig): 
     `${finding.message}, which is on PATH here, but not on that of a service (${defaultSearchPath})`,
     'give "onInstall.command" the path of the program',
   );
-}
-
-/** Without right or program a directory is passed over, as execvp(3) does. */
-async function firstOn(path: string, program: string): Promise<string | undefined> {
-  for (const directory of path.split(':')) {
-    const candidate = join(directory === '' ? '/' : directory, program);
-    if ((await fileKind(candidate)) === 'file' && (await runRefusal(candidate)) === undefined)
-      return candidate;
-  }
-  return undefined;
 }
 
 async function judge({ config, otherUser }: Findings, property: string, program: string): Promise<Finding> {

@@ -1,8 +1,9 @@
 /** What a program begins with, and what else the system needs to start it. */
 import { type FileHandle, open } from 'node:fs/promises';
-import { resolve } from 'node:path';
+import { join, resolve } from 'node:path';
 import type { AgentUser } from '../config/permissions.ts';
 import { elfHeadBytes, loaderSpan, parseElfHead, type Span } from '../core/elf.ts';
+import { defaultSearchPath } from '../core/hook.ts';
 import { fileKind } from '../io/text-file.ts';
 import { runRefusal } from './rights.ts';
 
@@ -10,6 +11,8 @@ import { runRefusal } from './rights.ts';
 interface Starter {
   kind: 'interpreter' | 'loader';
   path: string;
+  /** What env(1) is to find on PATH. */
+  sought?: string;
 }
 
 export interface ProgramHead {
@@ -30,13 +33,22 @@ export async function headOf(path: string): Promise<ProgramHead> {
   if (file === undefined) return { format: 'fine' };
   try {
     const bytes = await partOf(file, { offset: 0, size: firstBytes });
-    const interpreter = /^#![ \t]*([^ \t\n]+)/.exec(bytes.toString('latin1'))?.[1];
-    if (interpreter !== undefined)
-      return { format: 'fine', starter: { kind: 'interpreter', path: interpreter } };
+    const [, interpreter, argument = ''] =
+      /^#![ \t]*([^ \t\n]+)[ \t]*([^\n]*)/.exec(bytes.toString('latin1')) ?? [];
+    if (interpreter !== undefined) return { format: 'fine', starter: interpreterOf(interpreter, argument) };
     return process.platform === 'linux' ? await elfOf(file, bytes) : { format: 'fine' };
   } finally {
     await file.close();
   }
+}
+
+/** Linux gives all that follows as one argument; `env -S` splits it. Source: execve(2), env(1). */
+function interpreterOf(path: string, argument: string): Starter {
+  const split = /^(-S|--split-string=?)\s*/.exec(argument)?.[0] ?? '';
+  const words = split === '' ? [argument] : argument.slice(split.length).split(/[ \t]+/);
+  const sought = words.find((word) => !/^\w+=/.test(word)) ?? '';
+  const isFound = !/(^|\/)env$/.test(path) || sought === '' || sought.startsWith('-');
+  return { kind: 'interpreter', path, ...(isFound ? {} : { sought }) };
 }
 
 async function elfOf(file: FileHandle, bytes: Buffer): Promise<ProgramHead> {
@@ -65,7 +77,7 @@ const mostStarters = 5;
 
 /** What a starter lacks, in words that follow the name of what it is to start; undefined where it lacks nothing. */
 export async function lackOf(
-  { kind, path }: Starter,
+  { kind, path, sought }: Starter,
   other?: AgentUser,
   left = mostStarters,
 ): Promise<{ message: string; hint: string } | undefined> {
@@ -78,9 +90,48 @@ export async function lackOf(
     return { message: `cannot be started: its ${kind} ${message}`, hint };
   }
   const { starter } = await headOf(at);
-  const lack = starter === undefined || left === 0 ? undefined : await lackOf(starter, other, left - 1);
-  return lack && { ...lack, message: `has the ${kind} ${path}, which ${lack.message}` };
+  for (const next of left === 0 ? [] : [starter, await soughtBy(sought)]) {
+    if (next === 'nowhere') return nowhere(path, sought);
+    const lack = next && (await lackOf(next, other, left - 1));
+    if (lack !== undefined) return { ...lack, message: `has the ${kind} ${path}, which ${lack.message}` };
+  }
+  return undefined;
 }
+
+async function soughtBy(program: string | undefined): Promise<Starter | 'nowhere' | undefined> {
+  if (program === undefined) return undefined;
+  const path = program.includes('/') ? program : await onPath(program);
+  return path === undefined ? 'nowhere' : { kind: 'interpreter', path };
+}
+
+/** Where a program without a slash is found, as the agent looks for it. */
+export async function onPath(program: string): Promise<string | undefined> {
+  return (await firstOn(searchPath(), program)) ?? (await firstOn(defaultSearchPath, program));
+}
+
+/** Where it is looked for first. */
+export function searchPath(): string {
+  return process.env['PATH'] ?? defaultSearchPath;
+}
+
+/** Without right or program a directory is passed over, as execvp(3) does. */
+export async function firstOn(path: string, program: string): Promise<string | undefined> {
+  for (const directory of path.split(':')) {
+    const candidate = join(directory === '' ? '/' : directory, program);
+    if ((await fileKind(candidate)) === 'file' && (await runRefusal(candidate)) === undefined)
+      return candidate;
+  }
+  return undefined;
+}
+
+function nowhere(path: string, sought: string | undefined): { message: string; hint: string } {
+  const message = `has the interpreter ${path}, which finds no ${JSON.stringify(sought)} on PATH (${searchPath()})`;
+  return sought?.endsWith('\r') === true
+    ? { message, hint: windowsHint }
+    : { message, hint: 'install that, or name the path of another in its first line (#!)' };
+}
+
+const windowsHint = 'its lines end as on Windows: write it with line feeds alone';
 
 function missing(kind: Starter['kind'], path: string): { message: string; hint: string } {
   const message = `names ${kind === 'loader' ? 'a loader' : 'an interpreter'} that is not there: ${JSON.stringify(path)}`;
@@ -90,6 +141,6 @@ function missing(kind: Starter['kind'], path: string): { message: string; hint: 
     return { message, hint };
   }
   return path.endsWith('\r')
-    ? { message, hint: 'its lines end as on Windows: write it with line feeds alone' }
+    ? { message, hint: windowsHint }
     : { message, hint: 'correct its first line (#!), or install what it names' };
 }

@@ -68,6 +68,29 @@ test('the program of a hook that is not there, may not be run, or names no inter
     }
   }));
 
+test('a hook that env(1) is to start is looked for as env does', () =>
+  scenario(async (world) => {
+    const path = world.path('script');
+    for (const [line, sought] of [
+      ['/usr/bin/env sh', undefined],
+      ['/usr/bin/env -S LANG=C sh -e', undefined],
+      ['/usr/bin/env nosuch', 'nosuch'],
+      ['/usr/bin/env sh -e', 'sh -e'],
+      ['/usr/bin/env -S A=b nosuch -e', 'nosuch'],
+      ['/usr/bin/env sh\r', 'sh\r'],
+      ['/usr/bin/env /bin/nosuch', '/bin/nosuch'],
+    ] as const) {
+      writeFileSync(path, `#!${line}\n`, { mode: 0o755 });
+      expect(spawnSync(path).status === 0, line).toBe(sought === undefined);
+      const { verdict, message, hint } = await hook(world, path);
+      expect([line, verdict]).toEqual([line, sought === undefined ? 'ok' : 'fail']);
+      if (sought === undefined) continue;
+      expect(message).toContain(`${path} has the interpreter /usr/bin/env, which `);
+      expect(message).toContain(JSON.stringify(sought));
+      expect(hint).toContain(sought.endsWith('\r') ? 'write it with line feeds' : 'its first line (#!)');
+    }
+  }));
+
 /** A program of 64 bits for this CPU that names a loader, as far as the system reads it before that. */
 function withLoader(loader: string): Buffer {
   const [headBytes, entryBytes] = [64, 56];
