@@ -1,9 +1,13 @@
-import { ErrorWithSubackPacket, type IClientOptions, MqttClient } from 'mqtt';
+import type { IClientOptions } from 'mqtt';
+// The whole of mqtt brings ways to connect that are not used here, such as SOCKS and WebSockets.
+import Client from 'mqtt/lib/client';
+import { ErrorWithSubackPacket } from 'mqtt/lib/shared';
 import { type AgentError, toAgentError } from '../core/errors.ts';
 import { Incoming } from '../core/mqtt-frames.ts';
 import { alpnPort } from '../core/ports.ts';
 import { BrokerFault, cannotConnect, closeReason } from './mqtt-ends.ts';
 import type { ForwardProxy } from './proxy.ts';
+import { defaultOf } from './runtime.ts';
 import { openSecure } from './socket.ts';
 
 export interface MqttOptions {
@@ -51,7 +55,7 @@ const maxWaitingBytes = 256 * 1024;
  */
 export async function connectMqtt(options: MqttOptions, signal: AbortSignal): Promise<MqttLink> {
   const stream = await openStream(options, signal);
-  const client = new MqttClient(() => stream, clientOptions(options));
+  const client = new (defaultOf(Client))(() => stream, clientOptions(options));
   const link = new ClientLink(client, options);
   const abort = () => client.end(true);
   signal.addEventListener('abort', abort);
@@ -91,14 +95,14 @@ function clientOptions({ clientId, keepAliveSeconds }: MqttOptions): IClientOpti
 
 class ClientLink implements MqttLink {
   readonly host: string;
-  readonly #client: MqttClient;
+  readonly #client: Client;
   readonly #pending = new Set<(reason: AgentError) => void>();
   readonly closed: Promise<AgentError>;
   #close: (reason: AgentError) => void = () => undefined;
   #reason: AgentError | undefined;
   #ending: Promise<void> | undefined;
 
-  constructor(client: MqttClient, options: MqttOptions) {
+  constructor(client: Client, options: MqttOptions) {
     this.#client = client;
     this.host = options.host;
     this.closed = new Promise((resolve) => {

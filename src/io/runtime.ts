@@ -187,3 +187,10 @@ export function ownCommand(): string[] {
 export function defaultRoots(): string[] {
   return [...new Set([...rootCertificates, ...getCACertificates('system')])];
 }
+
+/** What a CommonJS module exports by default, where Bun gives that itself, and Deno, as Node, the module. */
+export function defaultOf<T extends abstract new (...args: never[]) => unknown>(
+  imported: T | { default: T },
+): T {
+  return typeof imported === 'function' ? imported : imported.default;
+}

@@ -293,7 +293,6 @@ describe('the unit of a configuration', () => {
       'LD_AUDIT',
       'LD_LIBRARY_PATH',
       'LD_PRELOAD',
-      'MQTTJS_SOCKS_PROXY',
       'NODE_CHANNEL_FD',
       'NODE_EXTRA_CA_CERTS',
       'NODE_OPTIONS',
