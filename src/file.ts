@@ -11,17 +11,16 @@ import { dueOf, failedReapply } from './core/pending.ts';
 import {
   type Action,
   decide,
-  failureOf,
   type Outcome,
   type Reason,
   reasonError,
   reconnected,
   record,
   type Snapshot,
-  settled,
 } from './core/reconcile.ts';
 import { type Activity, reportOf } from './core/report.ts';
 import { released } from './core/rollback.ts';
+import { failureOf, settled } from './core/standing.ts';
 import { type StatusOfFile, statusOfFile } from './core/status.ts';
 import { KeptFiles } from './io/kept.ts';
 import { Latest } from './io/latest.ts';

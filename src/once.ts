@@ -1,6 +1,7 @@
 /** When a run with `--once` is over for one file. */
 import { dueOf } from './core/pending.ts';
-import { type Failure, failureOf, type Reason, type Snapshot, settled } from './core/reconcile.ts';
+import type { Failure, Reason, Snapshot } from './core/reconcile.ts';
+import { failureOf, settled } from './core/standing.ts';
 
 const noAnswer = { code: 'TIMEOUT', message: 'The shadow service did not answer' } as const;
 const retryMs = 60_000;

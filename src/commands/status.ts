@@ -164,7 +164,6 @@ async function fileFromDisk(
   const { part, installed, desired, held, pending } = stored;
   const asked = parseDesired(desired, file);
   const refused = asked.kind === 'refused' ? asked : undefined;
-  const failure = refused === undefined ? presentFailure(stored) : undefined;
   // What is held is not to be told as wanted.
   const wanted = held === undefined ? wantedBy(asked)?.artifact : undefined;
   const isUnderWay = part !== undefined && part.sha256 === wanted?.sha256;
@@ -172,8 +171,12 @@ async function fileFromDisk(
   const found = await inspect(path, installed, digest, untilKilled).catch((error: unknown) =>
     toAgentError(error, 'INSTALL', `Cannot read ${path}`),
   );
+  const failed = refused === undefined ? presentFailure(stored) : undefined;
   const unreadable = found instanceof AgentError ? found : undefined;
   const sha256 = found === undefined || found instanceof AgentError ? null : found.sha256;
+  // That somebody puts there by hand what could not be had mends it, but is no word of its hook.
+  const isMended = sha256 !== null && sha256 === wanted?.sha256 && failed?.code !== 'HOOK_FAILED';
+  const failure = isMended && pending === undefined ? undefined : failed;
   const isBack = held !== undefined && pending?.step !== 'back';
   const error = unreadable ?? refused ?? failure ?? (isBack ? heldBack : undefined);
   const isPassing =

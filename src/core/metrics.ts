@@ -85,9 +85,12 @@ export function metricsText(counters: Counters, status: AgentStatus, formerAnswe
       'file_up_to_date',
       'gauge',
       'Whether the file is what the shadow desires; absent where it desires nothing.',
-      perFile(({ desired, installed }) =>
-        desired === null ? undefined : desired.hash === installed ? 1 : 0,
-      ),
+      perFile(({ desired, installed, error, status }) => {
+        if (desired === null) return undefined;
+        // Before the shadow has answered it is what it was when it last did.
+        const isAsLast = status === 'unknown' && error === null && desired.hash === installed;
+        return status === 'current' || isAsLast ? 1 : 0;
+      }),
     ),
     family(
       'file_error',

@@ -1,7 +1,7 @@
 /**
  * What to do about one file. Everything is decided here, from values alone:
- * `decide` says what to do now, `record` what an attempt has changed, `settled` whether that is all. What stands between
- * an installed file and a current one is in pending.ts, what the shadow is told in report.ts.
+ * `decide` says what to do now, `record` what an attempt has changed. How a file stands then is told in standing.ts, what
+ * stands between an installed file and a current one in pending.ts, and what the shadow is told in report.ts.
  *
  * Rules: install only what is desired and not yet there; a failure always ends in a wait; a new desired value ends
  * every wait; "current" is said only of bytes that are on the disk, and whose hook has succeeded.
@@ -19,7 +19,7 @@ import {
   recordPending,
   restsUntilMs,
 } from './pending.ts';
-import { heldBack } from './rollback.ts';
+import { failureOf, isHeld } from './standing.ts';
 
 /** What the target hashes to, and the desired value that it was installed for where that is known. */
 export interface Installed {
@@ -127,41 +127,6 @@ function decideInstall(snapshot: Snapshot, nowMs: number): Action {
     return { do: 'wait', untilMs: lastInstall.againAtMs };
   }
   return { do: 'install', artifact: wanted.artifact, value: wanted.value };
-}
-
-/** Whether what is desired is what a rollback has refused, and is not there. */
-export function isHeld({ desired, installed, held }: Snapshot): boolean {
-  const sha256 = wantedBy(desired)?.artifact.sha256;
-  return held !== undefined && held.sha256 === sha256 && installed?.sha256 !== sha256;
-}
-
-/** The failure of the step that is due, else of what is desired now; one of an earlier value is history. */
-export function failureOf(snapshot: Snapshot): Failure | undefined {
-  const { desired, failure, blocked } = snapshot;
-  if (dueOf(snapshot) !== undefined) return blocked;
-  const wanted = wantedBy(desired);
-  if (wanted === undefined) return undefined;
-  const isPresent = failure !== undefined && jsonEqual(failure.value, wanted.value);
-  return isPresent ? failure : changedAgain(snapshot, wanted);
-}
-
-/** Installs in a row that were undone, from which on somebody is told. */
-const toldChanges = 3;
-
-/** A file that does not stay as it was installed, however often: that is for somebody to mend, and tried again all the same. */
-function changedAgain({ installed, lastInstall }: Snapshot, wanted: Wanted): Failure | undefined {
-  if (lastInstall === undefined || lastInstall.count < toldChanges) return undefined;
-  if (installed?.sha256 === wanted.artifact.sha256 || !jsonEqual(lastInstall.value, wanted.value))
-    return undefined;
-  return {
-    value: wanted.value,
-    code: 'INSTALL',
-    message: 'Something changes or removes the file after each install',
-    hint: 'find what writes to it: a hook must leave the file as it is, and work on a copy',
-    retry: 'slow',
-    attempt: lastInstall.count,
-    retryAtMs: lastInstall.againAtMs,
-  };
 }
 
 /** The snapshot after an action. `random` is from 0 to under 1. */
@@ -281,16 +246,4 @@ export interface Reason {
 /** The error that tells the reason, and of which file. */
 export function reasonError(property: string, { code, message, hint }: Reason): AgentError {
   return new AgentError(code, `${property}: ${message}`, hint === undefined ? {} : { hint });
-}
-
-/** Where a file stands for `--once`: still to be tried, done, or failed for now. */
-export function settled(snapshot: Snapshot): 'pending' | 'done' | Reason {
-  const { desired, installed } = snapshot;
-  if (desired.kind === 'unknown' || dueOf(snapshot) !== undefined) return 'pending';
-  if (desired.kind === 'absent') return 'done';
-  if (desired.kind === 'refused') return desired;
-  if (installed?.sha256 === desired.artifact.sha256) return 'done';
-  if (isHeld(snapshot)) return heldBack;
-  const failure = failureOf(snapshot);
-  return failure === undefined || failure.retry === 'soon' ? 'pending' : failure;
 }

@@ -2,8 +2,9 @@
 import type { ErrorCode } from './errors.ts';
 import { type JsonObject, member } from './json.ts';
 import { dueOf } from './pending.ts';
-import { type Failure, failureOf, type Installed, isHeld, type Snapshot } from './reconcile.ts';
+import type { Failure, Installed, Snapshot } from './reconcile.ts';
 import { heldBack } from './rollback.ts';
+import { failureOf, isCurrent, isHeld } from './standing.ts';
 
 /** What goes on while the report is made; `applying` once a hook takes long enough to be told of. */
 export type Activity = 'idle' | 'applying' | 'stopping' | { bytes: number; size?: number };
@@ -50,7 +51,7 @@ export function reportOf(snapshot: Snapshot, activity: Activity, last?: JsonObje
     case 'artifact': {
       const hash = desired.artifact.sha256;
       if (dueOf(snapshot) !== undefined) return whilePending(snapshot, hash, activity);
-      if (installed?.sha256 === hash) return { mirror: desired.value, status: { status: 'current', hash } };
+      if (isCurrent(snapshot)) return { mirror: desired.value, status: { status: 'current', hash } };
       if (isHeld(snapshot)) {
         return { ...mirrorOf(installed), status: statusOfHeld(hash) };
       }

@@ -5,8 +5,9 @@ import { wantedBy } from './artifact.ts';
 import { errorCodes } from './errors.ts';
 import { dueOf } from './pending.ts';
 import type { Progress, Transfer } from './progress.ts';
-import { type Failure, failureOf, isHeld, type Snapshot } from './reconcile.ts';
+import type { Failure, Snapshot } from './reconcile.ts';
 import { heldBack } from './rollback.ts';
+import { failureOf, isCurrent, isHeld } from './standing.ts';
 import { timeText } from './words.ts';
 
 const time = v.pipe(
@@ -186,13 +187,13 @@ function wordFor(
   failure: Failure | undefined,
   progress: Progress | undefined,
 ): StatusOfFile['status'] {
-  const { desired, installed } = snapshot;
+  const { desired } = snapshot;
   if (desired.kind === 'unknown') return 'unknown';
   if (desired.kind === 'absent') return 'none';
   if (desired.kind === 'refused') return 'failed';
   const afterFailure = failure === undefined || failure.retry === 'soon' ? 'waiting' : 'failed';
   if (dueOf(snapshot) !== undefined) return afterFailure;
-  if (installed?.sha256 === desired.artifact.sha256) return 'current';
+  if (isCurrent(snapshot)) return 'current';
   if (isHeld(snapshot)) return 'waiting';
   if (progress !== undefined) return 'downloading';
   return failure === undefined ? 'pending' : afterFailure;

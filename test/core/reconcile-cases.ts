@@ -159,6 +159,9 @@ export const isMissing = ({ desired, installed }: Snapshot) =>
   desired.kind === 'artifact' && installed?.sha256 !== desired.artifact.sha256;
 export const isInstalled = ({ desired, installed }: Snapshot) =>
   desired.kind === 'artifact' && installed?.sha256 === desired.artifact.sha256;
+/** … and no hook has refused it. */
+export const isTaken = (snapshot: Snapshot) =>
+  isInstalled(snapshot) && answering(snapshot)?.code !== 'HOOK_FAILED';
 /** The failure that holds up the present desired value. */
 export const answering = ({ desired, failure }: Snapshot) =>
   desired.kind === 'artifact' && failure !== undefined && jsonEqual(failure.value, desired.value)

@@ -10,10 +10,10 @@ import {
   type Outcome,
   record,
   type Snapshot,
-  settled,
 } from '../../src/core/reconcile.ts';
 import { type Activity, reportOf } from '../../src/core/report.ts';
 import { released, rollback } from '../../src/core/rollback.ts';
+import { settled } from '../../src/core/standing.ts';
 import { statusOfFile } from '../../src/core/status.ts';
 import { desireds, each, hourMs, nowMs, valueA, valueOther } from './reconcile-cases.ts';
 

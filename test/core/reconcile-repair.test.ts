@@ -1,8 +1,9 @@
 import { expect, test } from 'bun:test';
 import { parseDesired } from '../../src/core/artifact.ts';
-import { decide, failureOf, record, type Snapshot, settled } from '../../src/core/reconcile.ts';
+import { decide, record, type Snapshot } from '../../src/core/reconcile.ts';
 import { reportOf } from '../../src/core/report.ts';
 import { released } from '../../src/core/rollback.ts';
+import { failureOf, settled } from '../../src/core/standing.ts';
 
 const sha256 = 'ab'.repeat(32);
 const value = { url: 's3://bucket/key', hash: sha256 };

@@ -6,8 +6,8 @@ import {
   answering,
   desiredValue,
   each,
-  isInstalled,
   isMissing,
+  isTaken,
   type Telling,
   tellings,
 } from './reconcile-cases.ts';
@@ -45,7 +45,7 @@ describe('reportOf()', () => {
       (telling) => {
         const { sha256 } = telling.snapshot.installed ?? {};
         const isTrue = sha256 !== undefined && telling.report.status?.hash === sha256;
-        return isTrue && (kindOf(telling) === 'absent' || isInstalled(telling.snapshot));
+        return isTrue && (kindOf(telling) === 'absent' || isTaken(telling.snapshot));
       },
     );
   });
@@ -67,7 +67,7 @@ describe('reportOf()', () => {
   test('mirrors the desired value to the last key once its bytes are there, whichever value brought them', () => {
     each(
       tellings,
-      ({ snapshot }) => isInstalled(snapshot),
+      ({ snapshot }) => isTaken(snapshot),
       (telling) =>
         statusOf(telling) === 'current' &&
         jsonEqual(telling.report.mirror, desiredValue(telling.snapshot.desired)) &&

@@ -3,7 +3,8 @@ import { describe, expect, test } from 'bun:test';
 import { parseDesired } from '../../src/core/artifact.ts';
 import { backoffMs, slow, soon } from '../../src/core/backoff.ts';
 import { jsonEqual } from '../../src/core/json.ts';
-import { decide, reconnected, record, type Snapshot, settled } from '../../src/core/reconcile.ts';
+import { decide, reconnected, record, type Snapshot } from '../../src/core/reconcile.ts';
+import { settled } from '../../src/core/standing.ts';
 import {
   always,
   answering,
@@ -15,6 +16,7 @@ import {
   isInstall,
   isInstalled,
   isMissing,
+  isTaken,
   nowMs,
   snapshots,
   type Turn,
@@ -345,12 +347,12 @@ describe('reconnected()', () => {
 });
 
 describe('settled()', () => {
-  test('is done exactly where nothing is desired, or what is desired is installed', () => {
+  test('is done exactly where nothing is desired, or what is desired is installed and no hook has refused it', () => {
     each(
       snapshots,
       always,
       (snapshot) =>
-        (settled(snapshot) === 'done') === (snapshot.desired.kind === 'absent' || isInstalled(snapshot)),
+        (settled(snapshot) === 'done') === (snapshot.desired.kind === 'absent' || isTaken(snapshot)),
     );
   });
 

@@ -1,11 +1,11 @@
 /** The way back from a file that its hook has refused, where something stands in it. With the compiled executable. */
 import { expect, test } from 'bun:test';
-import { renameSync, writeFileSync } from 'node:fs';
-import type { JsonObject } from '../../src/core/json.ts';
+import { existsSync, readFileSync, renameSync, writeFileSync } from 'node:fs';
+import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import { hooked } from '../support/hook.ts';
 import { setpriv } from '../support/nobody.ts';
 import { toolTest } from '../support/tools.ts';
-import { bucketName, executable, type Run, sha256, until, type World } from '../support/world.ts';
+import { bucketName, executable, type Run, scenario, sha256, until, type World } from '../support/world.ts';
 
 const good = 'good\n';
 const bad = 'bad\n';
@@ -36,6 +36,18 @@ async function rollback(world: World): Promise<Run> {
   const run = await world.run(['rollback', 's3', '--config', world.device.configPath]);
   await run.exit;
   return run;
+}
+
+/** What `status --json` says of the file. */
+async function fileStatus(world: World): Promise<JsonValue | undefined> {
+  const run = await world.run(['status', '--json', '--config', world.device.configPath]);
+  await run.exit;
+  return JSON.parse(run.output).files.s3;
+}
+
+function metrics(world: World): string {
+  const path = world.path('metrics.prom');
+  return existsSync(path) ? readFileSync(path, 'utf8') : '';
 }
 
 test.each<[string, JsonObject | null]>([
@@ -102,6 +114,43 @@ toolTest([setpriv], 'is gone also where what stands there cannot be read', async
     { command },
   );
 });
+
+test('a refused file that somebody puts there by hand is not current, and shadow, status, metrics and --once say why', () =>
+  hooked(
+    '! grep -q bad "$SHADOW_AGENT_PATH"',
+    async (world) => {
+      const run = await refused(world);
+      await world.hasStatus({ code: 'HOOK_FAILED', hash: sha256(bad) });
+      await run.stop();
+      writeFileSync(world.path(), bad);
+      const again = await world.start();
+      await until('the metrics', () => metrics(world).includes(`sha256="${sha256(bad)}"`));
+      expect(metrics(world)).toContain('file_up_to_date{property="s3"} 0');
+      expect(metrics(world)).toContain('file_error{property="s3",code="HOOK_FAILED"} 1');
+      expect(world.status()).toMatchObject({ status: 'failed', code: 'HOOK_FAILED', hash: sha256(bad) });
+      expect(world.reported('s3')).toMatchObject({ hash: sha256(bad) });
+      expect(await fileStatus(world)).toMatchObject({ status: 'failed', error: { code: 'HOOK_FAILED' } });
+      await again.stop();
+      expect(await fileStatus(world)).toMatchObject({ status: 'failed', error: { code: 'HOOK_FAILED' } });
+      const once = await world.run(['--config', world.device.configPath, '--once']);
+      expect(await once.exit).toBe(1);
+      expect(once.log).toMatch(/^error: HOOK_FAILED: /m);
+    },
+    { config: { metricsFile: 'metrics.prom' } },
+  ));
+
+test('a file that could not be had, and that somebody puts there by hand, is current, with nothing failed', () =>
+  scenario(async (world) => {
+    const run = await world.start();
+    world.desire({ s3: missing });
+    await world.hasStatus({ status: 'failed', code: 'S3_NOT_FOUND', hash: sha256(better) });
+    await run.stop();
+    writeFileSync(world.path(), better);
+    expect(await fileStatus(world)).toMatchObject({ status: 'unknown', error: null });
+    await world.run();
+    await world.inSync(sha256(better));
+    expect(await fileStatus(world)).toMatchObject({ status: 'current', error: null, retryAt: null });
+  }));
 
 test('of a file that is in place already there is none, and the hint says how it stays', () =>
   hooked('exit 0', async (world) => {
