@@ -75,13 +75,13 @@ async function rollback({
   return exit.usage;
 }
 
-async function printUnit({ configPath, user }: Extract<Invocation, { kind: 'unit' }>): Promise<number> {
+async function printUnit({ configPath, ...asked }: Extract<Invocation, { kind: 'unit' }>): Promise<number> {
   const asking = askingOf(await load({ configPath, flags: {} }));
   if (!asking.ok) return refuse(asking);
   const { config, identity, refusals } = asking;
   // Who else may read or write what is no matter here: the first lines of a unit put that right.
   if (identity === undefined) return refuse({ problems: refusals });
-  const made = await unit(config, configPath, user);
+  const made = await unit(config, configPath, asked);
   return made.ok ? print(made.text) : refuse(made);
 }
 

@@ -20,7 +20,7 @@ export type Invocation =
   | RollbackInvocation
   | { kind: 'schema' }
   | SigningInvocation
-  | { kind: 'unit'; configPath: string; user: string }
+  | { kind: 'unit'; configPath: string; user: string; program?: string }
   | { kind: 'help'; text: string }
   | { kind: 'version'; text: string }
   | { kind: 'usage-error'; message: string; hint: string };
@@ -129,6 +129,12 @@ configuration. Its first lines say what to type before. Make the unit anew when 
         value: '<name>',
         description: 'User of the agent; by default shadow-agent',
       },
+      {
+        flag: 'program',
+        type: 'text',
+        value: '<path>',
+        description: 'Executable that the service starts; by default the one that prints this',
+      },
     ],
     exits: [...printedOrNot, wrongConfiguration],
     isConfigured: false,
@@ -142,7 +148,9 @@ function unitInvocation({ configPath, options }: Given): Invocation {
   if (!/^[a-z_][a-z0-9_-]{0,30}$/.test(user)) {
     return { kind: 'usage-error', message: `--user cannot be "${user}"`, hint: 'name a user of the system' };
   }
-  if (configPath !== undefined) return { kind: 'unit', configPath, user };
+  const program = options.get('program');
+  if (configPath !== undefined)
+    return { kind: 'unit', configPath, user, ...(program === undefined ? {} : { program: String(program) }) };
   const hint = 'write: shadow-agent unit --config /etc/shadow-agent/agent.json';
   return { kind: 'usage-error', message: 'unit needs --config: the unit is made for one', hint };
 }

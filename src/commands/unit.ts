@@ -13,12 +13,13 @@ import { wayTo } from '../io/way.ts';
 export async function unit(
   config: AgentConfig,
   configPath: string,
-  user: string,
+  { user, program }: { user: string; program?: string },
 ): Promise<{ ok: true; text: string } | { ok: false; problems: Problem[] }> {
   const { thingName, stateDir, metricsFile, cert, key, ca, s3, files, proxy } = config;
   const accounts = await readAccounts();
   const account = resolveOwner(user, accounts);
-  const command = ownCommand();
+  const maker = ownCommand();
+  const command = program === undefined ? maker : [resolve(program)];
   const certificates = [cert, ca, ...(s3.ca === undefined ? [] : [s3.ca])];
   const own = [resolve(configPath), key, ...certificates];
   const read = [...own, ...programsOf({ command, files })];
@@ -30,6 +31,7 @@ export async function unit(
     : nobodyYet;
   const request: UnitRequest = {
     command,
+    maker,
     configPath: resolve(configPath),
     thingName,
     stateDir,
@@ -38,6 +40,9 @@ export async function unit(
     certificates,
     readFrom: unique(await Promise.all(own.map((path) => trueDirectory(dirname(path))))),
     files,
+    writtenTo: unique(
+      await Promise.all([...written.map((path) => dirname(path)), stateDir].map(trueDirectory)),
+    ),
     passed: await passedBy(member, used),
     proxyVariable: proxy.variable,
     user: { name: user, ...(account.ok ? account.owner : {}) },

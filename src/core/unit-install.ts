@@ -5,10 +5,12 @@ import { directoryOf, isBelow, isClosed, isOfOthers } from './whose.ts';
 
 /** What is to be done before, as comments to copy from. */
 export function preface(request: UnitRequest): string {
-  const { command, configPath, key, certificates, files, proxyVariable, user } = request;
+  const { command, maker, configPath, key, certificates, files, proxyVariable, user } = request;
   const { name } = user;
   const directories = writtenBy(request).filter((path) => !isShared(path));
-  const program = command.map(shellWord).join(' ');
+  const program = maker.map(shellWord).join(' ');
+  const isOther = command.join('\n') !== maker.join('\n');
+  const starts = isOther ? ` --program ${command.map(shellWord).join(' ')}` : '';
   const lines = [
     'Made by `shadow-agent unit` for this configuration; make it anew when the configuration changes. To install:',
     '',
@@ -28,7 +30,7 @@ export function preface(request: UnitRequest): string {
       .map(({ path }) => `  [ ! -e ${shellWord(path)} ] || chown -h ${name}: ${shellWord(path)}`),
     ...stateLines(request).map((line) => `  ${line}`),
     // An empty unit file would mask the service.
-    `  unit=$(${program} unit --config ${shellWord(configPath)} --user ${name}) && echo "$unit" >/etc/systemd/system/shadow-agent.service`,
+    `  unit=$(${program} unit --config ${shellWord(configPath)} --user ${name}${starts}) && echo "$unit" >/etc/systemd/system/shadow-agent.service`,
     '  systemctl daemon-reload && systemctl enable --now shadow-agent',
     ...(proxyVariable === undefined ? [] : ['', remarkOn(proxyVariable, configPath)]),
   ];

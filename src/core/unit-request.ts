@@ -19,6 +19,8 @@ export interface Passed {
 export interface UnitRequest {
   /** How the program is started, without arguments of its own: absolute path first. */
   command: readonly string[];
+  /** The same of what makes the unit, which root is to run again. */
+  maker: readonly string[];
   configPath: string;
   thingName: string;
   stateDir: string;
@@ -28,6 +30,8 @@ export interface UnitRequest {
   certificates: readonly string[];
   /** Where configuration, key and certificates lie, by true paths. */
   readFrom: readonly string[];
+  /** Where targets, metrics and state lie, by true paths. */
+  writtenTo: readonly string[];
   files: readonly UnitFile[];
   passed: readonly Passed[];
   /** The variable that names a proxy where the unit is made; the service does not have it. */

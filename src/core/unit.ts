@@ -3,10 +3,10 @@
  * and no right that no file of it needs. Source of the directives: systemd.exec(5), systemd.service(5).
  */
 import type { Problem } from './errors.ts';
-import { oneLine } from './shell.ts';
+import { oneLine, shellWord } from './shell.ts';
 import { preface } from './unit-install.ts';
 import { capabilitiesOf, managedState, programsOf, type UnitRequest, unique } from './unit-request.ts';
-import { directoryOf, isBelow, isWhole } from './whose.ts';
+import { directoryOf, isBelow, isOfOthers, isWhole } from './whose.ts';
 
 /** Variables that turn the runtime into something else, print secrets, overwrite files, or change whom it trusts. */
 export const dangerousVariables = [
@@ -21,7 +21,8 @@ export const dangerousVariables = [
  * What no unit can be made of: a line feed in a path would end a comment, or a directive, and begin another one; and a
  * state directory is closed to all but the agent.
  *
- * @returns a problem for each path that holds a control character, and for a state directory that others need
+ * @returns a problem for each path that holds a control character, for a state directory that others need, and for a program
+ * that makes the unit where the agent may write
  */
 export function unitProblems(request: UnitRequest): Problem[] {
   const { command, configPath, stateDir, metricsFile, key, certificates, files } = request;
@@ -41,10 +42,21 @@ export function unitProblems(request: UnitRequest): Problem[] {
       message: `"${oneLine(path)}" holds a control character, which cannot be written into a unit`,
       hint: 'give the file or directory another name',
     }));
-  if (!isWhole(stateDir)) return forging;
+  const problems = [...forging, ...makerProblems(request)];
+  if (!isWhole(stateDir)) return problems;
   const message = `${stateDir} is the system's or an account's; the agent keeps others out of its state`;
   const hint = 'name a directory of its own, such as /var/lib/shadow-agent';
-  return [...forging, { path: 'stateDir', message, hint }];
+  return [...problems, { path: 'stateDir', message, hint }];
+}
+
+/** What the agent may replace is not for root to run. */
+function makerProblems({ maker, writtenTo, configPath, user }: UnitRequest): Problem[] {
+  const replaceable = writtenTo.filter((directory) => !isOfOthers(directory, configPath));
+  const found = user.uid === 0 ? undefined : maker.find((path) => isBelow(path, replaceable));
+  if (found === undefined) return [];
+  const message = `${found} lies where the agent may write: whatever it puts there root would run to make the unit`;
+  const hint = `make it by a copy in a directory of root's, such as /usr/local/bin, with --program ${shellWord(found)}`;
+  return [{ path: 'executable', message, hint }];
 }
 
 /** The text of the unit; its first lines say how to install it. @param request without `unitProblems` */

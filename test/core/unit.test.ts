@@ -6,6 +6,7 @@ import { directoryOf } from '../../src/core/whose.ts';
 function requestOf(changes: Partial<UnitRequest> = {}): UnitRequest {
   const request = {
     command: ['/usr/local/bin/shadow-agent'],
+    maker: ['/usr/local/bin/shadow-agent'],
     configPath: '/etc/shadow-agent/agent.json',
     thingName: 'test-thing',
     stateDir: '/var/lib/shadow-agent',
@@ -16,9 +17,10 @@ function requestOf(changes: Partial<UnitRequest> = {}): UnitRequest {
     user: { name: 'shadow-agent' },
     ...changes,
   };
-  const { configPath, key, certificates } = request;
+  const { configPath, key, certificates, files, stateDir } = request;
   const readFrom = unique([configPath, key, ...certificates].map(directoryOf));
-  return { readFrom, ...request };
+  const writtenTo = unique([...files.map(({ path }) => directoryOf(path)), stateDir]);
+  return { readFrom, writtenTo, ...request };
 }
 
 function unitOf(changes: Partial<UnitRequest> = {}): string {
@@ -325,6 +327,17 @@ describe('no unit is made of a path with a control character, such as', () => {
     const problems = unitProblems(requestOf(changes));
     expect(problems.map((one) => one.path)).toEqual([path]);
     expect(problems[0]?.message).toMatch(/^"\P{Cc}*" holds a control character/u);
+  });
+
+  test.each([
+    ['/srv/app/bin/shadow-agent', '', true],
+    ['/var/lib/shadow-agent/shadow-agent', '', true],
+    ['/srv/app2/shadow-agent', '', false],
+    ['/srv/app/shadow-agent', 'where the agent is root', false],
+  ])('nor by %s, which the agent could replace for root to run %s', (maker, asRoot, isRefused) => {
+    const user = asRoot === '' ? { name: 'shadow-agent' } : { name: 'root', uid: 0, gid: 0 };
+    const problems = unitProblems(requestOf({ maker: [maker], user }));
+    expect(problems.map(({ path }) => path)).toEqual(isRefused ? ['executable'] : []);
   });
 
   test.each([

@@ -4,6 +4,7 @@ import { spawnSync } from 'node:child_process';
 import {
   chmodSync,
   chownSync,
+  copyFileSync,
   mkdirSync,
   readFileSync,
   realpathSync,
@@ -15,7 +16,7 @@ import { dirname, join } from 'node:path';
 import { systemdUnit } from '../../src/core/unit.ts';
 import { command } from '../support/signing.ts';
 import { program, root, toolTest } from '../support/tools.ts';
-import { executable, scenario, sha256, type World } from '../support/world.ts';
+import { executable, Run, scenario, sha256, type World } from '../support/world.ts';
 
 const analyze = program('systemd-analyze', 'systemd');
 const strace = program('strace');
@@ -151,6 +152,26 @@ test('what is opened to the service is named by its true path, so that nothing i
     expect(opened).not.toContain('linked');
   }));
 
+test('root is not to run what the agent may replace: the unit of such an executable is made by another copy', () =>
+  scenario(
+    async (world) => {
+      const own = join(world.device.dir, 'bin/shadow-agent');
+      mkdirSync(dirname(own));
+      copyFileSync(await executable(), own);
+      const at = ['unit', '--config', 'agent.json'];
+      const refused = new Run(own, at, world.device.dir, {});
+      world.runs.push(refused);
+      expect([await refused.exit, refused.output]).toEqual([78, '']);
+      expect(refused.log).toMatch(/^error: executable: \S+bin\/shadow-agent lies where the agent may write/m);
+      expect(refused.log).toContain(`/usr/local/bin, with --program ${own}`);
+      const unit = await command(world.device.dir, ...at, '--program', 'bin/shadow-agent');
+      expect(unit).toContain(`\nExecStart=${own} --config `);
+      expect(unit).toContain(`--user shadow-agent --program ${own}) && echo`);
+      expect(unit).not.toContain(`$(${own}`);
+    },
+    { files: [{ property: 'agent', path: 'bin/shadow-agent' }] },
+  ));
+
 toolTest([root], 'a home that is closed to root without its rights, as the unit starts it, is told too', () =>
   scenario(
     async (world) => {
@@ -183,12 +204,14 @@ toolTest([analyze], 'where all is where the README puts it, the exposure of the 
     const path = join(world.sandbox.dir, 'shadow-agent.service');
     const text = systemdUnit({
       command: ['/usr/local/bin/shadow-agent'],
+      maker: ['/usr/local/bin/shadow-agent'],
       configPath: '/etc/shadow-agent/agent.json',
       thingName: 'test-thing',
       stateDir: '/var/lib/shadow-agent',
       key: '/etc/shadow-agent/private.key',
       certificates: ['/etc/shadow-agent/certificate.pem', '/etc/shadow-agent/AmazonRootCA1.pem'],
       readFrom: ['/etc/shadow-agent'],
+      writtenTo: ['/var/lib/app', '/var/lib/shadow-agent'],
       files: [{ path: '/var/lib/app/model.bin' }],
       passed: [],
       user: { name: 'shadow-agent' },
