@@ -58,7 +58,8 @@ const regionName = /^[a-z0-9][a-z0-9-]{0,62}$/;
 const allowedPrefix = /^s3:\/\/[a-zA-Z0-9][a-zA-Z0-9._-]{1,253}[a-zA-Z0-9]\/[^\0]*$/;
 
 // The first key of RFC 8032, 7.1.
-const exampleKey = '11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=';
+// No key: whoever copied one could be forged by all who know its other half.
+const exampleKey = '<what shadow-agent keygen printed>';
 
 export const s3Entries = {
   region: v.exactOptional(
