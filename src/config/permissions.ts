@@ -27,7 +27,7 @@ import {
 import { type Way, wayInto, wayTo } from '../io/way.ts';
 import type { Resolved } from './checks.ts';
 
-type Located = Pick<Resolved, 'paths' | 'files'> & Partial<Pick<Resolved, 'stateDir'>>;
+type Located = Pick<Resolved, 'paths' | 'files'> & Partial<Pick<Resolved, 'stateDir' | 'metricsFile'>>;
 type Rule = (at: string, entry: Entry & { isFile: boolean }, trust: Trust) => Problem[];
 
 /** The user of the agent, and the accounts by which users have names. */
@@ -83,6 +83,8 @@ export async function permissionProblems(
   for (const one of targets) await judge.see(one, one.path, one.rule, one.trust, false);
   for (const one of things) await judge.seeWay(one, await wayTo(one.path), directoryProblem, trust);
   for (const one of targets) await judge.seeWayOfTarget(one, one.path, trust);
+  const { metricsFile } = located;
+  if (metricsFile !== undefined) await judge.seeWayOfTarget({ at: 'metricsFile' }, metricsFile, trust);
   // Last, as what leads to something else too is not mended by their hint.
   for (const one of passed) {
     await judge.see(one, one.path, one.rule, trust);

@@ -130,6 +130,17 @@ describe('what a group may write that is neither root’s nor the agent’s own 
     expect(await hints(config)).toHaveLength(2);
   });
 
+  toolTest([root], 'the directory of the metrics, where a file is replaced every 15 s', async () => {
+    await mkdir(path('textfile'));
+    const config = { ...sampleConfig(), metricsFile: 'textfile/agent.prom' };
+    expect(await hints(config)).toEqual([]);
+    await chown(path('textfile'), 1001, 0);
+    expect(await hints(config)).toMatchObject([['metricsFile', expect.stringContaining(path('textfile'))]]);
+    await chown(path('textfile'), 0, strangers);
+    await chmod(path('textfile'), 0o775);
+    expect(await hints(config)).toEqual([['metricsFile', `chmod g-w ${path('textfile')}`]]);
+  });
+
   toolTest([root], 'and root’s own group is as good as root', async () => {
     await chmod(path(), 0o775);
     await chmod(path('AmazonRootCA1.pem'), 0o664);
