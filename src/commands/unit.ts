@@ -22,6 +22,11 @@ export async function unit(
   const command = program === undefined ? maker : [resolve(program)];
   const certificates = [cert, ca, ...(s3.ca === undefined ? [] : [s3.ca])];
   const own = [resolve(configPath), key, ...certificates];
+  const real = {
+    config: await truePath(resolve(configPath)),
+    key: await truePath(key),
+    certificates: await Promise.all(certificates.map(truePath)),
+  };
   const read = [...own, ...programsOf({ command, files })];
   const written = [...files.map(({ path }) => path), ...(metricsFile === undefined ? [] : [metricsFile])];
   // What it writes to is let it in, or made, by the lines of the unit.
@@ -38,11 +43,13 @@ export async function unit(
     metricsFile,
     key,
     certificates,
-    readFrom: unique(await Promise.all(own.map((path) => trueDirectory(dirname(path))))),
+    real,
+    readFrom: unique([
+      ...(await Promise.all(own.map((path) => truePath(dirname(path))))),
+      ...[real.config, real.key, ...real.certificates].map((path) => dirname(path)),
+    ]),
     files,
-    writtenTo: unique(
-      await Promise.all([...written.map((path) => dirname(path)), stateDir].map(trueDirectory)),
-    ),
+    writtenTo: unique(await Promise.all([...written.map((path) => dirname(path)), stateDir].map(truePath))),
     passed: await passedBy(member, used),
     proxyVariable: proxy.variable,
     user: { name: user, ...(account.ok ? account.owner : {}) },
@@ -51,8 +58,8 @@ export async function unit(
   return problems.length > 0 ? { ok: false, problems } : { ok: true, text: systemdUnit(request) };
 }
 
-/** What a directory is called without links; as it is where it is not there yet. */
-function trueDirectory(path: string): Promise<string> {
+/** What it is called without links; as it is where it is not there yet. */
+function truePath(path: string): Promise<string> {
   return realpath(path).catch(() => path);
 }
 

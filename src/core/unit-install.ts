@@ -5,7 +5,7 @@ import { directoryOf, isBelow, isClosed, isOfOthers } from './whose.ts';
 
 /** What is to be done before, as comments to copy from. */
 export function preface(request: UnitRequest): string {
-  const { command, maker, configPath, key, certificates, files, proxyVariable, user } = request;
+  const { command, maker, configPath, real, files, proxyVariable, user } = request;
   const { name } = user;
   const directories = writtenBy(request).filter((path) => !isShared(path));
   const program = maker.map(shellWord).join(' ');
@@ -17,12 +17,14 @@ export function preface(request: UnitRequest): string {
     ...(user.uid === undefined
       ? [`  useradd --system --no-create-home --shell /usr/sbin/nologin ${name}`]
       : []),
-    `  ${unlessSwapped(key, request, (path) => `chown -h ${name} ${path} && chmod 400 ${path}`)}`,
+    `  ${unlessSwapped(real.key, request, (path) => `chown -h ${name} ${path} && chmod 400 ${path}`)}`,
     // What was made on the operator's machine may let nobody else in.
     ...searchLines(request).map((line) => `  ${line}`),
     // It may hold the password of a proxy.
-    `  ${unlessSwapped(configPath, request, (path) => `chgrp -h "$(id -gn ${name})" ${path} && chmod g+r,o= ${path}`)}`,
-    ...unique(certificates).map((one) => `  ${unlessSwapped(one, request, (path) => `chmod a+r ${path}`)}`),
+    `  ${unlessSwapped(real.config, request, (path) => `chgrp -h "$(id -gn ${name})" ${path} && chmod g+r,o= ${path}`)}`,
+    ...unique(real.certificates).map(
+      (one) => `  ${unlessSwapped(one, request, (path) => `chmod a+r ${path}`)}`,
+    ),
     ...directories.flatMap((path) => grant(path, request)).map((line) => `  ${line}`),
     // Only root could keep a file's owner that is not the agent. An install replaces a link, and leaves alone where it leads.
     ...files
@@ -78,7 +80,7 @@ function writtenBy({ files, metricsFile }: UnitRequest): string[] {
 function unlessSwapped(path: string, request: UnitRequest, commandOf: (path: string) => string): string {
   const one = shellWord(path);
   const command = commandOf(one);
-  const isWithin = isBelow(path, [...writtenBy(request), request.stateDir]);
+  const isWithin = isBelow(path, [...writtenBy(request), ...request.writtenTo, request.stateDir]);
   if (!isWithin) return command;
   return `if [ -L ${one} ]; then echo ${one} 'is a link where the agent may put one: left as it is' >&2; else ${command}; fi`;
 }

@@ -28,7 +28,8 @@ export interface UnitRequest {
   key: string;
   /** Certificate and roots. */
   certificates: readonly string[];
-  /** Where configuration, key and certificates lie, by true paths. */
+  /** The same three by their true paths, and the directories of these and of what leads to them. */
+  real: { config: string; key: string; certificates: readonly string[] };
   readFrom: readonly string[];
   /** Where targets, metrics and state lie, by true paths. */
   writtenTo: readonly string[];

@@ -20,7 +20,8 @@ function requestOf(changes: Partial<UnitRequest> = {}): UnitRequest {
   const { configPath, key, certificates, files, stateDir } = request;
   const readFrom = unique([configPath, key, ...certificates].map(directoryOf));
   const writtenTo = unique([...files.map(({ path }) => directoryOf(path)), stateDir]);
-  return { readFrom, writtenTo, ...request };
+  const real = { config: configPath, key, certificates };
+  return { real, readFrom, writtenTo, ...request };
 }
 
 function unitOf(changes: Partial<UnitRequest> = {}): string {

@@ -8,6 +8,7 @@ import {
   mkdirSync,
   readFileSync,
   realpathSync,
+  renameSync,
   statSync,
   symlinkSync,
   writeFileSync,
@@ -135,6 +136,22 @@ test('a directory on the way that keeps the user of the service out is told, wit
     { files: [{ property: 's3', path: 'linked/new/model.bin' }] },
   ));
 
+test('where configuration and key are links, it is what they lead to that the lines give to the service', () =>
+  scenario(async (world) => {
+    const { dir, configPath } = world.device;
+    mkdirSync(join(dir, 'versions/1'), { recursive: true });
+    for (const name of ['agent.json', 'private.key']) {
+      renameSync(join(dir, name), join(dir, 'versions/1', name));
+      symlinkSync(join('versions/1', name), join(dir, name));
+    }
+    const unit = await command(dir, 'unit', '--config', 'agent.json');
+    const real = realpathSync(join(dir, 'versions/1'));
+    expect(unit).toContain(` chown -h shadow-agent ${real}/private.key && chmod 400 ${real}/private.key`);
+    expect(unit).toContain(` ${real}/agent.json && chmod g+r,o= ${real}/agent.json`);
+    expect(/^# {3}chmod a\+x (.*)$/m.exec(unit)?.[1]?.split(' ')).toContain(real);
+    expect(unit).toContain(`--config ${configPath} `);
+  }));
+
 test('what is opened to the service is named by its true path, so that nothing is opened that is to stay closed', () =>
   scenario(async (world) => {
     const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
@@ -210,6 +227,11 @@ toolTest([analyze], 'where all is where the README puts it, the exposure of the 
       stateDir: '/var/lib/shadow-agent',
       key: '/etc/shadow-agent/private.key',
       certificates: ['/etc/shadow-agent/certificate.pem', '/etc/shadow-agent/AmazonRootCA1.pem'],
+      real: {
+        config: '/etc/shadow-agent/agent.json',
+        key: '/etc/shadow-agent/private.key',
+        certificates: [],
+      },
       readFrom: ['/etc/shadow-agent'],
       writtenTo: ['/var/lib/app', '/var/lib/shadow-agent'],
       files: [{ path: '/var/lib/app/model.bin' }],
