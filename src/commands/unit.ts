@@ -1,5 +1,5 @@
-import { realpath, stat } from 'node:fs/promises';
-import { dirname, resolve } from 'node:path';
+import { readdir, realpath, stat } from 'node:fs/promises';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { AgentConfig } from '../config.ts';
 import { isLet, type Member, right } from '../core/access.ts';
 import type { Problem } from '../core/errors.ts';
@@ -40,7 +40,8 @@ export async function unit(
     configPath: resolve(configPath),
     thingName,
     stateDir,
-    metricsFile,
+    isStateForeign: await isForeign(stateDir, account.ok ? account.owner.uid : undefined),
+    metricsFile: metricsFile && (await trueName(metricsFile)),
     key,
     certificates,
     real,
@@ -48,8 +49,7 @@ export async function unit(
       ...(await Promise.all(own.map((path) => truePath(dirname(path))))),
       ...[real.config, real.key, ...real.certificates].map((path) => dirname(path)),
     ]),
-    files,
-    writtenTo: unique(await Promise.all([...written.map((path) => dirname(path)), stateDir].map(truePath))),
+    files: await Promise.all(files.map(async (file) => ({ ...file, path: await trueName(file.path) }))),
     passed: await passedBy(member, used),
     proxyVariable: proxy.variable,
     user: { name: user, ...(account.ok ? account.owner : {}) },
@@ -58,9 +58,25 @@ export async function unit(
   return problems.length > 0 ? { ok: false, problems } : { ok: true, text: systemdUnit(request) };
 }
 
-/** What it is called without links; as it is where it is not there yet. */
-function truePath(path: string): Promise<string> {
-  return realpath(path).catch(() => path);
+/** What it is called without links, as far as it is there. */
+async function truePath(path: string): Promise<string> {
+  return realpath(path).catch(() => (path === '/' ? path : trueName(path)));
+}
+
+/** The same of a name in its directory, which may be a link itself. */
+async function trueName(path: string): Promise<string> {
+  return join(await truePath(dirname(path)), basename(path));
+}
+
+// Of the agent, and of a file system of its own.
+const ownNames = /^(state\.json.*|agent\.sock|previous|hook\..*|lost\+found)$/;
+
+/** Whether somebody else keeps something there: systemd gives all that is in a state directory to the service. */
+async function isForeign(stateDir: string, uid: number | undefined): Promise<boolean> {
+  const found = await stat(stateDir).catch(() => undefined);
+  if (found === undefined || found.uid === uid) return false;
+  const names = await readdir(stateDir).catch(() => ['closed']);
+  return names.some((name) => !ownNames.test(name));
 }
 
 /** Of a user who is still to be made, only the rights of all others are known. */

@@ -1,6 +1,6 @@
 /** What is to be typed before a unit can run, as comments of the unit. */
 import { oneLine, shellWord } from './shell.ts';
-import { capabilitiesOf, managedState, type UnitRequest, unique } from './unit-request.ts';
+import { capabilitiesOf, managedState, type UnitRequest, unique, writtenBy } from './unit-request.ts';
 import { directoryOf, isBelow, isClosed, isOfOthers } from './whose.ts';
 
 /** What is to be done before, as comments to copy from. */
@@ -59,28 +59,33 @@ function searchLines({ configPath, readFrom, passed, user: { name } }: UnitReque
 }
 
 /** The state directory, where systemd does not make it, and what to know of it. */
-function stateLines({ stateDir, configPath, user: { name } }: UnitRequest): string[] {
+function stateLines(request: UnitRequest): string[] {
+  const { stateDir, configPath, user } = request;
+  const { name } = user;
   const managed = managedState(stateDir);
   if (managed?.directive === 'RuntimeDirectory')
     return ['# /run is emptied when the device starts: previous files, and what is desired, are gone then'];
-  if (managed !== undefined) return [];
+  if (managed !== undefined) return closedTargets(request);
   const path = shellWord(stateDir);
   const line = `[ -d ${path} ] || install -d -m 700 -o ${name} ${path}`;
   const remark = `# if ${stateDir} is there already: nobody but ${name} gets into it, who must own it, and be let in to what is above`;
   return isOfOthers(stateDir, configPath) ? [line, remark] : [line];
 }
 
-/** The directories that the agent may write to but for its state. */
-function writtenBy({ files, metricsFile }: UnitRequest): string[] {
-  const written = [...files.map(({ path }) => path), ...(metricsFile === undefined ? [] : [metricsFile])];
-  return unique(written.map(directoryOf));
+/** What lies in a state directory nobody else gets to. */
+function closedTargets({ files, stateDir, user: { name } }: UnitRequest): string[] {
+  const within = files.filter(({ path }) => isBelow(path, [stateDir]));
+  return within.map(
+    ({ path }) =>
+      `# nobody but ${name} can read ${path}: ${stateDir} is the state directory, closed to all others`,
+  );
 }
 
 /** Where the agent may write, it may put a link to a file of root's in the place of one that root is to open to it. */
 function unlessSwapped(path: string, request: UnitRequest, commandOf: (path: string) => string): string {
   const one = shellWord(path);
   const command = commandOf(one);
-  const isWithin = isBelow(path, [...writtenBy(request), ...request.writtenTo, request.stateDir]);
+  const isWithin = isBelow(path, [...writtenBy(request), request.stateDir]);
   if (!isWithin) return command;
   return `if [ -L ${one} ]; then echo ${one} 'is a link where the agent may put one: left as it is' >&2; else ${command}; fi`;
 }

@@ -1,4 +1,5 @@
 /** What a unit is made of, and what both its lines and those that install it go by. */
+import { directoryOf } from './whose.ts';
 
 /** What of a file matters to its unit. */
 export interface UnitFile {
@@ -24,6 +25,8 @@ export interface UnitRequest {
   configPath: string;
   thingName: string;
   stateDir: string;
+  /** Whether that is there, and holds what is neither the agent's nor its user's. */
+  isStateForeign?: boolean;
   metricsFile?: string | undefined;
   key: string;
   /** Certificate and roots. */
@@ -31,8 +34,7 @@ export interface UnitRequest {
   /** The same three by their true paths, and the directories of these and of what leads to them. */
   real: { config: string; key: string; certificates: readonly string[] };
   readFrom: readonly string[];
-  /** Where targets, metrics and state lie, by true paths. */
-  writtenTo: readonly string[];
+  /** By true paths but for the last name, as is the file of metrics. */
   files: readonly UnitFile[];
   passed: readonly Passed[];
   /** The variable that names a proxy where the unit is made; the service does not have it. */
@@ -65,6 +67,12 @@ export function managedState(
 export function programsOf({ command, files }: Pick<UnitRequest, 'command' | 'files'>): string[] {
   const hooks = files.flatMap(({ onInstall }) => onInstall?.command[0] ?? []);
   return [...command, ...hooks].filter((path) => path.startsWith('/'));
+}
+
+/** The directories that the agent may write to but for its state. */
+export function writtenBy({ files, metricsFile }: Pick<UnitRequest, 'files' | 'metricsFile'>): string[] {
+  const written = [...files.map(({ path }) => path), ...(metricsFile === undefined ? [] : [metricsFile])];
+  return unique(written.map(directoryOf));
 }
 
 export function unique(values: readonly string[]): string[] {

@@ -5,7 +5,14 @@
 import type { Problem } from './errors.ts';
 import { oneLine, shellWord } from './shell.ts';
 import { preface } from './unit-install.ts';
-import { capabilitiesOf, managedState, programsOf, type UnitRequest, unique } from './unit-request.ts';
+import {
+  capabilitiesOf,
+  managedState,
+  programsOf,
+  type UnitRequest,
+  unique,
+  writtenBy,
+} from './unit-request.ts';
 import { directoryOf, isBelow, isOfOthers, isWhole } from './whose.ts';
 
 /** Variables that turn the runtime into something else, print secrets, overwrite files, or change whom it trusts. */
@@ -21,7 +28,7 @@ export const dangerousVariables = [
  * What no unit can be made of: a line feed in a path would end a comment, or a directive, and begin another one; and a
  * state directory is closed to all but the agent.
  *
- * @returns a problem for each path that holds a control character, for a state directory that others need, and for a program
+ * @returns a problem for each path that holds a control character, for a state directory that others need or use, and for a program
  * that makes the unit where the agent may write
  */
 export function unitProblems(request: UnitRequest): Problem[] {
@@ -43,15 +50,20 @@ export function unitProblems(request: UnitRequest): Problem[] {
       hint: 'give the file or directory another name',
     }));
   const problems = [...forging, ...makerProblems(request)];
-  if (!isWhole(stateDir)) return problems;
-  const message = `${stateDir} is the system's or an account's; the agent keeps others out of its state`;
+  const message = request.isStateForeign
+    ? `${stateDir} is there, and holds what is not the agent's, which the service would take for itself`
+    : `${stateDir} is the system's or an account's; the agent keeps others out of its state`;
+  if (request.isStateForeign !== true && !isWhole(stateDir)) return problems;
   const hint = 'name a directory of its own, such as /var/lib/shadow-agent';
   return [...problems, { path: 'stateDir', message, hint }];
 }
 
 /** What the agent may replace is not for root to run. */
-function makerProblems({ maker, writtenTo, configPath, user }: UnitRequest): Problem[] {
-  const replaceable = writtenTo.filter((directory) => !isOfOthers(directory, configPath));
+function makerProblems(request: UnitRequest): Problem[] {
+  const { maker, stateDir, configPath, user } = request;
+  const replaceable = [...writtenBy(request), stateDir].filter(
+    (directory) => !isOfOthers(directory, configPath),
+  );
   const found = user.uid === 0 ? undefined : maker.find((path) => isBelow(path, replaceable));
   if (found === undefined) return [];
   const message = `${found} lies where the agent may write: whatever it puts there root would run to make the unit`;
@@ -97,12 +109,10 @@ export function systemdUnit(request: UnitRequest): string {
 }
 
 function pathsOf(request: UnitRequest): string[] {
-  const { configPath, stateDir, metricsFile, key, certificates, files, passed } = request;
+  const { configPath, stateDir, key, certificates, passed } = request;
   const managed = managedState(stateDir);
-  const targets = unique(files.map(({ path }) => directoryOf(path)));
-  const metrics = metricsFile === undefined ? [] : [directoryOf(metricsFile)];
   // To be let in to the root directory is to be let in everywhere.
-  const writable = unique([...(managed === undefined ? [stateDir] : []), ...targets, ...metrics]).filter(
+  const writable = unique([...(managed === undefined ? [stateDir] : []), ...writtenBy(request)]).filter(
     (path) => path !== '/',
   );
   const read = unique([configPath, key, ...certificates]);

@@ -17,11 +17,10 @@ function requestOf(changes: Partial<UnitRequest> = {}): UnitRequest {
     user: { name: 'shadow-agent' },
     ...changes,
   };
-  const { configPath, key, certificates, files, stateDir } = request;
+  const { configPath, key, certificates } = request;
   const readFrom = unique([configPath, key, ...certificates].map(directoryOf));
-  const writtenTo = unique([...files.map(({ path }) => directoryOf(path)), stateDir]);
   const real = { config: configPath, key, certificates };
-  return { real, readFrom, writtenTo, ...request };
+  return { real, readFrom, ...request };
 }
 
 function unitOf(changes: Partial<UnitRequest> = {}): string {
@@ -306,6 +305,14 @@ describe('the unit of a configuration', () => {
     ]);
   });
 
+  test('tells that a target in the state directory is closed to all others', () => {
+    const text = unitOf({ stateDir: '/var/lib/app', files: [{ path: '/var/lib/app/model.bin' }] });
+    expect(text).toContain(
+      '#   # nobody but shadow-agent can read /var/lib/app/model.bin: /var/lib/app is the state',
+    );
+    expect(unitOf()).not.toContain('nobody but');
+  });
+
   test('quotes what systemd would read otherwise', () => {
     const configPath = '/etc/a b/100%/$HOME/"x".json';
     const [line] = values(unitOf({ configPath }), 'ExecStart');
@@ -354,6 +361,16 @@ describe('no unit is made of a path with a control character, such as', () => {
         hint: 'name a directory of its own, such as /var/lib/shadow-agent',
       },
     ]);
+  });
+
+  test('nor one that would have systemd take what another program keeps in the state directory', () => {
+    const problems = unitProblems(requestOf({ stateDir: '/var/lib/app', isStateForeign: true }));
+    expect(problems).toMatchObject([
+      { path: 'stateDir', hint: expect.stringContaining('/var/lib/shadow-agent') },
+    ]);
+    expect(problems[0]?.message).toContain(
+      '/var/lib/app is there, and holds what is not the agent’s'.replace('’', "'"),
+    );
   });
 
   test.each([

@@ -152,6 +152,37 @@ test('where configuration and key are links, it is what they lead to that the li
     expect(unit).toContain(`--config ${configPath} `);
   }));
 
+test('a state directory in which another program keeps something makes no unit, one of an agent before does', () =>
+  scenario(async (world) => {
+    const state = join(world.device.dir, 'state');
+    const unit = async () => {
+      const made = await world.run(['unit', '--config', 'agent.json', '--user', 'daemon']);
+      return { code: await made.exit, log: made.log };
+    };
+    mkdirSync(state);
+    expect((await unit()).code).toBe(0);
+    for (const name of ['state.json', 'agent.sock', 'hook.x']) writeFileSync(join(state, name), '');
+    expect((await unit()).code).toBe(0);
+    writeFileSync(join(state, 'database'), '');
+    const { code, log } = await unit();
+    expect([code, log]).toEqual([
+      78,
+      expect.stringMatching(/^error: stateDir: \S+state is there, and holds what is not/m),
+    ]);
+  }));
+
+toolTest([root], 'a target directory that a link of root’s leads to is judged by its true path', () =>
+  scenario(
+    async (world) => {
+      symlinkSync('/usr/share', join(world.device.dir, 'linked'));
+      const unit = await command(world.device.dir, 'unit', '--config', 'agent.json');
+      expect(unit).toContain("#   # /usr/share is the system's or an account's, not to be given away");
+      expect(unit).not.toContain('linked/job');
+    },
+    { files: [{ property: 's3', path: 'linked/job' }] },
+  ),
+);
+
 test('what is opened to the service is named by its true path, so that nothing is opened that is to stay closed', () =>
   scenario(async (world) => {
     const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
@@ -233,7 +264,6 @@ toolTest([analyze], 'where all is where the README puts it, the exposure of the 
         certificates: [],
       },
       readFrom: ['/etc/shadow-agent'],
-      writtenTo: ['/var/lib/app', '/var/lib/shadow-agent'],
       files: [{ path: '/var/lib/app/model.bin' }],
       passed: [],
       user: { name: 'shadow-agent' },
