@@ -26,7 +26,7 @@ const rounds = extent(5, 1);
 export const ours = 'shadow-agent';
 const MB = 1e6;
 
-export type Row = Cost & { wireBytes: number };
+export type Row = Cost & { wireBytes: number; requests: number };
 
 export async function compare(): Promise<JsonObject[]> {
   const rows: JsonObject[] = [];
@@ -125,13 +125,13 @@ export class Bench {
   /** @throws Error when the file that it leaves is not the object */
   async #run(command: string[], env: Record<string, string>, path: string): Promise<Row> {
     await rm(path, { force: true });
-    const before = this.#nginx.bytesSent;
+    const before = this.#nginx.sent.length;
     const cost = await costOf(command, this.#world.sandbox.dir, env);
-    const wireBytes = this.#nginx.bytesSent - before;
+    const sent = this.#nginx.sent.slice(before);
     if ((await hashOf(path)) !== this.#job.sha256) {
       throw new Error(`${command.join(' ')} left another file than the object at ${path}`);
     }
-    return { ...cost, wireBytes };
+    return { ...cost, wireBytes: sent.reduce((sum, bytes) => sum + bytes, 0), requests: sent.length };
   }
 
   async stop(): Promise<void> {

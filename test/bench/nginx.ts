@@ -49,10 +49,9 @@ export class Nginx {
     return path;
   }
 
-  /** Bytes of answers since the start, with their heads, before TLS. */
-  get bytesSent(): number {
-    const lines = readFileSync(join(this.#dir, 'access.log'), 'utf8').trim().split('\n');
-    return lines.reduce((sum, line) => sum + Number(line), 0);
+  /** Of each answer since the start its bytes, with its head, before TLS. */
+  get sent(): number[] {
+    return readFileSync(join(this.#dir, 'access.log'), 'utf8').trim().split('\n').filter(Boolean).map(Number);
   }
 
   async stop(): Promise<void> {
