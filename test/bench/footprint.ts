@@ -7,15 +7,12 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { buildTarget, hostTarget } from '../../build.ts';
 import type { JsonObject, JsonValue } from '../../src/core/json.ts';
-import { pythonClients } from '../support/clients-python.ts';
 import { quietBucket } from '../support/faults.ts';
-import { TutorialDevice, tutorialThing } from '../support/tutorial-device.ts';
 import { type Run, scenario, sha256, until, type World } from '../support/world.ts';
 import { extent } from './extent.ts';
-import { median, memoryOf, slopeOf, spread } from './measure.ts';
+import { latency, latencyWithoutSyncs } from './latency.ts';
+import { memoryOf, slopeOf, spread } from './measure.ts';
 
-const rounds = extent(9, 1);
-const starts = extent(5, 1);
 // What a start leaves to do, the runtime's collections too, is done by then.
 const settleSeconds = extent(65, 0);
 const idleSeconds = extent(60, 2);
@@ -24,10 +21,10 @@ const sampleEvery = extent(200, 20);
 // The agent ends a link that brings more than 1,000 packets a second; each delta is some.
 const batch = 20;
 const batchMs = 100;
-const files = [{ property: 's3', path: 'tmpfile' }];
+export const files = [{ property: 's3', path: 'tmpfile' }];
 
 /** A figure, what it is held against, and their ratio or difference with its aim. */
-type Row = {
+export type Row = {
   figure: string;
   ours: string;
   beside: string;
@@ -39,100 +36,11 @@ type Row = {
 export async function footprint(): Promise<JsonObject[]> {
   const rows: Row[] = [];
   await scenario(async (world) => void rows.push(...(await latency(world))), { files });
+  rows.push(...(await latencyWithoutSyncs()));
   await scenario(async (world) => void rows.push(...(await idle(world))), { files });
   await scenario(async (world) => void rows.push(await growth(world)), { files });
   rows.push(await size());
   return rows;
-}
-
-async function latency(world: World): Promise<Row[]> {
-  const { sandbox } = world;
-  const [python] = await pythonClients();
-  const registered = await sandbox.device(tutorialThing);
-  sandbox.s3.store.createBucket(quietBucket);
-  const first = { ours: [] as number[], tutorial: [] as number[] };
-  let tutorial: TutorialDevice | undefined;
-  for (let start = 0; start < starts; start += 1) {
-    for (const run of world.runs) await run.stop();
-    await tutorial?.stop();
-    first.ours.push(await answered(world, 'test-thing', () => void world.run()));
-    if (python?.found !== true) continue;
-    const startTutorial = () => {
-      tutorial = new TutorialDevice(python.path, world, registered);
-    };
-    first.tutorial.push(await answered(world, tutorialThing, startTutorial));
-  }
-  const delta = { ours: [] as number[], tutorial: [] as number[] };
-  for (let round = 0; round < rounds; round += 1) {
-    delta.ours.push(await installed(world, 'test-thing', world.path(), round));
-    if (tutorial !== undefined)
-      delta.tutorial.push(await installed(world, tutorialThing, tutorial.path, round));
-  }
-  await tutorial?.stop();
-  const row = (
-    figure: string,
-    { ours, tutorial }: { ours: number[]; tutorial: number[] },
-    aim: string,
-  ): Row => ({
-    figure,
-    ours: spread(ours, 0),
-    beside: `${spread(tutorial, 0)}, tutorial`,
-    'ours / its': (median(ours) / median(tutorial)).toFixed(2),
-    aim,
-    rounds: { ours, tutorial },
-  });
-  return [
-    row('delta to installed, 5 bytes, ms', delta, '0.25'),
-    row('start to first get answered, ms', first, '0.3'),
-  ];
-}
-
-/** Milliseconds from the start of a program until the shadow service has answered its get. */
-async function answered(world: World, thing: string, start: () => void): Promise<number> {
-  const { messages } = world.sandbox.broker;
-  const seen = messages.length;
-  const startedMs = performance.now();
-  start();
-  await soon(() =>
-    messages
-      .slice(seen)
-      .some(
-        ({ topic }) =>
-          topic.startsWith(`$aws/things/${thing}/shadow/get/`) && /accepted|rejected/.test(topic),
-      ),
-  );
-  const ms = performance.now() - startedMs;
-  await new Promise((resolve) => setTimeout(resolve, 500));
-  return ms;
-}
-
-/** Milliseconds from the write to the desired state until the file is there. */
-async function installed(world: World, thing: string, path: string, round: number): Promise<number> {
-  const content = `${String(round).padStart(4, '0')}\n`;
-  const key = `${thing}/${round}`;
-  await world.sandbox.s3.store.put(quietBucket, key, content);
-  const startedMs = performance.now();
-  world.sandbox.desire(thing, { s3: { url: `s3://${quietBucket}/${key}`, hash: sha256(content), size: 5 } });
-  await soon(() => contentOf(path) === content);
-  const ms = performance.now() - startedMs;
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  return ms;
-}
-
-function contentOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
-  }
-}
-
-/** Looks every millisecond. */
-async function soon(isTrue: () => boolean): Promise<void> {
-  for (const deadlineMs = performance.now() + 30_000; !isTrue(); ) {
-    if (performance.now() > deadlineMs) throw new Error('waited 30 s in vain');
-    await new Promise((resolve) => setTimeout(resolve, 1));
-  }
 }
 
 async function idle(world: World): Promise<Row[]> {
