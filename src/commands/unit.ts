@@ -89,7 +89,9 @@ async function passedBy(member: Member, paths: readonly string[]): Promise<Passe
   const looks = directories.map(async (path) => {
     const found = await stat(path).catch(() => undefined);
     // The unit takes root its capabilities.
-    return found === undefined ? [] : [{ path, isClosed: !isLet(found, member, right.enter) }];
+    return found === undefined
+      ? []
+      : [{ path, isClosed: !isLet(found, member, right.enter), isOthers: found.uid !== 0 }];
   });
   return (await Promise.all(looks)).flat();
 }

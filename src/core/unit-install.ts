@@ -81,13 +81,14 @@ function closedTargets({ files, stateDir, user: { name } }: UnitRequest): string
   );
 }
 
-/** Where the agent may write, it may put a link to a file of root's in the place of one that root is to open to it. */
+/** Where another than root may write, as the agent, there may be a link to a file of root's in the place of one that root is to open. */
 function unlessSwapped(path: string, request: UnitRequest, commandOf: (path: string) => string): string {
   const one = shellWord(path);
   const command = commandOf(one);
-  const isWithin = isBelow(path, [...writtenBy(request), request.stateDir]);
+  const others = request.passed.flatMap(({ path, isOthers }) => (isOthers === true ? [path] : []));
+  const isWithin = isBelow(path, [...writtenBy(request), request.stateDir, ...others]);
   if (!isWithin) return command;
-  return `if [ -L ${one} ]; then echo ${one} 'is a link where the agent may put one: left as it is' >&2; else ${command}; fi`;
+  return `if [ -L ${one} ]; then echo ${one} 'is a link where others than root may put one: left as it is' >&2; else ${command}; fi`;
 }
 
 /** Everybody may write there as it is. */

@@ -15,6 +15,8 @@ export interface Passed {
   path: string;
   /** Whether owner and mode keep the user of the service out. */
   isClosed: boolean;
+  /** Whether it is another's than root's. */
+  isOthers?: boolean;
 }
 
 export interface UnitRequest {

@@ -29,7 +29,7 @@ function unitOf(changes: Partial<UnitRequest> = {}): string {
 
 /** How a line begins that tells of a link, and does what follows to a file alone. */
 function unlessLink(path: string): string {
-  return `if [ -L ${path} ]; then echo ${path} 'is a link where the agent may put one: left as it is' >&2; else`;
+  return `if [ -L ${path} ]; then echo ${path} 'is a link where others than root may put one: left as it is' >&2; else`;
 }
 
 /** The values of one directive. */
@@ -147,6 +147,11 @@ describe('the unit of a configuration', () => {
       `#   [ -d /etc/shadow-agent ] || install -d -o shadow-agent /etc/shadow-agent    # if another's: chgrp "$(id -gn shadow-agent)" /etc/shadow-agent && chmod g+wx /etc/shadow-agent`,
       '#   [ ! -e /etc/shadow-agent/out ] || chown -h shadow-agent: /etc/shadow-agent/out',
     ]);
+    // So may any other user in a directory of theirs.
+    const key = '/srv/pi/private.key';
+    const passed = [{ path: '/srv/pi', isClosed: false, isOthers: true }];
+    expect(unitOf({ key, passed })).toContain(`#   ${unlessLink(key)} chown -h `);
+    expect(unitOf({ key })).not.toContain(unlessLink(key));
     // Its state is its own, and so is all below a directory that it may write to.
     for (const key of ['/var/lib/shadow-agent/private.key', '/srv/app/keys/private.key'])
       expect(unitOf({ key, files: [{ path: '/srv/app/f' }] })).toContain(`#   ${unlessLink(key)} chown -h `);
