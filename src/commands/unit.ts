@@ -5,7 +5,7 @@ import { isLet, type Member, right } from '../core/access.ts';
 import type { Problem } from '../core/errors.ts';
 import { systemdUnit, unitProblems } from '../core/unit.ts';
 import { type Passed, programsOf, type UnitRequest, unique } from '../core/unit-request.ts';
-import { groupsOf, readAccounts, resolveOwner } from '../io/accounts.ts';
+import { groupsOf, isGroupOf, readAccounts, resolveOwner } from '../io/accounts.ts';
 import { ownCommand } from '../io/runtime.ts';
 import { wayTo } from '../io/way.ts';
 
@@ -34,6 +34,7 @@ export async function unit(
   const member = account.ok
     ? { uid: account.owner.uid, gids: groupsOf(account.owner.uid, accounts) }
     : nobodyYet;
+  const isGroupShared = account.ok && !isGroupOf([0, account.owner.uid], account.owner.gid, accounts);
   const request: UnitRequest = {
     command,
     maker,
@@ -51,6 +52,7 @@ export async function unit(
     ]),
     files: await Promise.all(files.map(async (file) => ({ ...file, path: await trueName(file.path) }))),
     passed: await passedBy(member, used),
+    isSecretShared: proxy.proxy?.login !== undefined && proxy.variable === undefined && isGroupShared,
     proxyVariable: proxy.variable,
     user: { name: user, ...(account.ok ? account.owner : {}) },
   };

@@ -20,8 +20,7 @@ export function preface(request: UnitRequest): string {
     `  ${unlessSwapped(real.key, request, (path) => `chown -h ${name} ${path} && chmod 400 ${path}`)}`,
     // What was made on the operator's machine may let nobody else in.
     ...searchLines(request).map((line) => `  ${line}`),
-    // It may hold the password of a proxy.
-    `  ${unlessSwapped(real.config, request, (path) => `chgrp -h "$(id -gn ${name})" ${path} && chmod g+r,o= ${path}`)}`,
+    `  ${unlessSwapped(real.config, request, (path) => openConfig(path, request))}`,
     ...unique(real.certificates).map(
       (one) => `  ${unlessSwapped(one, request, (path) => `chmod a+r ${path}`)}`,
     ),
@@ -32,7 +31,7 @@ export function preface(request: UnitRequest): string {
       .map(({ path }) => `  [ ! -e ${shellWord(path)} ] || chown -h ${name}: ${shellWord(path)}`),
     ...stateLines(request).map((line) => `  ${line}`),
     // An empty unit file would mask the service.
-    `  unit=$(${program} unit --config ${shellWord(configPath)} --user ${name}${starts}) && echo "$unit" >/etc/systemd/system/shadow-agent.service`,
+    `  unit=$(${program} unit --config ${shellWord(configPath)} --user ${name}${starts}) && printf '%s\\n' "$unit" >/etc/systemd/system/shadow-agent.service`,
     '  systemctl daemon-reload && systemctl enable --now shadow-agent',
     ...(proxyVariable === undefined ? [] : ['', remarkOn(proxyVariable, configPath)]),
   ];
@@ -42,6 +41,13 @@ export function preface(request: UnitRequest): string {
 
 function remarkOn(proxyVariable: string, configPath: string): string {
   return `${proxyVariable} is set where this was made, but not for the service: if it needs the proxy, set "proxy" in ${shellWord(configPath)}.`;
+}
+
+/** To the user's group; to the user alone where it holds the password of a proxy, and others are in that. */
+function openConfig(path: string, { user: { name }, isSecretShared }: UnitRequest): string {
+  return isSecretShared === true
+    ? `chown -h ${name} ${path} && chmod 400 ${path}`
+    : `chgrp -h "$(id -gn ${name})" ${path} && chmod g+r,o= ${path}`;
 }
 
 /** What lets the user of the service through to what it reads, and where on any way it is kept out. */

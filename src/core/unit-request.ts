@@ -39,6 +39,8 @@ export interface UnitRequest {
   /** By true paths but for the last name, as is the file of metrics. */
   files: readonly UnitFile[];
   passed: readonly Passed[];
+  /** Whether the configuration holds a password, and others are in the group of the user. */
+  isSecretShared?: boolean;
   /** The variable that names a proxy where the unit is made; the service does not have it. */
   proxyVariable?: string | undefined;
   /** Name of the user, and its numbers where the user is there already. */

@@ -1,4 +1,4 @@
-import { readFile, rename } from 'node:fs/promises';
+import { rename } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import * as v from 'valibot';
 import { AgentError, toAgentError } from '../core/errors.ts';
@@ -10,6 +10,7 @@ import { diskError, errnoOf, writeFileAtomic } from './disk.ts';
 import type { Logger } from './log.ts';
 import { partSchema, sha256 } from './part-record.ts';
 import { storedAt } from './stored-file.ts';
+import { readPlainFile } from './text-file.ts';
 
 const stateName = 'state.json';
 
@@ -259,13 +260,13 @@ interface Loaded {
 async function read(stateDir: string): Promise<Loaded> {
   const path = join(stateDir, stateName);
   try {
-    const text = await readFile(path, 'utf8');
+    const text = await readPlainFile(path);
     const { shadow, files } = v.parse(stateSchema, JSON.parse(text));
     return { shadow, files: new Map(files.map((file) => [file.property, file])) };
   } catch (error) {
     const errno = errnoOf(error);
     if (errno === 'ENOENT') return { files: new Map() };
-    if (!/^E[A-Z0-9]+$/.test(errno) || errno === 'EISDIR') throw error;
+    if (!/^E[A-Z0-9]+$/.test(errno)) throw error;
     throw new AgentError('INSTALL', `Cannot read ${path}: ${errno}`, {
       hint: `let the agent read it: chown --reference=${stateDir} ${path}, or mend the disk; to begin anew without it, move it away`,
       cause: error,

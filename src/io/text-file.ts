@@ -21,6 +21,22 @@ export async function readTextFile(path: string): Promise<TextFile> {
   }
 }
 
+/**
+ * Reads a plain file of at most `maxTextBytes`, which somebody else may have put there.
+ *
+ * @throws as open(2); Error where it is no plain file, or larger
+ */
+export async function readPlainFile(path: string): Promise<string> {
+  const file = await open(path, constants.O_RDONLY | constants.O_NONBLOCK);
+  try {
+    const bytes = (await file.stat()).isFile() ? await readBounded(file) : undefined;
+    if (bytes === undefined) throw new Error(`${path} is no plain file, or larger than 1 MiB`);
+    return new TextDecoder().decode(bytes);
+  } finally {
+    await file.close();
+  }
+}
+
 async function readOpened(file: FileHandle): Promise<TextFile> {
   if ((await file.stat()).isDirectory()) {
     return { ok: false, message: 'is a directory', hint: 'name the file in it' };

@@ -60,7 +60,7 @@ describe('the unit of a configuration', () => {
     ]);
     // For the same user again, and never an empty file, which would mask the service.
     expect(lines.find((line) => line.includes('shadow-agent.service'))).toMatch(
-      /^# {3}unit=\$\(.* unit --config \S+ --user \S+\) && echo "\$unit" >\/etc\/systemd\/system\/shadow-agent\.service$/,
+      /^# {3}unit=\$\(.* unit --config \S+ --user \S+\) && printf '%s\\n' "\$unit" >\/etc\/systemd\/system\/shadow-agent\.service$/,
     );
   });
 
@@ -308,6 +308,14 @@ describe('the unit of a configuration', () => {
       'SSL_CERT_DIR',
       'SSL_CERT_FILE',
     ]);
+  });
+
+  test('opens a configuration with a password to the user alone where others are in the group', () => {
+    const config = '/etc/shadow-agent/agent.json';
+    const line = `#   chown -h shadow-agent ${config} && chmod 400 ${config}\n`;
+    expect(unitOf({ isSecretShared: true })).toContain(line);
+    expect(unitOf({ isSecretShared: true })).not.toContain('g+r');
+    expect(unitOf({ isSecretShared: false })).not.toContain(line);
   });
 
   test('tells that a target in the state directory is closed to all others', () => {

@@ -1,5 +1,6 @@
 import { beforeEach, describe, expect, test } from 'bun:test';
-import { mkdir, readdir, readFile, rmdir, stat, symlink, writeFile } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { mkdir, readdir, readFile, rmdir, stat, symlink, truncate, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Failure } from '../../src/core/reconcile.ts';
 import { type FileState, State, storable } from '../../src/io/state.ts';
@@ -244,8 +245,13 @@ describe('a state file that is rubbish', () => {
     expect((await open()).file('s3', '/a').previous?.sha256).toBe(sha);
   });
 
-  test('(a directory) is set aside as well', async () => {
-    await mkdir(file());
+  test.each<[string, () => Promise<unknown>]>([
+    ['a directory', () => mkdir(file())],
+    ['a named pipe', async () => spawnSync('mkfifo', [file()])],
+    ['a link to a device without end', () => symlink('/dev/zero', file())],
+    ['larger than any', () => writeFile(file(), '').then(() => truncate(file(), 3e9))],
+  ])('(%s) is set aside as well', async (_, make) => {
+    await make();
     const state = await open();
     expect(log.of('warning').length).toBe(1);
     await state.update('s3', target, { previous: { sha256: sha } });
