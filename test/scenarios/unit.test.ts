@@ -214,7 +214,7 @@ test('root is not to run what the agent may replace: the unit of such an executa
       expect(refused.log).toContain(`/usr/local/bin, with --program ${own}`);
       const unit = await command(world.device.dir, ...at, '--program', 'bin/shadow-agent');
       expect(unit).toContain(`\nExecStart=${own} --config `);
-      expect(unit).toContain(`--user shadow-agent --program ${own}) && echo`);
+      expect(unit).toContain(`--user shadow-agent --program ${own}) && printf`);
       expect(unit).not.toContain(`$(${own}`);
     },
     { files: [{ property: 'agent', path: 'bin/shadow-agent' }] },
