@@ -84,7 +84,8 @@ export async function update(job: UpdateJob): Promise<Updated> {
     if (seal !== undefined) await target.announce({ signature: seal });
   });
   const installed = { sha256: artifact.sha256, value, stamp: await replace(job, part) };
-  await target.store({ installed, part: undefined, failure: undefined, ...withoutHook(job) });
+  const past = { part: undefined, failure: undefined, blocked: undefined };
+  await target.store({ installed, ...past, ...withoutHook(job) });
   const { previous, pending } = target.stored;
   await job.kept.clean([previous, pending?.before]);
   return {

@@ -155,6 +155,23 @@ test('what was out of sight, and is installed anew before its hook has taken it,
   expect(existsSync(previousPath)).toBe(true);
 });
 
+test('what replaces a file that could not be put back has its way back, and nothing of its failure', async () => {
+  const { job, previous, previousPath, stored } = await deviceAt(join(fixture().dir, 'state'), small);
+  const refused = job.installed?.sha256 ?? '';
+  const failed = { message: 'The hook exited with 3' };
+  const owed: Pending = { step: 'back', sha256: refused, before: previous, keep: true, runs: 0, failed };
+  const blocked = { value: {}, code: 'INSTALL', message: 'no directory', attempt: 1 } as const;
+  await job.target.store({ previous: undefined, pending: owed, blocked });
+  await update({ ...job, file: { ...job.file, onInstall } });
+  const { sha256 } = job.artifact;
+  expect(await stored()).toMatchObject({
+    pending: { step: 'apply', sha256, before: previous, keep: true, runs: 0 },
+  });
+  expect(await stored()).not.toHaveProperty('blocked');
+  expect(existsSync(previousPath)).toBe(true);
+  expect(existsSync(job.kept.pathOf({ sha256: refused }))).toBe(false);
+});
+
 test('a hook that is owed to the file that is replaced is part of what is announced', async () => {
   const { job, stored } = await deviceAt(join(fixture().dir, 'state'), small);
   const before = job.installed ?? { sha256: '' };
