@@ -313,17 +313,23 @@ test('a file that was changed on the device is repaired, and the hook runs for i
     expect(contents(world)).toEqual(['good', 'good']);
   }));
 
+/** Has a file changed by hand and repaired, whose hook fails for that while the file `failing` is there. */
+async function failingRepair(world: World): Promise<{ run: Run; value: JsonObject }> {
+  await world.put('a', good);
+  const first = await world.start();
+  await world.inSync(sha256(good));
+  await first.stop();
+  const value = world.state('desired')['s3'] as JsonObject;
+  writeFileSync(world.path('failing'), '');
+  writeFileSync(world.path(), 'changed by hand\n');
+  const run = await world.run();
+  await world.hasStatus({ status: 'waiting', code: 'HOOK_FAILED', hash: sha256(good) });
+  return { run, value };
+}
+
 test('a hook that fails after a repair is owed: it runs once that value is desired again, after another that could not be had', () =>
   hooked('[ ! -e failing ]', async (world) => {
-    await world.put('a', good);
-    const first = await world.start();
-    await world.inSync(sha256(good));
-    await first.stop();
-    const value = world.state('desired')['s3'] as JsonObject;
-    writeFileSync(world.path('failing'), '');
-    writeFileSync(world.path(), 'changed by hand\n');
-    const run = await world.run();
-    await world.hasStatus({ status: 'waiting', code: 'HOOK_FAILED', hash: sha256(good) });
+    const { run, value } = await failingRepair(world);
     expect(run.log).toContain('the file was repaired and stays; the hook');
     expect(run.log.match(/.*HOOK_FAILED.*/g)).toEqual([
       expect.stringMatching(/ attempt=1 retryInSeconds=[\d.]+/),
@@ -614,16 +620,8 @@ toolTest(
   'a hook that is owed after a repair is owed still where the agent was killed right before it put another file in place',
   () =>
     hooked('[ ! -e failing ]', async (world) => {
-      await world.put('a', good);
-      const first = await world.start();
-      await world.inSync(sha256(good));
-      await first.stop();
-      const value = world.state('desired')['s3'] as JsonObject;
-      writeFileSync(world.path('failing'), '');
-      writeFileSync(world.path(), 'changed by hand\n');
-      const repairing = await world.run();
-      await world.hasStatus({ status: 'waiting', code: 'HOOK_FAILED', hash: sha256(good) });
-      await repairing.stop();
+      const { run, value } = await failingRepair(world);
+      await run.stop();
       // Between what is said to be pending and the rename lies a sync of the part.
       const slow = ['-f', '-qq', '-o', '/dev/null', '-e', 'inject=fsync,fdatasync:delay_enter=250000'];
       const args = [...slow, await executable(), '--config', world.device.configPath];

@@ -165,16 +165,21 @@ test('while the agent is down, status tells that what was desired last is refuse
     { files: [{ property: 's3', path: 'tmpfile', allow: [`s3://${bucketName}/`] }] },
   ));
 
+/** Has `hoge` replaced by another file, and put back while no agent runs. */
+async function rolledBack(world: World): Promise<void> {
+  const agent = await world.start();
+  for (const body of ['hoge\n', 'fuga\n']) {
+    await world.put('test.txt', body);
+    await world.inSync(sha256(body));
+  }
+  await agent.stop();
+  const back = await world.run(['rollback', 's3', '--config', world.device.configPath]);
+  expect(await back.exit).toBe(0);
+}
+
 test('while the agent is down, status does not take what was rolled back to for what is desired', () =>
   scenario(async (world) => {
-    const agent = await world.start();
-    for (const body of ['hoge\n', 'fuga\n']) {
-      await world.put('test.txt', body);
-      await world.inSync(sha256(body));
-    }
-    await agent.stop();
-    const back = await world.run(['rollback', 's3', '--config', world.device.configPath]);
-    expect(await back.exit).toBe(0);
+    await rolledBack(world);
     const { text } = await status(world);
     expect(text).toContain(`\n  installed    ${hoge}\n`);
     expect(text).toContain('waiting: rolled back here');
@@ -342,14 +347,7 @@ test('what a hook refused is told no more once it is withdrawn, also before the 
 
 test('while the agent is down, what is held is told also where the file is to have another path', () =>
   scenario(async (world) => {
-    const agent = await world.start();
-    for (const body of ['hoge\n', 'fuga\n']) {
-      await world.put('test.txt', body);
-      await world.inSync(sha256(body));
-    }
-    await agent.stop();
-    const back = await world.run(['rollback', 's3', '--config', world.device.configPath]);
-    expect(await back.exit).toBe(0);
+    await rolledBack(world);
     const config = JSON.parse(readFileSync(world.device.configPath, 'utf8'));
     config.files[0].path = 'moved';
     writeFileSync(world.device.configPath, JSON.stringify(config));
