@@ -125,7 +125,7 @@ toolTest(
 );
 
 test('both hashes whose instructions are counted hash the same', () => {
-  const work = join(import.meta.dir, 'bench/arm64-work.ts');
+  const work = join(import.meta.dir, 'bench/work.ts');
   const [native, noble] = ['native', 'noble'].map((engine) =>
     spawnSync(process.execPath, [work, engine, '1'], { encoding: 'utf8' }).stdout.trim(),
   );

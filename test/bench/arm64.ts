@@ -19,7 +19,7 @@ type Count = (mebibytes: number) => Promise<number>;
 
 export async function arm64(): Promise<JsonObject[]> {
   const { path: work } = await buildTarget(target, resolve('dist', 'bench'), {
-    entry: join(import.meta.dir, 'arm64-work.ts'),
+    entry: join(import.meta.dir, 'work.ts'),
   });
   const cwd = process.cwd();
   const counts: Array<[what: string, count: Count]> = [

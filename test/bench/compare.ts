@@ -26,7 +26,15 @@ const rounds = extent(5, 1);
 export const ours = 'shadow-agent';
 const MB = 1e6;
 
-export type Row = Cost & { wireBytes: number; requests: number };
+/** Answers that bring no part of an object are no larger. */
+const mostHeadBytes = 4096;
+
+export interface Row extends Cost {
+  wireBytes: number;
+  requests: number;
+  /** Those that brought no part of the object. */
+  emptyAnswers: number;
+}
 
 export async function compare(): Promise<JsonObject[]> {
   const rows: JsonObject[] = [];
@@ -131,7 +139,12 @@ export class Bench {
     if ((await hashOf(path)) !== this.#job.sha256) {
       throw new Error(`${command.join(' ')} left another file than the object at ${path}`);
     }
-    return { ...cost, wireBytes: sent.reduce((sum, bytes) => sum + bytes, 0), requests: sent.length };
+    return {
+      ...cost,
+      wireBytes: sent.reduce((sum, bytes) => sum + bytes, 0),
+      requests: sent.length,
+      emptyAnswers: sent.filter((bytes) => bytes <= mostHeadBytes).length,
+    };
   }
 
   async stop(): Promise<void> {

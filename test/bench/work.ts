@@ -1,5 +1,5 @@
 /**
- * What the arm64 bench counts, as a program of its own: works on so many MiB and prints nothing but a digest or a length.
+ * What the benches arm64 and check count, as a program of its own: works on so many MiB and prints a digest or a length.
  *
  *   native MIB · noble MIB · tls MIB URL CA_PATH
  */
