@@ -155,9 +155,8 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   const inherited = inheritedWay(job);
   const isWayBack = inherited === undefined && file.keepPrevious && isDesired;
   const { installed: known, pending: owed } = target.stored;
-  const isOwed = installed !== undefined && installed.sha256 === owed?.sha256;
   const unproven = installed === undefined || isDesired ? {} : ({ unproven: true } as const);
-  const before = { ...installed, ...(isOwed ? ({ owed: true } as const) : {}), ...unproven };
+  const before = { ...installed, ...unproven };
   // A file that is gone before its hook has taken it is none that was installed before.
   const isProven = owed?.sha256 !== artifact.sha256 || owed.repair === true;
   const isRepair = known?.sha256 === artifact.sha256 && known.unproven !== true && isProven;
@@ -167,7 +166,8 @@ async function replace(job: UpdateJob, part: Part): Promise<FileStamp> {
   const announce = async (isKept: boolean) => {
     const { sha256 } = artifact;
     const way = inherited ?? (isKept ? { before, keep: isWayBack, runs: 0 } : { keep: false, runs: 0 });
-    const pending = { step: 'apply', sha256, value, ...way, ...repair } as const;
+    const over = owed === undefined ? {} : { over: withoutOver(owed) };
+    const pending = { step: 'apply', sha256, value, ...way, ...repair, ...over } as const;
     const gone = {
       ...(hasHook ? { failure: undefined } : {}),
       ...(isWayBack && !isKept ? { previous: undefined } : {}),
@@ -218,6 +218,10 @@ function inheritedWay(job: UpdateJob): Pick<Pending, 'before' | 'keep' | 'runs'>
   if (!isUntaken(owed, installed) || before?.sha256 === artifact.sha256) return undefined;
   const isProven = before?.sha256 !== undefined && before.unproven !== true;
   return { ...way, keep: file.keepPrevious && isProven, runs: 0 };
+}
+
+function withoutOver({ over: _, ...step }: Pending): Omit<Pending, 'over'> {
+  return step;
 }
 
 function isUntaken({ step, sha256, repair }: Pending, installed: Installed | undefined): boolean {

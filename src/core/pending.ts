@@ -27,14 +27,14 @@ export interface Pending {
   failed?: HookFailure;
   /** The file was installed before, and has been changed on the device since. */
   repair?: true;
+  /** What was pending of the file that is replaced: it is so still where that is not replaced after all. */
+  over?: Omit<Pending, 'over'>;
 }
 
 /** The file that another one has replaced. */
 export interface Before {
   sha256?: string;
   value?: JsonObject;
-  /** Its hook has not succeeded since it was repaired. */
-  owed?: true;
   /** It was changed on the device, or its hook has never taken it: once it is back, it is no way back itself. */
   unproven?: true;
 }
@@ -148,12 +148,14 @@ export function recordPending(
   }
 }
 
-/** A file that was not replaced after all is owed its hook still. */
+/** A file that was not replaced after all is owed its hook, or its way back, still. */
 function stillOwed({ pending, installed }: Snapshot): Pick<Snapshot, 'pending'> {
-  const { sha256, value, owed } = pending?.before ?? {};
-  if (owed !== true || sha256 === undefined || sha256 !== installed?.sha256) return {};
-  const of = { sha256, ...(value === undefined ? {} : { value }) };
-  return { pending: { step: 'apply', ...of, keep: false, runs: 0, repair: true } };
+  const { over } = pending ?? {};
+  if (over === undefined) return {};
+  if (over.step === 'back') return { pending: over };
+  const isThere = installed?.sha256 === (over.step === 'apply' ? over.sha256 : over.before?.sha256);
+  const { failed: _, ...anew } = over;
+  return isThere ? { pending: { ...(over.step === 'apply' ? anew : over), runs: 0 } } : {};
 }
 
 function applied({ previous, ...rest }: Snapshot, pending: Pending): Snapshot {

@@ -54,11 +54,10 @@ const installedSchema = v.object({ sha256, value: v.exactOptional(jsonObject) })
 const beforeSchema = v.object({
   sha256: v.exactOptional(sha256),
   value: v.exactOptional(jsonObject),
-  owed: v.exactOptional(v.literal(true)),
   unproven: v.exactOptional(v.literal(true)),
 });
 
-const pendingSchema = v.object({
+const stepSchema = v.object({
   step: v.picklist(['apply', 'back', 'reapply']),
   sha256: v.union([sha256, v.literal('')]),
   value: v.exactOptional(jsonObject),
@@ -67,6 +66,11 @@ const pendingSchema = v.object({
   runs: v.number(),
   failed: v.exactOptional(v.object({ message: v.string(), hint: v.exactOptional(v.string()) })),
   repair: v.exactOptional(v.literal(true)),
+});
+
+const pendingSchema = v.object({
+  ...stepSchema.entries,
+  over: v.exactOptional(stepSchema),
 }) satisfies v.GenericSchema<unknown, Pending>;
 
 const fileSchema = v.object({

@@ -609,11 +609,12 @@ describe('a hook that fails for a file that was repaired', () => {
 
   test('is owed still where another file was announced, but never came', () => {
     const { pending: owed, ...rest } = record(repaired, failed, nowMs, 0.999);
-    const before: Before = { sha256: shaA, value: valueA, owed: true };
+    const before: Before = { sha256: shaA, value: valueA };
+    const over = { ...pending, runs: 0, failed: { message: 'no network' } };
     const announced: Snapshot = {
       ...rest,
       desired: parseDesired(valueOther, {}),
-      pending: { step: 'apply', sha256: shaOther, value: valueOther, before, keep: true, runs: 0 },
+      pending: { step: 'apply', sha256: shaOther, value: valueOther, before, keep: true, runs: 0, over },
     };
     const outcome: Outcome = { kind: 'unapplied' };
     expect(decide(announced, nowMs)).toEqual({ do: 'conclude', outcome });
@@ -635,6 +636,30 @@ describe('a hook that fails for a file that was repaired', () => {
     expect([done.pending, done.blocked]).toEqual([undefined, undefined]);
     expect(settled(done)).toBe('done');
   });
+});
+
+test('a way back that was due is due still where what was to replace the refused file never came', () => {
+  const failed = { message: 'refused' };
+  const over: Pending = {
+    step: 'back',
+    sha256: shaA,
+    value: valueA,
+    before: older,
+    keep: true,
+    runs: 0,
+    failed,
+  };
+  const way = { before: older, keep: true, runs: 0, over };
+  const announced: Snapshot = {
+    desired: parseDesired({ ...valueOther, hash: shaB }, {}),
+    installed: { sha256: shaA, value: valueA },
+    pending: { step: 'apply', sha256: shaB, value: valueOther, ...way },
+  };
+  const outcome: Outcome = { kind: 'unapplied' };
+  expect(decide(announced, nowMs)).toEqual({ do: 'conclude', outcome });
+  const restored = record(announced, outcome, nowMs, 0);
+  expect(restored.pending).toEqual(over);
+  expect(decide(restored, nowMs).do).toBe('put-back');
 });
 
 test('a step that failed is not dropped for the same file with another value, but tried at once', () => {
