@@ -1,13 +1,11 @@
-/** A real mosquitto as the sandbox's broker: what an agent does that only a lenient broker bears shows here. */
-import { once } from 'node:events';
 import { mkdir, writeFile } from 'node:fs/promises';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { connectAsync, type IClientOptions } from 'mqtt';
 import type { Broker, BrokerMessage, BrokerOptions } from '../../src/sandbox/broker.ts';
 import type { Pki } from '../../src/sandbox/pki.ts';
 import { remember } from '../../src/sandbox/ring.ts';
 import { attachShadowService } from '../../src/sandbox/shadow-mqtt.ts';
+import { freePort } from './free-port.ts';
 import { program } from './tools.ts';
 import { Run, until } from './world.ts';
 
@@ -110,16 +108,6 @@ user root
 set_tcp_nodelay true
 log_dest stderr
 `;
-}
-
-async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  await once(server, 'close');
-  if (address === null || typeof address === 'string') throw new Error('No port');
-  return address.port;
 }
 
 function messageOf(topic: string, payload: string): BrokerMessage {

@@ -4,7 +4,7 @@ import { mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { freePort } from './relay.ts';
+import { freePort } from './free-port.ts';
 import { program } from './tools.ts';
 import { Run } from './world.ts';
 

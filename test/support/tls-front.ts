@@ -3,7 +3,7 @@ import { once } from 'node:events';
 import { readFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { connect, createServer, type Server, type TLSSocket, type TlsOptions } from 'node:tls';
-import { freePort } from './relay.ts';
+import { freePort } from './free-port.ts';
 import type { World } from './world.ts';
 
 export class TlsFront implements AsyncDisposable {
