@@ -27,11 +27,12 @@ export class Once {
   ): 'done' | Reason | undefined {
     const end = settled(snapshot);
     if (end !== 'pending') return end;
-    const isDue = dueOf(snapshot) !== undefined;
-    const isInTheDark = !isDue && snapshot.desired.kind === 'unknown';
-    const trouble = isInTheDark ? linkError : failureOf(snapshot);
+    const failure = failureOf(snapshot);
+    if (dueOf(snapshot) !== undefined && failure === undefined) return undefined;
+    // A step that has failed may be overtaken by what the shadow desires by now.
+    const trouble = snapshot.desired.kind === 'unknown' ? linkError : failure;
     const isLate = nowMs >= this.#untilMs;
-    if (trouble === undefined) return isLate && !isDue ? noAnswer : undefined;
+    if (trouble === undefined) return isLate ? (failure ?? noAnswer) : undefined;
     this.#untilMs = Math.min(this.#untilMs, nowMs + retryMs);
     return isLate || trouble.retry !== 'soon' ? trouble : undefined;
   }

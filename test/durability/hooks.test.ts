@@ -1,6 +1,6 @@
 /** A file with a hook through kills and power cuts: old or new at every look, and the hook is run for what stays. */
 import { afterAll, beforeAll, expect } from 'bun:test';
-import { existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { type Bench, linux, newMode, oldMode } from '../support/durability-bench.ts';
 import { snapshot } from '../support/durability-disk.ts';
@@ -9,7 +9,7 @@ import { type Judge, killAtEachCall } from '../support/durability-kill.ts';
 import { type Loss, losses, type Recording, record, updatedOf } from '../support/durability-power.ts';
 import { benchAt, next, type Start, update } from '../support/durability-starts.ts';
 import { toolTest } from '../support/tools.ts';
-import { sha256, World } from '../support/world.ts';
+import { noise, sha256, World } from '../support/world.ts';
 
 let world: World;
 beforeAll(async () => {
@@ -36,6 +36,23 @@ function hooked(name: string, script: string): Start {
 
 const succeeding = () => hooked('update with a hook', 'exit 0');
 const failing = () => hooked('update whose hook fails', `[ "$SHADOW_AGENT_HASH" != ${sha256(next)} ]`);
+
+const bad: Uint8Array = noise(80_000);
+
+/** What its hook has refused stands there: what was kept is away, so that it cannot be put back. */
+function stuck(): Start {
+  const away = '"$(dirname "$0")/$(basename "$SHADOW_AGENT_PREVIOUS")"';
+  const refusing = `[ "$SHADOW_AGENT_HASH" != ${sha256(bad)} ] || { mv "$SHADOW_AGENT_PREVIOUS" ${away}; exit 1; }`;
+  const start = hooked('update of a refused file', refusing);
+  const prepare = async (bench: Bench) => {
+    await update.prepare(bench);
+    await bench.desire(bad);
+    const run = await bench.once();
+    if (!run.log.includes('The previous file is no longer in')) throw new Error(run.log);
+    chmodSync(bench.target, oldMode);
+  };
+  return { ...start, before: bad, prepare };
+}
 
 /** The last run of the hook, of this kill and the run behind it. */
 function lastRun(bench: Bench): string | undefined {
@@ -80,6 +97,20 @@ const refused: Judge = (bench, second) => {
   ];
 };
 
+const replaced: Judge = (bench, second) => {
+  const run = lastRun(bench);
+  const { pending, previous } = JSON.parse(readFileSync(bench.stateFile, 'utf8')).files[0];
+  return [
+    second.child.exitCode === 0 ? undefined : `the second run failed: ${second.log}`,
+    bench.fault([next, newMode]),
+    bench.isReported() ? undefined : 'it is not reported',
+    run === sha256(next) ? undefined : `the last run of the hook was for ${run}`,
+    pending === undefined ? undefined : `pending is ${JSON.stringify(pending)}`,
+    previous?.sha256 === sha256(old) ? undefined : `the way back is to ${previous?.sha256}`,
+    ...leftovers(bench, 0),
+  ];
+};
+
 const limitMs = 240_000;
 
 toolTest(
@@ -93,6 +124,13 @@ toolTest(
   [linux],
   'an update whose hook fails may be killed before any of its calls: the old file is back, and its hook has run',
   () => killAtEachCall(world, failing(), 'refused', refused),
+  limitMs,
+);
+
+toolTest(
+  [linux],
+  'an update of a refused file that could not be put back may be killed before any of its calls: its way back is kept',
+  () => killAtEachCall(world, stuck(), 'stuck', replaced),
   limitMs,
 );
 
