@@ -54,6 +54,20 @@ describe('bun run bench', () => {
   );
 
   toolTest(
+    [program('curl'), ...python],
+    'delta tells where the time of a small update goes',
+    async () => {
+      const { output, rows } = await bench('delta', '--quick');
+      for (const part of ['S3 is asked', 'it is reported']) {
+        expect(output).toMatch(new RegExp(`^until ${part} +\\d.* \\d`, 'm'));
+      }
+      expect(output).toMatch(/^CPU time, JavaScript +[1-9]/m);
+      expect(rows.length).toBe(14);
+    },
+    timeoutMs,
+  );
+
+  toolTest(
     others,
     'growth measures the points of six plots and draws them',
     async () => {

@@ -35,6 +35,7 @@ const inlineRunBy: Record<string, string> = {
   'aws s3api put-object --checksum-algorithm SHA256': 'test/documents.test.ts',
   'bash .ci/run': '.github/workflows/ci.yml',
   'bun run bench check': '.ci/run',
+  'bun run bench delta': 'test/benches.test.ts',
   'bun run bench fleet': 'test/benches.test.ts',
   'bun run bench growth': 'test/benches.test.ts',
   'bun run bench idle': 'test/benches.test.ts',

@@ -10,7 +10,7 @@ import type { JsonObject, JsonValue } from '../../src/core/json.ts';
 import { quietBucket } from '../support/faults.ts';
 import { type Run, scenario, sha256, until, type World } from '../support/world.ts';
 import { extent } from './extent.ts';
-import { latency, latencyWithoutSyncs } from './latency.ts';
+import { latency } from './latency.ts';
 import { memoryOf, slopeOf, spread } from './measure.ts';
 
 // What a start leaves to do, the runtime's collections too, is done by then.
@@ -21,7 +21,7 @@ const sampleEvery = extent(200, 20);
 // The agent ends a link that brings more than 1,000 packets a second; each delta is some.
 const batch = 20;
 const batchMs = 100;
-export const files = [{ property: 's3', path: 'tmpfile' }];
+const files = [{ property: 's3', path: 'tmpfile' }];
 
 /** A figure, what it is held against, and their ratio or difference with its aim. */
 export type Row = {
@@ -36,7 +36,6 @@ export type Row = {
 export async function footprint(): Promise<JsonObject[]> {
   const rows: Row[] = [];
   await scenario(async (world) => void rows.push(...(await latency(world))), { files });
-  rows.push(...(await latencyWithoutSyncs()));
   await scenario(async (world) => void rows.push(...(await idle(world))), { files });
   await scenario(async (world) => void rows.push(await growth(world)), { files });
   rows.push(await size());

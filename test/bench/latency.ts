@@ -1,11 +1,11 @@
 /** How soon a small update is there, and a first answer: beside the tutorial's program. */
-import { readFileSync } from 'node:fs';
 import { pythonClients } from '../support/clients-python.ts';
 import { quietBucket } from '../support/faults.ts';
 import { TutorialDevice, tutorialThing } from '../support/tutorial-device.ts';
-import { scenario, sha256, type World } from '../support/world.ts';
+import type { World } from '../support/world.ts';
+import { installedMs } from './delta.ts';
 import { extent } from './extent.ts';
-import { files, type Row } from './footprint.ts';
+import type { Row } from './footprint.ts';
 import { median, spread } from './measure.ts';
 
 const rounds = extent(9, 1);
@@ -29,11 +29,10 @@ export async function latency(world: World): Promise<Row[]> {
     };
     first.tutorial.push(await answered(world, tutorialThing, startTutorial));
   }
-  const { delta, asked } = await smallDeltas(world, tutorial);
+  const delta = await smallDeltas(world, tutorial);
   await tutorial?.stop();
   return [
     besideTutorial('delta to installed, 5 bytes, ms', delta, '0.25'),
-    besideTutorial('of it until S3 is asked, ms', asked, ''),
     besideTutorial('start to first get answered, ms', first, '0.3'),
   ];
 }
@@ -55,56 +54,18 @@ function besideTutorial(figure: string, { ours, tutorial }: Both, aim: string): 
   };
 }
 
-async function smallDeltas(
-  world: World,
-  tutorial: TutorialDevice | undefined,
-): Promise<{ delta: Both; asked: Both }> {
-  const [delta, asked]: [Both, Both] = [
-    { ours: [], tutorial: [] },
-    { ours: [], tutorial: [] },
-  ];
+/** Small updates by each in turn. */
+async function smallDeltas(world: World, tutorial: TutorialDevice | undefined): Promise<Both> {
+  const delta: Both = { ours: [], tutorial: [] };
+  const [run] = world.runs.slice(-1);
+  const agent = { thing: 'test-thing', path: world.path(), pid: run?.child.pid ?? 0 };
   for (let round = 0; round < rounds; round += 1) {
-    const own = await installed(world, 'test-thing', world.path(), round);
-    delta.ours.push(own.ms);
-    asked.ours.push(own.askedMs);
+    delta.ours.push(await installedMs(world, agent, round));
     if (tutorial === undefined) continue;
-    const its = await installed(world, tutorialThing, tutorial.path, round);
-    delta.tutorial.push(its.ms);
-    asked.tutorial.push(its.askedMs);
+    const { path, pid } = tutorial;
+    delta.tutorial.push(await installedMs(world, { thing: tutorialThing, path, pid }, round));
   }
-  return { delta, asked };
-}
-
-/** What is left where nothing has to be waited for until it is safe: there the difference is what syncs cost. */
-export async function latencyWithoutSyncs(): Promise<Row[]> {
-  const rows: Row[] = [];
-  const play = async (world: World) => {
-    const [python] = await pythonClients();
-    const registered = await world.sandbox.device(tutorialThing);
-    world.sandbox.s3.store.createBucket(quietBucket);
-    await answered(world, 'test-thing', () => void world.run());
-    let tutorial: TutorialDevice | undefined;
-    if (python?.found === true)
-      await answered(world, tutorialThing, () => {
-        tutorial = new TutorialDevice(python.path, world, registered);
-      });
-    const { delta } = await smallDeltas(world, tutorial);
-    await tutorial?.stop();
-    rows.push(besideTutorial('delta to installed on tmpfs, where syncs cost nothing, ms', delta, ''));
-  };
-  await onTmpfs(() => scenario(play, { files }));
-  return rows;
-}
-
-async function onTmpfs<T>(play: () => Promise<T>): Promise<T> {
-  const { TMPDIR } = process.env;
-  process.env['TMPDIR'] = '/dev/shm';
-  try {
-    return await play();
-  } finally {
-    if (TMPDIR === undefined) delete process.env['TMPDIR'];
-    else process.env['TMPDIR'] = TMPDIR;
-  }
+  return delta;
 }
 
 /** Milliseconds from the start of a program until the shadow service has answered its get. */
@@ -124,36 +85,6 @@ async function answered(world: World, thing: string, start: () => void): Promise
   const ms = performance.now() - startedMs;
   await new Promise((resolve) => setTimeout(resolve, 500));
   return ms;
-}
-
-/** Milliseconds from the write to the desired state until S3 is asked, and until the file is there. */
-async function installed(
-  world: World,
-  thing: string,
-  path: string,
-  round: number,
-): Promise<{ askedMs: number; ms: number }> {
-  const content = `${String(round).padStart(4, '0')}\n`;
-  const key = `${thing}/${round}`;
-  await world.sandbox.s3.store.put(quietBucket, key, content);
-  const { requests } = world.sandbox.s3;
-  const seen = requests.length;
-  const startedMs = performance.now();
-  world.sandbox.desire(thing, { s3: { url: `s3://${quietBucket}/${key}`, hash: sha256(content), size: 5 } });
-  await soon(() => requests.length > seen);
-  const askedMs = performance.now() - startedMs;
-  await soon(() => contentOf(path) === content);
-  const ms = performance.now() - startedMs;
-  await new Promise((resolve) => setTimeout(resolve, 300));
-  return { askedMs, ms };
-}
-
-function contentOf(path: string): string | undefined {
-  try {
-    return readFileSync(path, 'utf8');
-  } catch {
-    return undefined;
-  }
 }
 
 /** Looks every millisecond. */

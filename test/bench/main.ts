@@ -8,6 +8,7 @@ import { aboveAim } from './aims.ts';
 import { arm64 } from './arm64.ts';
 import { check } from './check.ts';
 import { compare } from './compare.ts';
+import { delta } from './delta.ts';
 import { resultPath } from './extent.ts';
 import { fleet } from './fleet.ts';
 import { footprint } from './footprint.ts';
@@ -41,6 +42,7 @@ const benches: Record<string, Entry> = {
     options: 'none',
   },
   compare: { about: 'one object beside curl, boto3 and the AWS CLI: time, CPU, memory, bytes', run: compare },
+  delta: { about: 'where the time of a small update goes, beside the tutorial', run: delta },
   fleet: { about: 'what 1,000 devices ask of each service after one upload', run: fleet },
   growth: {
     about: 'costs by size, files, changes an hour and round trip, as .github/growth.svg',

@@ -39,6 +39,10 @@ export class TutorialDevice {
     this.#exit = new Promise((resolve) => this.#child.once('close', resolve));
   }
 
+  get pid(): number {
+    return this.#child.pid ?? 0;
+  }
+
   async said(text: string): Promise<void> {
     await this.#until(`"${text}"`, () => this.output.includes(text));
   }
