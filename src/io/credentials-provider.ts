@@ -39,6 +39,7 @@ export class CredentialsProvider {
   readonly #serverTime: ServerTime;
   #cached: Credentials | undefined;
   #pending: Promise<Credentials> | undefined;
+  #failedAtMs = Number.NEGATIVE_INFINITY;
 
   constructor(options: ProviderOptions) {
     this.#options = options;
@@ -67,8 +68,9 @@ export class CredentialsProvider {
     if (this.#cached?.accessKeyId === accessKeyId) this.#cached = undefined;
   }
 
-  /** Gets credentials ready while something else is waited for; a failure will show at `get`. */
+  /** Gets credentials ready while something else is waited for; a failure will show at `get`, and is not asked for again at once. */
   warm(): void {
+    if (this.#options.clock.nowMs() - this.#failedAtMs < refreshAgainMs) return;
     this.get(this.#options.signal).catch(() => undefined);
   }
 
@@ -77,6 +79,10 @@ export class CredentialsProvider {
       .then((credentials) => {
         this.#cached = credentials;
         return credentials;
+      })
+      .catch((error: unknown) => {
+        this.#failedAtMs = this.#options.clock.nowMs();
+        throw error;
       })
       .finally(() => {
         this.#pending = undefined;

@@ -1,5 +1,6 @@
 import { once } from 'node:events';
 import { connect, createServer, type Server, type Socket } from 'node:net';
+import { setImmediate } from 'node:timers/promises';
 import { freePort } from './free-port.ts';
 
 /** A link on loopback to a server: it can be down, slow, half-open or cut short. */
@@ -46,9 +47,22 @@ export class Relay {
   /** From now on connections are taken. */
   async up(): Promise<void> {
     if (this.#server !== undefined) return;
-    this.#server = createServer((client) => this.#carry(client));
-    this.#server.listen(this.port, this.#host);
-    await once(this.#server, 'listening');
+    this.#server = await this.#listening();
+  }
+
+  /** A program that was started just as the link went down may keep its port in use for a moment. */
+  async #listening(): Promise<Server> {
+    for (const deadlineMs = performance.now() + 5_000; ; ) {
+      const server = createServer((client) => this.#carry(client));
+      try {
+        server.listen(this.port, this.#host);
+        await once(server, 'listening');
+        return server;
+      } catch (error) {
+        if (performance.now() > deadlineMs) throw error;
+        await setImmediate();
+      }
+    }
   }
 
   /** Carries nothing more, and ends nothing: a half-open link. */
