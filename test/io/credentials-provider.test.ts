@@ -147,12 +147,17 @@ describe('the cache of credentials', () => {
     await expect(asked).rejects.toBe(reason);
   });
 
-  test('warming gets them ready, and swallows its failure', async () => {
+  test('warming gets them ready, swallows its failure, and asks no more for half a minute then', async () => {
     source.script = [failing];
     credentials.warm();
     await settle();
     credentials.warm();
     await settle();
+    expect(source.count).toBe(1);
+    clock.advance(30_000);
+    credentials.warm();
+    await settle();
+    expect(source.count).toBe(2);
     expect(await id()).toBe('ASIA2');
     expect(source.count).toBe(2);
   });
